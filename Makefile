@@ -1,0 +1,40 @@
+# Two commands do everything on a bare machine: `make demo` and `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+DEMO_HOME ?= $(CURDIR)/demo
+PYTEST_ARGS ?=
+
+.PHONY: demo test test-slow dev lint format clean
+.DEFAULT_GOAL := demo
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "cell_assets needs Python 3.11 or newer; run: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --progress-bar off --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP)  ## simulate a small experiment, run the whole graph, explain one number
+	CELL_ASSETS_HOME=$(DEMO_HOME) $(BIN)/cell-assets demo
+
+test: $(STAMP)  ## all tests but the long truth-finding ones
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-slow: $(STAMP)  ## the long truth-finding runs
+	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+dev: $(STAMP)  ## Dagster UI, daemon and MLflow UI
+	$(BIN)/cell-assets dev
+
+lint: $(STAMP)  ## style, types and import contracts
+	$(BIN)/ruff check cell_assets cell_assets_tests benchmarks
+	$(BIN)/ruff format --check cell_assets cell_assets_tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP)
+	$(BIN)/ruff format cell_assets cell_assets_tests benchmarks
+	$(BIN)/ruff check --fix cell_assets cell_assets_tests benchmarks
+
+clean:
+	rm -rf .venv build demo test-output

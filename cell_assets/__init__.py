@@ -1,0 +1,1 @@
+"""Data assets, lineage and a metadata store for labs that film living cells."""

@@ -1,0 +1,42 @@
+"""The one place that reads the environment: `CELL_ASSETS_*` variables as one typed, frozen object."""
+
+import os
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Where things live. Build it once at the edge (CLI, Dagster resource, test) and pass it down."""
+
+    model_config = SettingsConfigDict(env_prefix="CELL_ASSETS_", frozen=True, extra="forbid")
+
+    home: Path = Field(default=Path("~/.cell_assets").expanduser())
+    """Folder of the artifact store and of the Dagster instance; of the embedded database too, unless that
+    cannot be reached by the user that PostgreSQL runs as."""
+
+    database_url: str | None = None
+    """`postgresql://user:password@host/name`; the databases `name_dagster`, `name_ledger` and `name_mlflow`
+    are derived from it. Unset: the CLI starts an embedded PostgreSQL under `home`."""
+
+    verify_on_read: bool = False
+    """Re-hash every artifact when it is read, before its bytes are used."""
+
+    workers: int | None = Field(default=None, ge=1)
+    """Processes that work on FOVs side by side; unset: one per processor core."""
+
+    @property
+    def processes(self) -> int:
+        """How many processes work on FOVs side by side."""
+        return self.workers or len(os.sched_getaffinity(0))
+
+    @property
+    def store_root(self) -> Path:
+        """Folder under which artifacts are published."""
+        return self.home / "store"
+
+    @property
+    def dagster_home(self) -> Path:
+        """Folder of the Dagster instance (`dagster.yaml`, compute logs)."""
+        return self.home / "dagster"
