@@ -1,0 +1,1 @@
+"""PostgreSQL: its addresses, and an embedded server where none is configured."""
