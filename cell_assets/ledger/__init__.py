@@ -1,0 +1,1 @@
+"""The metadata store of record: schema, recording, graph walks."""

@@ -1,0 +1,59 @@
+"""Intents: who is writing which output where, and until when they must be left alone."""
+
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from cell_assets.errors import NotFoundError
+from cell_assets.ledger.column_types import DatabaseNow
+from cell_assets.ledger.engine import LedgerEngine
+from cell_assets.ledger.records import Intent
+from cell_assets.ledger.rows import INTENTS, to_intent
+from cell_assets.ledger.schema import intent
+
+
+def open_intent(
+    engine: LedgerEngine, asset: str, partition: str, staging: str, owner: str, lease: timedelta
+) -> Intent:
+    """Record the wish to write; the lease starts at the database's now."""
+    with engine.write() as connection:
+        until = _now(connection) + lease
+        values = {"asset": asset, "partition": partition, "staging": staging, "owner": owner}
+        inserted = connection.execute(
+            sa.insert(intent).values(**values, lease_until=until).returning(intent.c.id)
+        )
+        return Intent(id=inserted.scalar_one(), lease_until=until, **values)
+
+
+def open_intents(engine: LedgerEngine) -> tuple[Intent, ...]:
+    """Every intent that has not closed, oldest first."""
+    with engine.read() as connection:
+        found = connection.execute(INTENTS.where(intent.c.closed.is_(None)).order_by(intent.c.id))
+        return tuple(to_intent(row) for row in found)
+
+
+def renew_intent(engine: LedgerEngine, intent_id: int, lease: timedelta) -> Intent:
+    """Let the lease end `lease` from now; raises NotFoundError when the intent has closed."""
+    with engine.write() as connection:
+        renewed = connection.execute(
+            sa.update(intent)
+            .where(intent.c.id == intent_id, intent.c.closed.is_(None))
+            .values(lease_until=_now(connection) + lease)
+        )
+        if renewed.rowcount != 1:
+            raise NotFoundError(f"intent {intent_id} has closed, so its lease cannot be renewed: write again")
+        return to_intent(connection.execute(INTENTS.where(intent.c.id == intent_id)).one())
+
+
+def close_intent(engine: LedgerEngine, intent_id: int, only_if_lease_ended: bool) -> bool:
+    """Close the intent; returns whether this call did so."""
+    condition = [intent.c.id == intent_id, intent.c.closed.is_(None)]
+    if only_if_lease_ended:
+        condition.append(intent.c.lease_until < DatabaseNow())
+    with engine.write() as connection:
+        closed = connection.execute(sa.update(intent).where(*condition).values(closed=DatabaseNow()))
+        return closed.rowcount == 1
+
+
+def _now(connection: sa.Connection) -> datetime:
+    return connection.execute(sa.select(DatabaseNow())).scalar_one()

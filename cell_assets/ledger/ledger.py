@@ -1,0 +1,304 @@
+"""The ledger as everyone sees it: one class, every method one question or one transaction."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Self
+
+from blake3 import blake3
+
+from cell_assets.ledger import graph, intents, lab, queries, recording, remarks
+from cell_assets.ledger.engine import LedgerEngine
+from cell_assets.ledger.migrations.upgrade import upgrade
+from cell_assets.ledger.records import (
+    AnnotationSet,
+    Artifact,
+    ArtifactState,
+    Commit,
+    Intent,
+    JsonValue,
+    LineageGraph,
+    ModelVersion,
+    Number,
+    NumberDraft,
+    OutputDraft,
+    Plate,
+    PlateDraft,
+    Provenance,
+    ReadReceipt,
+    Run,
+    RunDraft,
+    Tombstone,
+)
+
+
+class Ledger:
+    """The metadata store of record, on PostgreSQL or SQLite. Threads may share one.
+
+    History is append-only: what was recorded is superseded by newer records and never edited. All times are
+    the database's clock, in UTC.
+    """
+
+    def __init__(self, engine: LedgerEngine) -> None:
+        self._engine = engine
+
+    @classmethod
+    def open(cls, url: str) -> Self:
+        """Open `postgresql://…` or `sqlite:///file`, migrating it to the newest schema where it is behind.
+
+        Any number of processes may do so at once. Raises BadInputError when the URL names no such database or
+        its schema is newer than this code, and CellAssetsError when it cannot be reached.
+        """
+        engine = LedgerEngine(url)
+        try:
+            upgrade(engine)
+        except BaseException:
+            engine.close()
+            raise
+        return cls(engine)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._engine.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def now(self) -> datetime:
+        """The database's clock, UTC."""
+        return self._engine.now()
+
+    # What the lab has.
+
+    def register_experiment(self, name: str) -> None:
+        """Add an experiment; does nothing when it is there. Raises BadInputError for an unusable name."""
+        lab.register_experiment(self._engine, name)
+
+    def experiments(self) -> tuple[str, ...]:
+        """Names of all experiments, oldest first."""
+        return lab.experiments(self._engine)
+
+    def register_plate(self, plate: PlateDraft) -> Plate:
+        """Add a plate, and its experiment where that is new; returns what is there when it is equal.
+
+        Raises BadInputError for an unusable name, a well or position listed twice, a position outside the
+        listed wells, and a plate of that name with other content.
+        """
+        return lab.register_plate(self._engine, plate)
+
+    def plate(self, name: str) -> Plate | None:
+        """A plate by name; None when it is not registered."""
+        return lab.plate(self._engine, name)
+
+    def plates(self, experiment: str | None = None) -> tuple[Plate, ...]:
+        """All plates, or those of one experiment, oldest first; withdrawn ones included."""
+        return lab.plates(self._engine, experiment)
+
+    def record_choices(self, experiment: str, choices: Mapping[str, JsonValue]) -> None:
+        """Record what was chosen for an experiment; it holds until something else is recorded."""
+        lab.record_choices(self._engine, experiment, choices)
+
+    def choices(self, experiment: str) -> Mapping[str, JsonValue]:
+        """What was last chosen for an experiment; empty when nothing was."""
+        return lab.choices_of(self._engine, experiment)
+
+    def record_annotation_set(
+        self, plate: str, name: str, digest: str, source_uri: str, n_rows: int
+    ) -> AnnotationSet:
+        """Record one version of a plate's labels; the same digest again returns the record that is there."""
+        return lab.record_annotation_set(self._engine, plate, name, digest, source_uri, n_rows)
+
+    def annotation_sets(self, plate: str) -> tuple[AnnotationSet, ...]:
+        """Every recorded version of a plate's labels, oldest first."""
+        return lab.annotation_sets(self._engine, plate)
+
+    # Who is writing.
+
+    def open_intent(self, asset: str, partition: str, staging: str, owner: str, lease: timedelta) -> Intent:
+        """Declare the wish to write one output at `staging`; the lease starts at the database's now."""
+        return intents.open_intent(self._engine, asset, partition, staging, owner, lease)
+
+    def open_intents(self) -> tuple[Intent, ...]:
+        """Every intent that has not closed, oldest first, whether or not its lease has ended."""
+        return intents.open_intents(self._engine)
+
+    def renew_intent(self, intent_id: int, lease: timedelta) -> Intent:
+        """Let the lease end `lease` from now. Raises NotFoundError when the intent has closed."""
+        return intents.renew_intent(self._engine, intent_id, lease)
+
+    def close_intent(self, intent_id: int) -> bool:
+        """Close an intent that is given up; returns whether this call did so."""
+        return intents.close_intent(self._engine, intent_id, only_if_lease_ended=False)
+
+    def take_expired_intent(self, intent_id: int) -> bool:
+        """Close an intent if its lease has ended; True means its staging folder may be removed.
+
+        From then on its writer's commit is refused, so sweep and writer cannot both win.
+        """
+        return intents.close_intent(self._engine, intent_id, only_if_lease_ended=True)
+
+    def lock(self, asset: str, partition: str) -> AbstractContextManager[None]:
+        """Wait for, then hold, the lock of one asset's partition, across threads and processes.
+
+        Not re-entrant. It ends with the block or the process, whichever ends first.
+        """
+        return self._engine.lock(f"{asset}\0{partition}")
+
+    # What happened.
+
+    def commit(
+        self,
+        intent: Intent,
+        run: RunDraft,
+        output: OutputDraft,
+        receipts: Sequence[ReadReceipt],
+        numbers: Sequence[NumberDraft] = (),
+        experiment: str | None = None,
+    ) -> Commit:
+        """Record one finished output in one transaction: artifact, run, inputs, numbers; the intent closes.
+
+        Bytes that stood there before are not recorded twice: the new run points at the same artifact, and
+        `recreated` is True. Raises CellAssetsError when the intent has closed; BadInputError for a receipt of
+        an artifact that this ledger does not hold or that is withdrawn, an unregistered experiment, a diff
+        that is not stored, parameters that JSON cannot say, and inputs that would close a cycle.
+        """
+        return recording.commit(self._engine, intent, run, output, receipts, numbers, experiment)
+
+    def record_failure(
+        self, asset: str, partition: str, run: RunDraft, error: str, receipts: Sequence[ReadReceipt] = ()
+    ) -> Run:
+        """Record an attempt that made nothing, with its error message."""
+        run_id = recording.record_failure(self._engine, asset, partition, run, error, receipts)
+        return queries.run(self._engine, run_id)
+
+    def announce(self, event_of_run: Mapping[int, int]) -> None:
+        """Record the storage id of the Dagster event that shows each run; the first one recorded stands."""
+        remarks.announce(self._engine, event_of_run)
+
+    def record_model_version(self, artifact_id: int, registered_name: str, version: str) -> None:
+        """Record a checkpoint's MLflow registry entry. Raises BadInputError when another artifact has it."""
+        remarks.record_model_version(self._engine, artifact_id, registered_name, version)
+
+    def tombstone_artifact(self, artifact_id: int, reason: str) -> None:
+        """Withdraw an artifact: it stays in history, and nothing may be built upon it from now on."""
+        remarks.tombstone_artifact(self._engine, artifact_id, reason)
+
+    def tombstone_plate(self, name: str, reason: str) -> None:
+        """Withdraw a plate; its artifacts are withdrawn one by one, by whoever knows which they are."""
+        remarks.tombstone_plate(self._engine, name, reason)
+
+    def record_eviction(self, artifact_id: int) -> None:
+        """Record that an artifact's bytes are gone and can be made again."""
+        remarks.record_eviction(self._engine, artifact_id)
+
+    def store_blob(self, content: bytes) -> str:
+        """Keep small bytes, such as the diff of an uncommitted tree; returns their BLAKE3 digest."""
+        digest = blake3(content).hexdigest()
+        remarks.store_blob(self._engine, digest, content)
+        return digest
+
+    # Questions.
+
+    def artifact(self, artifact_id: int) -> Artifact:
+        """One artifact. Raises NotFoundError."""
+        return queries.artifacts_with_ids(self._engine, [artifact_id])[artifact_id]
+
+    def artifacts_with_ids(self, ids: Iterable[int]) -> dict[int, Artifact]:
+        """These artifacts, by id, in one query. Raises NotFoundError naming one that is unknown."""
+        return queries.artifacts_with_ids(self._engine, list(ids))
+
+    def artifacts(self, asset: str | None = None, state: ArtifactState | None = None) -> tuple[Artifact, ...]:
+        """Artifacts of one asset, in one state, or all; oldest first."""
+        return queries.artifacts(self._engine, asset, state)
+
+    def find(self, asset: str, partition: str, digest: str) -> Artifact | None:
+        """The artifact of this partition with exactly these bytes, if there is one."""
+        return queries.find(self._engine, asset, partition, digest)
+
+    def latest(self, asset: str, partition: str, state: ArtifactState | None = None) -> Provenance | None:
+        """The newest successful run of a partition; with `state`, the newest whose artifact is in it."""
+        return self.latest_many(asset, [partition], state).get(partition)
+
+    def latest_many(
+        self, asset: str, partitions: Sequence[str], state: ArtifactState | None = None
+    ) -> dict[str, Provenance]:
+        """`latest` of many partitions in three queries; partitions never made are left out."""
+        return queries.latest_many(self._engine, asset, partitions, state)
+
+    def provenance(self, run_id: int) -> Provenance:
+        """A successful run with what it made and read. Raises NotFoundError."""
+        return queries.provenances(self._engine, [run_id])[0]
+
+    def provenances(self, run_ids: Iterable[int]) -> tuple[Provenance, ...]:
+        """`provenance` of many runs, in the order given, in a constant number of queries."""
+        return queries.provenances(self._engine, list(run_ids))
+
+    def run(self, run_id: int) -> Run:
+        """One attempt, successful or not. Raises NotFoundError."""
+        return queries.run(self._engine, run_id)
+
+    def runs(self, artifact_id: int) -> tuple[Run, ...]:
+        """Every run that made this artifact, oldest first."""
+        return queries.runs_of(self._engine, [artifact_id])
+
+    def runs_of(self, artifact_ids: Iterable[int]) -> tuple[Run, ...]:
+        """Every run that made one of these artifacts, oldest first, in one query."""
+        return queries.runs_of(self._engine, list(artifact_ids))
+
+    def attempts(self, asset: str, partition: str) -> tuple[Run, ...]:
+        """Every attempt at one asset's partition, successful or not, oldest first."""
+        return queries.attempts(self._engine, asset, partition)
+
+    def durations(self, asset: str, newest: int = 50) -> tuple[float, ...]:
+        """Seconds that the newest successful runs of an asset took, for estimates; newest first."""
+        return queries.durations(self._engine, asset, newest)
+
+    def unannounced(self) -> tuple[Run, ...]:
+        """Successful runs whose Dagster event is not recorded, oldest first."""
+        return queries.unannounced(self._engine)
+
+    def numbers(
+        self, experiment: str | None = None, report: str | None = None, superseded: bool = False
+    ) -> tuple[Number, ...]:
+        """Numbers by experiment and report, ordered by experiment, report, name and split.
+
+        Only what the newest successful run of each asset's partition states, unless `superseded` asks for
+        older ones too.
+        """
+        return queries.numbers(self._engine, experiment, report, superseded)
+
+    def numbers_of_runs(self, run_ids: Iterable[int]) -> tuple[Number, ...]:
+        """The numbers that these runs state, superseded or not, in one query."""
+        return queries.numbers_of_runs(self._engine, list(run_ids))
+
+    def number(self, number_id: int) -> Number:
+        """One number, superseded or not. Raises NotFoundError."""
+        return queries.number(self._engine, number_id)
+
+    def ancestors(self, artifact_ids: Iterable[int]) -> LineageGraph:
+        """What these artifacts were made from, however remotely, in one query."""
+        with self._engine.read() as connection:
+            return graph.ancestors(self._engine, connection, list(artifact_ids))
+
+    def descendants(self, artifact_ids: Iterable[int]) -> LineageGraph:
+        """What was made from these artifacts, however remotely, in one query."""
+        with self._engine.read() as connection:
+            return graph.descendants(self._engine, connection, list(artifact_ids))
+
+    def model_versions(self, artifact_ids: Iterable[int]) -> tuple[ModelVersion, ...]:
+        """MLflow registry entries of these artifacts, oldest first."""
+        return remarks.model_versions(self._engine, list(artifact_ids))
+
+    def tombstones(self) -> tuple[Tombstone, ...]:
+        """Everything that was withdrawn, oldest first."""
+        return remarks.tombstones(self._engine)
+
+    def blob(self, digest: str) -> bytes:
+        """Bytes kept under this digest. Raises NotFoundError."""
+        return remarks.blob(self._engine, digest)

@@ -1,0 +1,1 @@
+"""The ledger's schema, revision by revision, and the way to the newest one."""

@@ -1,0 +1,138 @@
+"""What is recorded about an artifact or plate after it was made: withdrawal, eviction, version, event."""
+
+from collections.abc import Mapping, Sequence
+
+import sqlalchemy as sa
+
+from cell_assets.errors import BadInputError, NotFoundError
+from cell_assets.ledger import schema
+from cell_assets.ledger.engine import LedgerEngine
+from cell_assets.ledger.records import ArtifactState, ModelVersion, Tombstone
+from cell_assets.ledger.rows import ARTIFACTS
+
+
+def announce(engine: LedgerEngine, event_of_run: Mapping[int, int]) -> None:
+    """Record the Dagster event that shows each run; the first one recorded stands."""
+    if not event_of_run:
+        return
+    rows = [{"run_id": run, "event_storage_id": event} for run, event in sorted(event_of_run.items())]
+    with engine.write() as connection:
+        known = set(
+            connection.execute(
+                sa.select(schema.run.c.id).where(schema.run.c.id.in_(list(event_of_run)))
+            ).scalars()
+        )
+        unknown = sorted(set(event_of_run) - known)
+        if unknown:
+            raise NotFoundError(f"run {unknown[0]} is not in the ledger, so no event can show it")
+        connection.execute(
+            engine.insert(schema.announcement).on_conflict_do_nothing(index_elements=["run_id"]), rows
+        )
+
+
+def tombstone_artifact(engine: LedgerEngine, artifact_id: int, reason: str) -> None:
+    """Withdraw an artifact; the first reason given stands."""
+    with engine.write() as connection:
+        _existing_state(connection, artifact_id)
+        _bury(engine, connection, "artifact_id", artifact_id, reason)
+
+
+def tombstone_plate(engine: LedgerEngine, name: str, reason: str) -> None:
+    """Withdraw a plate; the first reason given stands."""
+    with engine.write() as connection:
+        found = connection.execute(sa.select(schema.plate.c.id).where(schema.plate.c.name == name))
+        plate_id = found.scalar_one_or_none()
+        if plate_id is None:
+            raise NotFoundError(f"plate {name!r} is not in the ledger, so it cannot be withdrawn")
+        _bury(engine, connection, "plate_id", plate_id, reason)
+
+
+def tombstones(engine: LedgerEngine) -> tuple[Tombstone, ...]:
+    """Everything that was withdrawn, oldest first."""
+    table = schema.tombstone.c
+    with engine.read() as connection:
+        found = connection.execute(
+            sa.select(table.artifact_id, schema.plate.c.name, table.reason, table.made)
+            .select_from(schema.tombstone.outerjoin(schema.plate))
+            .order_by(table.id)
+        )
+        return tuple(Tombstone(row.artifact_id, row.name, row.reason, row.made) for row in found)
+
+
+def record_eviction(engine: LedgerEngine, artifact_id: int) -> None:
+    """Record that an artifact's bytes are gone; they can be made again."""
+    with engine.write() as connection:
+        if _existing_state(connection, artifact_id) is ArtifactState.PRESENT:
+            connection.execute(
+                sa.insert(schema.artifact_state).values(
+                    artifact_id=artifact_id, state=ArtifactState.EVICTED.value
+                )
+            )
+
+
+def record_model_version(engine: LedgerEngine, artifact_id: int, registered_name: str, version: str) -> None:
+    """Record a checkpoint's entry in the MLflow registry; the same entry again changes nothing."""
+    table = schema.model_version
+    with engine.write() as connection:
+        _existing_state(connection, artifact_id)
+        connection.execute(
+            engine.insert(table)
+            .values(artifact_id=artifact_id, registered_name=registered_name, version=version)
+            .on_conflict_do_nothing(index_elements=["registered_name", "version"])
+        )
+        owner = connection.execute(
+            sa.select(table.c.artifact_id).where(
+                table.c.registered_name == registered_name, table.c.version == version
+            )
+        ).scalar_one()
+    if owner != artifact_id:
+        raise BadInputError(
+            f"model {registered_name} version {version} belongs to artifact {owner}, not {artifact_id}: "
+            "register the checkpoint as a new version"
+        )
+
+
+def model_versions(engine: LedgerEngine, artifact_ids: Sequence[int]) -> tuple[ModelVersion, ...]:
+    """Registry entries of these artifacts, oldest first."""
+    table = schema.model_version.c
+    query = sa.select(schema.model_version).where(table.artifact_id.in_(engine.integers(artifact_ids)))
+    with engine.read() as connection:
+        return tuple(
+            ModelVersion(row.artifact_id, row.registered_name, row.version, row.recorded)
+            for row in connection.execute(query.order_by(table.id))
+        )
+
+
+def store_blob(engine: LedgerEngine, digest: str, content: bytes) -> None:
+    """Keep content-addressed bytes; bytes that are there already are left alone."""
+    with engine.write() as connection:
+        connection.execute(
+            engine.insert(schema.blob)
+            .values(digest=digest, content=content)
+            .on_conflict_do_nothing(index_elements=["digest"])
+        )
+
+
+def blob(engine: LedgerEngine, digest: str) -> bytes:
+    """Bytes by content address; raises NotFoundError when they are not kept."""
+    with engine.read() as connection:
+        found = connection.execute(sa.select(schema.blob.c.content).where(schema.blob.c.digest == digest))
+        content = found.scalar_one_or_none()
+    if content is None:
+        raise NotFoundError(f"blob {digest} is not in the ledger")
+    return bytes(content)
+
+
+def _existing_state(connection: sa.Connection, artifact_id: int) -> ArtifactState:
+    row = connection.execute(ARTIFACTS.where(schema.artifact.c.id == artifact_id)).one_or_none()
+    if row is None:
+        raise NotFoundError(f"artifact {artifact_id} is not in the ledger")
+    return ArtifactState(row.state)
+
+
+def _bury(engine: LedgerEngine, connection: sa.Connection, column: str, target_id: int, reason: str) -> None:
+    connection.execute(
+        engine.insert(schema.tombstone)
+        .values({column: target_id, "reason": reason})
+        .on_conflict_do_nothing(index_elements=[column])
+    )
