@@ -1,0 +1,1 @@
+"""The artifact store: staging, digests, publishing, read receipts, sweep."""

@@ -1,0 +1,97 @@
+"""The list of per-file digests kept beside a published artifact, so that a changed file can be named.
+
+It needs no trust: the artifact's digest recomputes from it, so a list that was altered gives itself away.
+It also holds asset, partition and format, so that a ledger that was lost can be told what the folders are.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from cell_assets.store.digest import DIGEST_TYPE, FileDigest, FolderDigest
+from cell_assets.store.tree import READ_ONLY_FILE
+
+_SUFFIX = ".files.json"
+_FORMAT = "cell_assets.files"
+_VERSION = "1"
+
+
+@dataclass(frozen=True)
+class FileManifest:
+    """What the store keeps beside one published folder."""
+
+    asset: str
+    partition: str
+    format_name: str
+    format_version: str
+    folder: FolderDigest
+
+
+def manifest_path(artifact_folder: Path) -> Path:
+    """Where the manifest of a published folder lies: beside it, outside the digested bytes."""
+    return artifact_folder.with_name(artifact_folder.name + _SUFFIX)
+
+
+def artifact_folder(manifest: Path) -> Path | None:
+    """The folder that a manifest's name belongs to; None for any other file."""
+    if not manifest.name.endswith(_SUFFIX):
+        return None
+    return manifest.with_name(manifest.name.removesuffix(_SUFFIX))
+
+
+def write_manifest(manifest: FileManifest, path: Path, scratch: Path) -> None:
+    """Write it to `scratch`, flush, and move it to `path` in one step; the folder still wants flushing."""
+    content = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "asset": manifest.asset,
+        "partition": manifest.partition,
+        "artifact_format": manifest.format_name,
+        "artifact_format_version": manifest.format_version,
+        "digest_type": DIGEST_TYPE,
+        "digest": manifest.folder.root,
+        "empty_folders": list(manifest.folder.empty_folders),
+        "files": [[file.path, file.n_bytes, file.digest] for file in manifest.folder.files],
+    }
+    try:
+        with scratch.open("w", encoding="utf-8", newline="\n") as handle:
+            handle.write(json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n")
+            handle.flush()
+            os.fchmod(handle.fileno(), READ_ONLY_FILE)
+            os.fsync(handle.fileno())
+        scratch.replace(path)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
+
+
+def read_manifest(path: Path, digest: str) -> FileManifest | None:
+    """The manifest at `path` if the artifact's digest recomputes from it; None if missing or altered."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        manifest = FileManifest(
+            asset=content["asset"],
+            partition=content["partition"],
+            format_name=content["artifact_format"],
+            format_version=content["artifact_format_version"],
+            folder=FolderDigest(
+                files=tuple(
+                    FileDigest(str(name), int(n_bytes), str(file)) for name, n_bytes, file in content["files"]
+                ),
+                empty_folders=tuple(str(folder) for folder in content["empty_folders"]),
+            ),
+        )
+        proven = manifest.folder.root == digest
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        return None
+    return manifest if proven else None
+
+
+def partition_in_manifest(path: Path) -> str | None:
+    """The partition key that a manifest states, unproven; None if it cannot be read."""
+    try:
+        partition = json.loads(path.read_text(encoding="utf-8"))["partition"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return partition if isinstance(partition, str) else None

@@ -1,0 +1,139 @@
+"""Removing what crashed writers left: staging folders and orphans that no ledger row knows."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cell_assets.errors import BadInputError
+from cell_assets.ledger.ledger import Ledger
+from cell_assets.ledger.records import Intent
+from cell_assets.store.layout import STAGING, Layout, names_artifact
+from cell_assets.store.leases import Holder, WriterLock, host_name
+from cell_assets.store.manifest import artifact_folder, manifest_path, partition_in_manifest
+from cell_assets.store.names import decode_partition
+from cell_assets.store.placing import remove_if_empty, set_aside
+from cell_assets.store.tree import remove
+
+
+@dataclass(frozen=True)
+class SweepReport:
+    """What one sweep did."""
+
+    closed_intents: tuple[str, ...]
+    """`asset partition` of writers that died."""
+    kept_intents: tuple[str, ...]
+    """`asset partition` of writers that live, or may."""
+    removed_staging: int
+    """Folders and files below `.staging`."""
+    removed_orphans: tuple[str, ...]
+    """Published-looking folders, relative to the root, that no ledger row knew."""
+    unrecognised: tuple[str, ...]
+    """Names in the store that it did not make; left alone."""
+    freed_bytes: int
+
+
+class Sweep:
+    """One pass over a store. Never touches what a living writer holds or a ledger row knows."""
+
+    def __init__(self, layout: Layout, ledger: Ledger) -> None:
+        self._layout = layout
+        self._ledger = ledger
+        self._closed: list[str] = []
+        self._kept: list[str] = []
+        self._orphans: list[str] = []
+        self._unrecognised: list[str] = []
+        self._staging = 0
+        self._freed = 0
+
+    def run(self) -> SweepReport:
+        """Close dead intents, then remove ownerless staging folders, then orphans."""
+        if self._layout.root.is_dir():
+            for intent in self._ledger.open_intents():
+                self._end_if_dead(intent)
+            self._remove_ownerless_staging()
+            self._remove_orphans()
+        return SweepReport(
+            closed_intents=tuple(self._closed),
+            kept_intents=tuple(self._kept),
+            removed_staging=self._staging,
+            removed_orphans=tuple(self._orphans),
+            unrecognised=tuple(self._unrecognised),
+            freed_bytes=self._freed,
+        )
+
+    def _end_if_dead(self, intent: Intent) -> None:
+        token = self._layout.at(intent.staging).name
+        holder, lock = WriterLock.probe(self._layout.lock(token))
+        if holder is Holder.ALIVE:
+            ended = False
+        elif holder is Holder.GONE and intent.owner.rpartition(":")[0] == host_name():
+            ended = self._ledger.close_intent(intent.id)
+        else:
+            # Written on another machine, or without locks: the lease alone tells.
+            ended = self._ledger.take_expired_intent(intent.id)
+        title = f"{intent.asset} {intent.partition}"
+        (self._closed if ended else self._kept).append(title)
+        if lock is not None:
+            lock.release() if ended else lock.let_go()
+
+    def _remove_ownerless_staging(self) -> None:
+        """What lies in `.staging` without an open intent. Listed before the intents are asked for, because a
+        writer records its intent first and makes its folder after."""
+        if not self._layout.staging.is_dir():
+            return
+        by_token: dict[str, list[Path]] = {}
+        for path in sorted(self._layout.staging.iterdir()):
+            by_token.setdefault(path.name.partition(".")[0], []).append(path)
+        owned = {self._layout.at(intent.staging).name for intent in self._ledger.open_intents()}
+        for token in by_token.keys() - owned:
+            holder, lock = WriterLock.probe(self._layout.lock(token))
+            if holder is Holder.ALIVE:
+                continue
+            for path in by_token[token]:
+                self._freed += remove(path)
+                self._staging += path != self._layout.lock(token)
+            if lock is not None:
+                lock.release()
+
+    def _remove_orphans(self) -> None:
+        recorded = {artifact.uri for artifact in self._ledger.artifacts()}
+        for partition_folder in self._partition_folders():
+            folders = {folder for path in partition_folder.iterdir() for folder in self._published(path)}
+            for folder in sorted(folders):
+                if self._layout.uri(folder) not in recorded:
+                    self._remove_orphan(folder)
+
+    def _partition_folders(self) -> Iterator[Path]:
+        for asset_folder in sorted(self._layout.root.iterdir()):
+            if asset_folder.name != STAGING and asset_folder.is_dir():
+                yield from sorted(path for path in asset_folder.iterdir() if path.is_dir())
+
+    def _published(self, path: Path) -> Iterator[Path]:
+        """The artifact folder that an entry of a partition is, or is the manifest of."""
+        folder = artifact_folder(path) or path
+        if names_artifact(folder.name):
+            yield folder
+        else:
+            self._unrecognised.append(self._layout.uri(path))
+
+    def _remove_orphan(self, folder: Path) -> None:
+        asset, partition = folder.parent.parent.name, self._partition_of(folder)
+        uri = self._layout.uri(folder)
+        if partition is None:
+            self._unrecognised.append(uri)
+            return
+        with self._ledger.lock(asset, partition):
+            # Asked again now that nobody can be between rename and commit, unless a writer lost its lock.
+            writing = any((i.asset, i.partition) == (asset, partition) for i in self._ledger.open_intents())
+            if writing or any(artifact.uri == uri for artifact in self._ledger.artifacts(asset)):
+                return
+            aside = self._layout.staged(self._layout.new_token() + ".aside")
+            self._freed += set_aside(folder, aside)
+            self._orphans.append(uri)
+            remove_if_empty(folder.parent)
+
+    def _partition_of(self, folder: Path) -> str | None:
+        try:
+            return decode_partition(folder.parent.name) or partition_in_manifest(manifest_path(folder))
+        except BadInputError:
+            return None

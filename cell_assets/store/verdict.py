@@ -1,0 +1,136 @@
+"""Verifying a published artifact: what its bytes are now against the digest that the ledger holds."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from cell_assets.errors import NotFoundError
+from cell_assets.ledger.records import Artifact, ArtifactState
+from cell_assets.store.digest import DIGEST_TYPE, FileDigest, FolderDigest, hash_files
+from cell_assets.store.manifest import manifest_path, read_manifest
+from cell_assets.store.tree import Listing, list_folder
+
+
+class VerdictState(StrEnum):
+    """What a re-hash says."""
+
+    VERIFIED = "verified"
+    MISSING = "missing"
+    """Bytes that were recorded are not there, and nothing else is wrong."""
+    CHANGED = "changed"
+    EXTRA = "extra"
+    """All recorded bytes stand, and something lies beside them."""
+    UNVERIFIABLE = "unverifiable"
+    """No statement is possible; `why` says what stood in the way."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The result for one artifact, or one folder inside it."""
+
+    artifact_id: int
+    asset: str
+    partition: str
+    state: VerdictState
+    within: str = ""
+    """The folder that was looked at, relative to the artifact; empty for all of it."""
+    changed: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
+    why: str = ""
+    """Empty exactly when verified."""
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether the bytes are the recorded ones."""
+        return self.state is VerdictState.VERIFIED
+
+
+def verify_folder(folder: Path, artifact: Artifact, within: str = "") -> Verdict:
+    """Re-hash the artifact at `folder`, or only the folder `within` it, and name every file that differs.
+
+    Never raises for what it finds on disk. Raises NotFoundError when the artifact has no folder `within`.
+    """
+
+    def verdict(
+        state: VerdictState,
+        why: str = "",
+        changed: tuple[str, ...] = (),
+        missing: tuple[str, ...] = (),
+        extra: tuple[str, ...] = (),
+    ) -> Verdict:
+        return Verdict(
+            artifact.id, artifact.asset, artifact.partition, state, within, changed, missing, extra, why
+        )
+
+    if artifact.digest_type != DIGEST_TYPE:
+        return verdict(
+            VerdictState.UNVERIFIABLE, f"its digest is of type {artifact.digest_type}, not {DIGEST_TYPE}"
+        )
+    if artifact.state is ArtifactState.EVICTED:
+        return verdict(VerdictState.UNVERIFIABLE, "its bytes were evicted; make it again to verify it")
+    manifest = read_manifest(manifest_path(folder), artifact.digest)
+    if within and manifest is None:
+        return verdict(
+            VerdictState.UNVERIFIABLE,
+            f"{manifest_path(folder)} is missing or altered, so only the whole artifact can be verified",
+        )
+    recorded = manifest.folder.within(within) if manifest is not None else None
+    expected = recorded.root if recorded is not None else artifact.digest
+    try:
+        listing = list_folder(folder / within)
+    except NotFoundError:
+        names = tuple(file.path for file in recorded.files) if recorded is not None else ()
+        return verdict(VerdictState.MISSING, f"its folder {folder / within} is gone", missing=names)
+    except OSError as error:
+        return verdict(VerdictState.UNVERIFIABLE, f"{error.filename} cannot be listed: {error.strerror}")
+    try:
+        found = FolderDigest(
+            tuple(hash_files(listing.root, (file.path for file in listing.files))), listing.empty_folders
+        )
+    except OSError as error:
+        return verdict(VerdictState.UNVERIFIABLE, f"{error.filename} cannot be read: {error.strerror}")
+    if found.root == expected and not listing.irregular:
+        return verdict(VerdictState.VERIFIED)
+    if recorded is None:
+        return verdict(
+            VerdictState.CHANGED,
+            f"its bytes differ; {manifest_path(folder)}, which would name the files, is missing or altered",
+        )
+    return verdict(*_name_differences(recorded, found, listing))
+
+
+def _name_differences(
+    recorded: FolderDigest, found: FolderDigest, listing: Listing
+) -> tuple[VerdictState, str, tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    was = _by_path(recorded.files)
+    now = _by_path(found.files)
+    irregular = set(listing.irregular)
+    changed = sorted(
+        [path for path in was.keys() & now.keys() if was[path] != now[path]]
+        + [p for p in irregular if p in was]
+    )
+    missing = sorted(path for path in was.keys() - now.keys() if path not in irregular)
+    missing += sorted(set(recorded.empty_folders) - set(listing.folders))
+    extra = sorted((now.keys() - was.keys()) | {path for path in irregular if path not in was})
+    extra += sorted(_extra_folders(recorded, found))
+    kinds = [kind for kind, names in (("changed", changed), ("missing", missing), ("extra", extra)) if names]
+    state = VerdictState(kinds[0]) if len(kinds) == 1 else VerdictState.CHANGED
+    counts = (("changed", changed), ("missing", missing), ("extra", extra))
+    why = ", ".join(f"{len(names)} {kind} (first: {names[0]})" for kind, names in counts if names)
+    return state, why, tuple(changed), tuple(missing), tuple(extra)
+
+
+def _by_path(files: tuple[FileDigest, ...]) -> dict[str, FileDigest]:
+    return {file.path: file for file in files}
+
+
+def _extra_folders(recorded: FolderDigest, found: FolderDigest) -> set[str]:
+    """Empty folders that were not recorded, unless they are what missing files left behind."""
+    known = set(recorded.empty_folders)
+    for file in recorded.files:
+        parent = file.path.rpartition("/")[0]
+        while parent:
+            known.add(parent)
+            parent = parent.rpartition("/")[0]
+    return set(found.empty_folders) - known

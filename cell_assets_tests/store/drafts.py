@@ -1,0 +1,54 @@
+"""What store tests publish: small folders, and runs that say who made them."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cell_assets.ledger.records import CodeIdentity, Commit, ReadReceipt, RunDraft
+from cell_assets.store.store import FormatName, Store
+
+FORMAT = FormatName("cell_assets.test", "1")
+FILES = {"tracks.parquet": b"rows", "labels.zarr/zarr.json": b"{}", "labels.zarr/c/0/0": bytes(64)}
+
+
+def run_draft() -> RunDraft:
+    code = CodeIdentity("c" * 64, None, None, "e" * 64, "host")
+    return RunDraft(code, {"seed": 0}, datetime(2024, 3, 3, tzinfo=UTC))
+
+
+def fill(folder: Path, files: Mapping[str, bytes] = FILES) -> None:
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+
+
+def publish(
+    store: Store,
+    partition: str,
+    files: Mapping[str, bytes] = FILES,
+    receipts: Sequence[ReadReceipt] = (),
+    asset: str = "tracks",
+) -> Commit:
+    with store.write(asset, partition) as staged:
+        fill(staged.path, files)
+        return store.publish(staged, run_draft(), receipts, FORMAT)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
+
+
+def leftovers(store: Store) -> list[str]:
+    """Everything below the root that belongs to no artifact of the ledger."""
+    kept = {artifact.uri for artifact in store.ledger.artifacts()}
+    kept |= {f"{uri}.files.json" for uri in kept}
+    found = []
+    for path in sorted(store.root.rglob("*")):
+        name = path.relative_to(store.root).as_posix()
+        owned = any(name == uri or name.startswith(f"{uri}/") or uri.startswith(f"{name}/") for uri in kept)
+        is_empty_asset = path.parent == store.root and path.is_dir() and not any(path.iterdir())
+        if not owned and not is_empty_asset and name != ".staging":
+            found.append(name)
+    return found

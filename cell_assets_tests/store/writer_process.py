@@ -1,0 +1,35 @@
+"""A process that writes one artifact and, if asked, kills itself right after a boundary.
+
+`python -m cell_assets_tests.store.writer_process LEDGER_URL ROOT PARTITION CONTENT [BOUNDARY|hold|ready]`
+`hold` stays in the staging phase until its standard input closes; `ready` waits for that before publishing.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from cell_assets.ledger.ledger import Ledger
+from cell_assets.store.boundaries import Boundary
+from cell_assets.store.store import Store
+from cell_assets_tests.store.drafts import FORMAT, fill, run_draft
+
+
+def main(url: str, root: str, partition: str, content: str, mode: str = "") -> None:
+    def kill(boundary: Boundary, asset: str, partition: str) -> None:
+        if boundary == mode:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with Ledger.open(url) as ledger:
+        store = Store(Path(root), ledger, observer=kill)
+        with store.write("tracks", partition) as staged:
+            fill(staged.path, {"tracks.parquet": content.encode(), "labels.zarr/c/0": bytes(1000)})
+            if mode in ("hold", "ready"):
+                print("waiting", flush=True)
+                sys.stdin.read()
+            commit = store.publish(staged, run_draft(), [], FORMAT)
+        print(commit.artifact.id, commit.recreated, flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
