@@ -1,0 +1,1 @@
+"""Pixels and cells: plate readers, quality, segmentation, tracking, patches."""

@@ -1,0 +1,254 @@
+"""Segmentation, tracks and patch table of one position, one after the other: the body that a worker runs.
+
+Serves a notebook as well: it takes folders and parameters, and knows neither the store nor Dagster.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from cell_assets.errors import CellAssetsError, ChangedBytesError
+from cell_assets.imaging.acquisition import LABELS, PLATE, Acquisition, open_acquisition
+from cell_assets.imaging.acquisition_views import field_of_view
+from cell_assets.imaging.fields_of_view import FieldOfView
+from cell_assets.imaging.patches import PatchRequest, ResolvedPatches, resolve_patches, write_patch_table
+from cell_assets.imaging.segmentation import (
+    ResolvedSegmentation,
+    SegmentationRequest,
+    resolve_segmentation,
+    segment_position,
+)
+from cell_assets.imaging.tracking import (
+    ResolvedTracking,
+    TrackingBackend,
+    TrackingRequest,
+    open_track_labels,
+    read_tracks,
+    resolve_tracking,
+    track_position,
+)
+from cell_assets.ledger.records import Artifact, NumberDraft
+from cell_assets.store.verdict import verify_folder
+
+
+class Stage(StrEnum):
+    """The three outputs of a position, in the order in which they are made."""
+
+    SEGMENTATION = "segmentation"
+    TRACKS = "tracks"
+    PATCH_TABLE = "patch_table"
+
+
+class FovRequest(BaseModel):
+    """What a person may ask of a position; what is left open is filled in from the position."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    segmentation: SegmentationRequest = SegmentationRequest()
+    tracking: TrackingRequest = TrackingRequest()
+    patches: PatchRequest = PatchRequest()
+
+
+class ResolvedFov(BaseModel):
+    """Every parameter of the three stages: what is recorded and what runs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    segmentation: ResolvedSegmentation
+    tracking: ResolvedTracking
+    patches: ResolvedPatches
+
+    def recorded(self, stage: Stage) -> dict[str, Any]:
+        """The parameters of one stage as JSON values."""
+        parts: dict[Stage, BaseModel] = {
+            Stage.SEGMENTATION: self.segmentation,
+            Stage.TRACKS: self.tracking,
+            Stage.PATCH_TABLE: self.patches,
+        }
+        return parts[stage].model_dump(mode="json")
+
+
+@dataclass(frozen=True)
+class FovTask:
+    """One position for a worker."""
+
+    acquisition: Path
+    raw: Artifact
+    """The acquisition's record: what its bytes must be."""
+    position: str
+    parameters: ResolvedFov
+    make: Mapping[Stage, Path]
+    """Stages to make, and the empty folders to make them in."""
+    made: Mapping[Stage, Path]
+    """Folders of stages that stand already."""
+
+
+@dataclass(frozen=True)
+class FinishedStage:
+    """A stage that a worker wrote."""
+
+    seconds: float
+    n_objects: int
+    """Labelled objects, tracks or patches."""
+    empty_frames: tuple[int, ...] = ()
+    """Time points without any object; segmentation only."""
+    numbers: tuple[NumberDraft, ...] = ()
+    """What the stage measured of itself."""
+
+
+@dataclass(frozen=True)
+class FovResult:
+    """What became of one position; `error` says why its stages end where they do."""
+
+    position: str
+    finished: Mapping[Stage, FinishedStage]
+    error: str | None
+    trace: str | None = None
+    """Traceback of an error that is not a person's to mend."""
+
+
+def resolve_fov(acquisition: Acquisition, position: str, request: FovRequest) -> ResolvedFov:
+    """Fill in what `request` leaves open, from what the acquisition carries.
+
+    Raises:
+        BadInputError: what is asked for does not go with the position.
+    """
+    fov = field_of_view(acquisition.info, position)
+    segmentation = resolve_segmentation(acquisition, fov, request.segmentation)
+    tracking = resolve_tracking(acquisition, fov, segmentation, request.tracking)
+    return ResolvedFov(
+        segmentation=segmentation, tracking=tracking, patches=resolve_patches(fov, request.patches)
+    )
+
+
+def start_worker() -> None:
+    """One thread for each library in a pool worker, because the pool already uses every core.
+
+    Ctrl-C reaches the whole foreground: the parent alone answers it. A worker whose parent was killed ends.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, name="end with parent", daemon=True).start()
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ[variable] = "1"
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        # Not an exception: it would reach this thread alone.
+        os._exit(1)
+
+
+def process_fov(task: FovTask) -> FovResult:
+    """Make the stages that `task` asks for; the first that fails ends it, and what is finished stays.
+
+    The position's raw bytes are held against their recorded digests first: reading damaged pixels would make
+    results that look sound.
+    """
+    finished: dict[Stage, FinishedStage] = {}
+    stage = next(iter(task.make), Stage.SEGMENTATION)
+    try:
+        acquisition = open_acquisition(task.acquisition)
+        _refuse_changed(task, acquisition.info.position(task.position).has_labels)
+        fov = field_of_view(acquisition.info, task.position)
+        folders = {**task.made, **task.make}
+        for stage in task.make:
+            started = time.perf_counter()
+            done = _make(stage, acquisition, fov, task.parameters, folders)
+            finished[stage] = FinishedStage(
+                time.perf_counter() - started, done.n_objects, done.empty_frames, done.numbers
+            )
+    except CellAssetsError as error:
+        return FovResult(task.position, finished, f"{stage.value}: {error}")
+    except Exception as error:  # noqa: BLE001 - one FOV must not end the others; its traceback goes with it
+        sentence = f"{stage.value}: {type(error).__name__}: {error}"
+        return FovResult(task.position, finished, sentence, traceback.format_exc())
+    return FovResult(task.position, finished, None)
+
+
+@dataclass(frozen=True)
+class _Made:
+    n_objects: int
+    empty_frames: tuple[int, ...] = ()
+    numbers: tuple[NumberDraft, ...] = ()
+
+
+def _make(
+    stage: Stage,
+    acquisition: Acquisition,
+    fov: FieldOfView,
+    parameters: ResolvedFov,
+    folders: Mapping[Stage, Path],
+) -> _Made:
+    out = folders[stage]
+    if stage is Stage.SEGMENTATION:
+        counts = segment_position(acquisition, fov, parameters.segmentation, out).objects_per_frame
+        return _Made(sum(counts), tuple(t for t, count in enumerate(counts) if count == 0))
+    if stage is Stage.TRACKS:
+        segmentation = folders[Stage.SEGMENTATION]
+        record = track_position(acquisition, fov, segmentation, parameters.tracking, out)
+        return _Made(record.n_tracks, numbers=_scores(acquisition, fov, parameters, segmentation, out))
+    table = write_patch_table(acquisition, fov, folders[Stage.TRACKS], parameters.patches, out)
+    return _Made(table.n_cells)
+
+
+def _scores(
+    acquisition: Acquisition, fov: FieldOfView, parameters: ResolvedFov, segmentation: Path, tracks: Path
+) -> tuple[NumberDraft, ...]:
+    """How well tracks found from the pixels agree with those that came with the plate, where some did."""
+    info = acquisition.info.position(fov.position)
+    if parameters.tracking.backend is TrackingBackend.IMPORT or not (info.has_labels and info.has_tracks):
+        return ()
+    from cell_assets.imaging.track_scores import LabelledTracks, score_tracks
+
+    times = range(fov.shape[0])
+    given = acquisition.given_tracks(fov.position)
+    assert given is not None
+    labels = open_track_labels(tracks, segmentation)
+    scores = score_tracks(
+        LabelledTracks((labels.frame(t) for t in times), read_tracks(tracks)),
+        LabelledTracks((_given_frame(acquisition, fov.position, t) for t in times), given),
+    )
+    values = {"TRA": scores.tra, "DET": scores.det, "LNK": scores.lnk, "SEG": scores.seg}
+    values |= {f"division_F1_within_{d.tolerance_frames}_frames": d.f1 for d in scores.divisions}
+    return tuple(
+        NumberDraft(
+            report=f"tracking/{parameters.tracking.backend.value}",
+            name=name,
+            split=f"all given tracks of {fov.position}",
+            value=value,
+            n=scores.n_given,
+            unit="cells",
+        )
+        for name, value in values.items()
+    )
+
+
+def _given_frame(acquisition: Acquisition, position: str, t: int) -> NDArray[np.generic]:
+    frame = acquisition.given_labels(position, t)
+    assert frame is not None
+    return frame
+
+
+def _refuse_changed(task: FovTask, has_labels: bool) -> None:
+    for folder in (Path(PLATE), LABELS) if has_labels else (Path(PLATE),):
+        within = folder / task.position
+        verdict = verify_folder(task.acquisition, task.raw, within.as_posix())
+        if not verdict.is_verified:
+            raise ChangedBytesError(
+                f"raw acquisition {task.raw.partition}, {within.as_posix()} is not what was ingested: "
+                f"{verdict.why}; ingest the plate again from its source to put the bytes back"
+            )

@@ -1,0 +1,272 @@
+"""Reading a patch table: rows of `cells.parquet`, and their patches as fast as the disk's cache gives them.
+
+Where the Zarr array's inner chunks are plain bytes, patches are gathered from memory maps of the shards, at
+the offsets that each shard's own index states; any other encoding is read through TensorStore, to the same
+values.
+"""
+
+import mmap
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import google_crc32c
+import numpy as np
+import pandas as pd
+import tensorstore as ts
+from numpy.typing import ArrayLike, NDArray
+from pydantic import BaseModel, ValidationError
+
+from cell_assets.errors import BadInputError, ChangedBytesError
+from cell_assets.imaging.parquet_tables import read_parquet
+from cell_assets.imaging.patch_store import CHECKSUM_BYTES, INDEX_ENTRY_BYTES, NO_CHUNK, shard_path
+from cell_assets.imaging.patches import (
+    CELLS_PARQUET,
+    PATCH_TABLE_JSON,
+    PATCHES_ZARR,
+    NormalisationLevel,
+    PatchTableRecord,
+    scaling_columns,
+)
+
+
+class _Endian(BaseModel):
+    endian: Literal["little", "big"] = "little"
+
+
+class _BytesCodec(BaseModel):
+    name: Literal["bytes"]
+    configuration: _Endian = _Endian()
+
+
+class _LittleEndian(BaseModel):
+    endian: Literal["little"] = "little"
+
+
+class _IndexBytesCodec(BaseModel):
+    name: Literal["bytes"]
+    configuration: _LittleEndian = _LittleEndian()
+
+
+class _ChecksumCodec(BaseModel):
+    name: Literal["crc32c"]
+
+
+class _Sharding(BaseModel):
+    chunk_shape: tuple[int, ...]
+    codecs: tuple[_BytesCodec]
+    index_codecs: tuple[_IndexBytesCodec, _ChecksumCodec]
+    index_location: Literal["start", "end"] = "end"
+
+
+class _ShardingCodec(BaseModel):
+    name: Literal["sharding_indexed"]
+    configuration: _Sharding
+
+
+class _RegularShape(BaseModel):
+    chunk_shape: tuple[int, ...]
+
+
+class _RegularGrid(BaseModel):
+    name: Literal["regular"]
+    configuration: _RegularShape
+
+
+class _Separator(BaseModel):
+    separator: Literal["/"] = "/"
+
+
+class _ChunkKeys(BaseModel):
+    name: Literal["default"]
+    configuration: _Separator = _Separator()
+
+
+class _PlainArray(BaseModel):
+    """The Zarr v3 metadata that can be mapped; whatever else an array states does not validate."""
+
+    shape: tuple[int, ...]
+    data_type: Literal["uint8", "uint16", "uint32", "int8", "int16", "int32", "float32", "float64"]
+    chunk_grid: _RegularGrid
+    chunk_key_encoding: _ChunkKeys
+    codecs: tuple[_ShardingCodec]
+    storage_transformers: tuple[()] = ()
+
+
+@dataclass(frozen=True)
+class _Shard:
+    """One mapped shard: `view[i]` is its i-th row where its chunks lie in order, else they are looked up."""
+
+    view: NDArray[np.generic] | None
+    """`(rows, C, Z, Y, X)`."""
+    data: NDArray[np.uint8]
+    offsets: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _MappedPatches:
+    shards: tuple[_Shard, ...]
+    rows_per_shard: int
+    patch_shape: tuple[int, ...]
+    dtype: np.dtype
+
+
+class PatchTable:
+    """An opened patch table. It may be handed to other processes, which open it anew."""
+
+    def __init__(self, path: Path, info: PatchTableRecord, memory_map: bool = True) -> None:
+        self.path = path
+        self.info = info
+        self._mapped = _map_patches(path / PATCHES_ZARR) if memory_map else None
+        self._memory_map = memory_map
+
+    def __len__(self) -> int:
+        return self.info.n_cells
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return open_patch_table, (self.path, self._memory_map)
+
+    @property
+    def is_memory_mapped(self) -> bool:
+        """Whether patches come from memory maps, not through TensorStore."""
+        return self._mapped is not None
+
+    @cached_property
+    def cells(self) -> pd.DataFrame:
+        """One row per patch, in order of `row`."""
+        return read_parquet(self.path / CELLS_PARQUET)
+
+    def scaling(self, level: NormalisationLevel) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Shift and scale of every row and channel, both `(N, C)`; NaN where a frame has no contrast.
+
+        `(x - shift) / scale` is the normalised value; rows to leave out are where either is NaN, and
+        `info.channels[c].constant_frames` names their frames.
+        """
+        names = [scaling_columns(level, channel) for channel in range(len(self.info.channels))]
+        shift = self.cells[[shift for shift, _ in names]].to_numpy(np.float32)
+        scale = self.cells[[scale for _, scale in names]].to_numpy(np.float32)
+        return shift, scale
+
+    def read(self, rows: ArrayLike) -> NDArray[np.generic]:
+        """Patches `(len(rows), C, Z, Y, X)` of `rows`, in their order; rows may repeat.
+
+        Raises:
+            IndexError: a row is not in 0..N-1.
+        """
+        wanted = np.asarray(rows, np.int64)
+        if wanted.size and (wanted.min() < 0 or wanted.max() >= len(self)):
+            raise IndexError(
+                f"{self.path}: rows {wanted.min()}..{wanted.max()} are not within 0..{len(self) - 1}"
+            )
+        if self._mapped is None:
+            return self._array[wanted].read().result()
+        return _gather(self._mapped, wanted)
+
+    @cached_property
+    def _array(self) -> ts.TensorStore:
+        spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": f"{self.path / PATCHES_ZARR}/"}}
+        return ts.open(spec, read=True).result()
+
+
+def open_patch_table(path: Path, memory_map: bool = True) -> PatchTable:
+    """Open the patch table in folder `path`; without `memory_map` patches are read through TensorStore.
+
+    Raises:
+        BadInputError: there is no readable patch table.
+        ChangedBytesError: a shard's index does not match its checksum.
+    """
+    file = path / PATCH_TABLE_JSON
+    try:
+        info = PatchTableRecord.model_validate_json(file.read_bytes())
+    except OSError as error:
+        raise BadInputError(
+            f"{file}: cannot be read ({error.strerror}); give a patch_table folder"
+        ) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise BadInputError(f"{file}: field {field}: {first['msg']}; make the patch table again") from error
+    return PatchTable(path, info, memory_map)
+
+
+def _gather(mapped: _MappedPatches, rows: NDArray[np.int64]) -> NDArray[np.generic]:
+    out = np.empty((len(rows), *mapped.patch_shape), mapped.dtype)
+    if len(mapped.shards) == 1 and mapped.shards[0].view is not None:
+        # "clip" because NumPy buffers the whole result under "raise"; the rows were checked before.
+        return np.take(mapped.shards[0].view, rows, axis=0, out=out, mode="clip")
+    shards, places = np.divmod(rows, mapped.rows_per_shard)
+    # In order of place: a disk that must be read is then read forwards.
+    for at in np.argsort(rows, kind="stable"):
+        shard, place = mapped.shards[shards[at]], places[at]
+        if shard.view is not None:
+            out[at] = shard.view[place]
+        else:
+            start = shard.offsets[place]
+            out[at] = (
+                shard.data[start : start + out[at].nbytes].view(mapped.dtype).reshape(mapped.patch_shape)
+            )
+    return out
+
+
+def _map_patches(root: Path) -> _MappedPatches | None:
+    """Memory maps of the shards; None where the array's encoding is not plain bytes in indexed shards."""
+    try:
+        array = _PlainArray.model_validate_json((root / "zarr.json").read_bytes())
+    except ValidationError:
+        return None
+    n_rows, *patch_shape = array.shape
+    rows_per_shard, *shard_shape = array.chunk_grid.configuration.chunk_shape
+    sharding = array.codecs[0].configuration
+    if shard_shape != patch_shape or list(sharding.chunk_shape) != [1, *patch_shape]:
+        return None
+    dtype = np.dtype(array.data_type).newbyteorder(sharding.codecs[0].configuration.endian)
+    shards = []
+    for shard in range(-(-n_rows // rows_per_shard)):
+        stored = min(rows_per_shard, n_rows - shard * rows_per_shard)
+        path = shard_path(root, shard)
+        index_at_end = sharding.index_location == "end"
+        if not path.exists():
+            return None
+        mapped = _map_shard(path, rows_per_shard, stored, tuple(patch_shape), dtype, index_at_end)
+        if mapped is None:
+            return None
+        shards.append(mapped)
+    return _MappedPatches(tuple(shards), rows_per_shard, tuple(patch_shape), dtype)
+
+
+def _map_shard(
+    path: Path,
+    rows_per_shard: int,
+    stored: int,
+    patch_shape: tuple[int, ...],
+    dtype: np.dtype,
+    index_at_end: bool,
+) -> _Shard | None:
+    """Map one shard; None where a patch is not stored (Zarr then fills it in).
+
+    Raises:
+        ChangedBytesError: the index does not match its checksum.
+    """
+    with path.open("rb") as file:
+        data = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+    index_bytes = rows_per_shard * INDEX_ENTRY_BYTES
+    start = len(data) - index_bytes - CHECKSUM_BYTES if index_at_end else 0
+    if start < 0:
+        raise ChangedBytesError(f"{path}: the shard is shorter than its index; make the patch table again")
+    body = data[start : start + index_bytes].tobytes()
+    stated = data[start + index_bytes : start + index_bytes + CHECKSUM_BYTES].tobytes()
+    if google_crc32c.value(body).to_bytes(CHECKSUM_BYTES, "little") != stated:
+        raise ChangedBytesError(
+            f"{path}: the shard's index does not match its checksum; make the patch table again"
+        )
+    index = np.frombuffer(body, "<u8").reshape(-1, 2)[:stored]
+    patch_bytes = int(np.prod(patch_shape)) * dtype.itemsize
+    if (index == NO_CHUNK).any() or (index[:, 1] != patch_bytes).any():
+        return None
+    offsets = index[:, 0].astype(np.int64)
+    view = None
+    if (np.diff(offsets) == patch_bytes).all():
+        run = data[offsets[0] : offsets[0] + stored * patch_bytes]
+        view = run.view(dtype).reshape(stored, *patch_shape)
+    return _Shard(view, data, offsets)

@@ -1,0 +1,96 @@
+"""What a plate reader is. One format is one file in this folder that states `READER`."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+WHOLE = slice(None)
+
+
+@dataclass(frozen=True)
+class SourcePosition:
+    """One FOV of a source."""
+
+    name: str
+    """`row/column/fov`, alphanumeric parts."""
+    shape: tuple[int, int, int, int, int]
+    """(T, C, Z, Y, X)."""
+    dtype: np.dtype
+    channel_names: tuple[str, ...] | None
+    z_um: float | None
+    y_um: float | None
+    x_um: float | None
+    interval_min: float | None
+    """None wherever the source does not state it."""
+
+    @property
+    def well(self) -> str:
+        """`row/column`."""
+        return self.name.rsplit("/", 1)[0]
+
+
+class PlateSource(ABC):
+    """A plate opened for reading. Opening reads metadata only; pixels come volume by volume.
+
+    Every method raises BadInputError that names file, field and value when the source cannot be used as it
+    is.
+    """
+
+    format: ClassVar[str]
+
+    path: Path
+    positions: tuple[SourcePosition, ...]
+    """In the order in which the source lists them."""
+    simulated: bool = False
+    """Whether the source says that it is a simulation."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Everything about completeness that can be known without decoding pixels."""
+
+    @abstractmethod
+    def read_volume(self, position: str, t: int, channel: int, z: slice = WHOLE) -> NDArray[np.generic]:
+        """(z, Y, X) of one channel at one time point, native byte order; by default the whole depth."""
+
+    @abstractmethod
+    def files(self) -> Iterator[Path]:
+        """Every file that the source consists of, in any order."""
+
+    def read_frame(self, position: str, t: int) -> NDArray[np.generic]:
+        """(C, Z, Y, X) of one time point."""
+        n_channels = next(place.shape[1] for place in self.positions if place.name == position)
+        return np.stack([self.read_volume(position, t, channel) for channel in range(n_channels)])
+
+    def label_dtype(self, position: str) -> np.dtype | None:
+        """dtype of the instance labels that come with a FOV; None when none do."""
+        return None
+
+    def given_labels(self, position: str, t: int, z: slice = WHOLE) -> NDArray[np.generic] | None:
+        """Instance labels (z, Y, X), 0 = no cell; None when the source has none for this FOV."""
+        return None
+
+    def has_tracks(self, position: str) -> bool:
+        """Whether track tables come with a FOV."""
+        return False
+
+    def given_tracks(self, position: str) -> pd.DataFrame | None:
+        """The track table (TRACK_COLUMNS) that comes with a FOV; may read all its labels, frame by frame."""
+        return None
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One format: its name for `--format`, what it looks like, and how it is opened."""
+
+    format: str
+    looks_for: str
+    """What a folder of this format holds, completing the sentence `looked for …`."""
+    recognises: Callable[[Path], bool]
+    """Cheap: looks at names and root metadata only."""
+    open: Callable[[Path], PlateSource]

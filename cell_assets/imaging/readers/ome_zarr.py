@@ -1,0 +1,38 @@
+"""HCS plates in OME-Zarr 0.4 and 0.5. Only full resolution is read; pyramids can be made again from it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cell_assets.imaging.ome_zarr_plate import OmeZarrPlate, is_plate
+from cell_assets.imaging.readers.base import WHOLE, PlateSource, Reader, SourcePosition
+
+
+class OmeZarrSource(PlateSource):
+    format = "ome-zarr"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._plate = OmeZarrPlate(path)
+        self.simulated = self._plate.simulated
+        self.positions = tuple(SourcePosition(**vars(image)) for image in self._plate.images)
+
+    def check(self) -> None:
+        for position in self.positions:
+            self._plate.check_chunks(position.name)
+
+    def read_volume(self, position: str, t: int, channel: int, z: slice = WHOLE) -> NDArray[np.generic]:
+        return self._plate.read_volume(position, t, channel, z)
+
+    def files(self) -> Iterator[Path]:
+        return (path for path in self.path.rglob("*") if path.is_file())
+
+
+READER = Reader(
+    format=OmeZarrSource.format,
+    looks_for="a Zarr group whose metadata has 'plate'",
+    recognises=is_plate,
+    open=OmeZarrSource,
+)

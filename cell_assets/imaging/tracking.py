@@ -1,0 +1,281 @@
+"""Tracks of one position: imported with the acquisition, or found by Ultrack from the pixels.
+
+The output folder holds `tracks.parquet` (track columns, then label, area, length and lineage root),
+`tracking.json` and, where the tracker chose its own segments, `labels.zarr`. Columns and soundness are in
+`track_tables`.
+"""
+
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from cell_assets.errors import BadInputError
+from cell_assets.imaging.fields_of_view import FieldOfView, FrameSource
+from cell_assets.imaging.label_geometry import label_geometry
+from cell_assets.imaging.label_store import LabelImage, open_labels, write_labels
+from cell_assets.imaging.parquet_tables import read_parquet, write_parquet
+from cell_assets.imaging.segmentation import ResolvedSegmentation, read_segmentation_record
+from cell_assets.imaging.threshold_segmentation import ForegroundMaps, foreground_maps
+from cell_assets.imaging.track_tables import (
+    NO_PARENT,
+    TRACK_COLUMNS,
+    Column,
+    ImageExtent,
+    check_tracks,
+    division_count,
+    lineage_roots,
+)
+from cell_assets.imaging.ultrack_parameters import UltrackParameters
+
+TRACKS_PARQUET = "tracks.parquet"
+TRACKING_JSON = "tracking.json"
+
+LABEL = "label"
+"""Value of the cell in the label image; null where no labelled voxel belongs to it."""
+AREA = "area"
+"""Voxels of the label; null without one."""
+LENGTH_UM = "length_um"
+"""Major axis of the label (of its projection along z), µm; null without one."""
+LINEAGE_ROOT = "lineage_root"
+"""track_id of the founder of the cell's lineage."""
+CELL_COLUMNS: tuple[str, ...] = (*TRACK_COLUMNS, LABEL, AREA, LENGTH_UM, LINEAGE_ROOT)
+
+
+class TrackingBackend(StrEnum):
+    """Where tracks come from."""
+
+    AUTO = "auto"
+    """IMPORT where the acquisition carries tracks, else ULTRACK; never recorded."""
+    IMPORT = "import"
+    ULTRACK = "ultrack"
+
+
+class LabelSource(StrEnum):
+    """Which label image the `label` column speaks of."""
+
+    SEGMENTATION = "segmentation"
+    """The position's segmentation."""
+    OWN = "own"
+    """`labels.zarr` beside the tracks, whose values are track ids."""
+
+
+class TrackingRequest(BaseModel):
+    """What a person may ask for; None is filled in by `resolve_tracking`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backend: TrackingBackend = TrackingBackend.AUTO
+    ultrack: UltrackParameters | None = None
+    """Default: sizes and distances that follow from the segmentation's object width."""
+
+
+class ResolvedTracking(BaseModel):
+    """A backend with every parameter: what is recorded and what runs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backend: Literal[TrackingBackend.IMPORT, TrackingBackend.ULTRACK]
+    ultrack: UltrackParameters | None = None
+    """Only for ULTRACK."""
+
+
+class TrackingRecord(BaseModel):
+    """Content of `tracking.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal["cell_assets.tracks"] = "cell_assets.tracks"
+    version: Literal[1] = 1
+    position: str
+    parameters: ResolvedTracking
+    label_source: LabelSource
+    n_cells: int
+    """Rows: cells times time points."""
+    n_tracks: int
+    n_divisions: int
+    n_without_label: int
+    """Rows whose centroid lies on no labelled voxel."""
+
+
+def resolve_tracking(
+    source: FrameSource, fov: FieldOfView, segmentation: ResolvedSegmentation, request: TrackingRequest
+) -> ResolvedTracking:
+    """Fill in what `request` leaves open, so that AUTO and defaults never reach a record.
+
+    Raises:
+        BadInputError: IMPORT is asked of a position without tracks.
+    """
+    if request.backend is not TrackingBackend.ULTRACK:
+        if source.has_tracks(fov.position):
+            return ResolvedTracking(backend=TrackingBackend.IMPORT)
+        if request.backend is TrackingBackend.IMPORT:
+            raise BadInputError(
+                f"{fov.position}: tracking backend 'import' needs tracks, and the acquisition carries none; "
+                "use 'ultrack'"
+            )
+    parameters = request.ultrack if request.ultrack is not None else _default_ultrack(fov, segmentation)
+    return ResolvedTracking(backend=TrackingBackend.ULTRACK, ultrack=parameters)
+
+
+def track_position(
+    source: FrameSource, fov: FieldOfView, segmentation: Path, parameters: ResolvedTracking, folder: Path
+) -> TrackingRecord:
+    """Track a position, whose segmentation is in folder `segmentation`, into `folder` (which exists, empty).
+
+    Raises:
+        BadInputError: the tracks are not sound (see `check_tracks`), or Ultrack found no answer in time.
+    """
+    if parameters.ultrack is not None:
+        tracks, labels = _track_with_ultrack(source, fov, segmentation, parameters.ultrack, folder)
+    else:
+        given = source.given_tracks(fov.position)
+        if given is None:
+            raise BadInputError(f"{fov.position}: the acquisition carries no tracks to import")
+        tracks, labels = given, LabelSource.SEGMENTATION
+        tracks = _with_labels(tracks, open_labels(segmentation), fov)
+    tracks = tracks.sort_values([Column.TRACK_ID, Column.T], ignore_index=True)
+    check_tracks(tracks, f"{fov.position}, {parameters.backend.value} tracks", ImageExtent.of(fov.shape))
+    tracks[LINEAGE_ROOT] = lineage_roots(tracks).to_numpy(np.int64)
+    write_parquet(tracks[list(CELL_COLUMNS)], folder / TRACKS_PARQUET)
+    record = TrackingRecord(
+        position=fov.position,
+        parameters=parameters,
+        label_source=labels,
+        n_cells=len(tracks),
+        n_tracks=int(tracks[Column.TRACK_ID].nunique()),
+        n_divisions=division_count(tracks),
+        n_without_label=int(tracks[LABEL].isna().sum()),
+    )
+    (folder / TRACKING_JSON).write_text(record.model_dump_json(indent=1), encoding="utf-8")
+    return record
+
+
+def read_tracks(folder: Path) -> pd.DataFrame:
+    """The track table (`CELL_COLUMNS`) of a tracks folder, ordered by track and time."""
+    return read_parquet(folder / TRACKS_PARQUET)
+
+
+def read_tracking_record(folder: Path) -> TrackingRecord:
+    """The record of a tracks folder."""
+    return TrackingRecord.model_validate_json((folder / TRACKING_JSON).read_text(encoding="utf-8"))
+
+
+def open_track_labels(folder: Path, segmentation: Path) -> LabelImage:
+    """The label image that the `label` column of a tracks folder speaks of."""
+    own = read_tracking_record(folder).label_source is LabelSource.OWN
+    return open_labels(folder if own else segmentation)
+
+
+def _default_ultrack(fov: FieldOfView, segmentation: ResolvedSegmentation) -> UltrackParameters:
+    threshold = segmentation.threshold
+    if threshold is None:
+        # Given labels are taken as they are: a hierarchy is only cut where labels touch.
+        voxels = int(np.prod(fov.shape[2:]))
+        return UltrackParameters(min_size=4, max_size=max(4, voxels), max_distance_um=20 * fov.spacing[2])
+    return UltrackParameters(
+        min_size=threshold.min_size,
+        max_size=threshold.max_size,
+        max_distance_um=3 * threshold.width_um,
+        motion_um=0.28 * threshold.width_um,
+    )
+
+
+def _track_with_ultrack(
+    source: FrameSource, fov: FieldOfView, segmentation: Path, parameters: UltrackParameters, folder: Path
+) -> tuple[pd.DataFrame, LabelSource]:
+    # Ultrack takes seconds to import, which a position with given tracks must not pay.
+    from cell_assets.imaging.ultrack_tracking import ultrack_tracks
+
+    maps = _frame_maps(source, fov, segmentation)
+    with ultrack_tracks(fov, maps, parameters) as result:
+        if result is None:
+            return _unlinked(open_labels(segmentation), fov), LabelSource.SEGMENTATION
+        write_labels(folder, fov, result.labels)
+        links = result.links
+    geometry = _geometry(open_labels(folder), fov)
+    table = links.merge(geometry, left_on=["t", "track_id"], right_on=["t", LABEL], how="left")
+    table.insert(0, Column.FOV_NAME.value, fov.position)
+    return table, LabelSource.OWN
+
+
+def _frame_maps(source: FrameSource, fov: FieldOfView, segmentation: Path) -> Iterator[ForegroundMaps]:
+    threshold = read_segmentation_record(segmentation).parameters.threshold
+    labels = open_labels(segmentation)
+    for t in range(fov.shape[0]):
+        if threshold is None:
+            yield _label_maps(labels.frame(t))
+        else:
+            volume = source.read_frame(fov.position, t)[fov.channel_index(threshold.channel)]
+            yield foreground_maps(volume, threshold, fov.spacing)
+
+
+def _label_maps(labels: NDArray[np.uint32]) -> ForegroundMaps:
+    """Maps whose only boundaries are where two labels meet."""
+    meets = np.zeros(labels.shape, bool)
+    for axis in range(labels.ndim):
+        one = tuple(slice(None, -1) if a == axis else slice(None) for a in range(labels.ndim))
+        two = tuple(slice(1, None) if a == axis else slice(None) for a in range(labels.ndim))
+        differs = labels[one] != labels[two]
+        meets[one] |= differs
+        meets[two] |= differs
+    inside = labels > 0
+    boundary = np.where(inside, meets.astype(np.float32), np.float32(1))
+    return ForegroundMaps(inside, boundary)
+
+
+def _geometry(labels: LabelImage, fov: FieldOfView) -> pd.DataFrame:
+    """`t, label, area, length_um, z, y, x` of every label of every frame."""
+    frames = []
+    for t in range(fov.shape[0]):
+        found = label_geometry(labels.frame(t), fov.spacing)
+        frame = pd.DataFrame({Column.T.value: t, LABEL: found.label, AREA: found.area})
+        frame[LENGTH_UM] = found.length_um
+        frame[["z", "y", "x"]] = found.centroid
+        frames.append(frame)
+    return pd.concat(frames, ignore_index=True)
+
+
+def _unlinked(labels: LabelImage, fov: FieldOfView) -> pd.DataFrame:
+    """Every labelled object as a track of its own: what remains when no two frames can be linked."""
+    table = _geometry(labels, fov)
+    table[Column.TRACK_ID] = np.arange(1, len(table) + 1)
+    table[Column.ID] = table[Column.TRACK_ID]
+    table[Column.PARENT_TRACK_ID] = NO_PARENT
+    table[Column.PARENT_ID] = NO_PARENT
+    table.insert(0, Column.FOV_NAME.value, fov.position)
+    return table
+
+
+def _with_labels(tracks: pd.DataFrame, labels: LabelImage, fov: FieldOfView) -> pd.DataFrame:
+    """`tracks` with label, area and length.
+
+    A label is the track's own id where every cell's frame has it (as in the Cell Tracking Challenge), else
+    the label under the centroid's nearest voxel.
+    """
+    times, track_ids = tracks[Column.T].to_numpy(), tracks[Column.TRACK_ID].to_numpy()
+    under = np.zeros(len(tracks), np.int64)
+    by_id = np.zeros(len(tracks), bool)
+    geometries = []
+    top = np.array(fov.shape[2:]) - 1
+    at = np.floor(tracks[["z", "y", "x"]].to_numpy() + 0.5).astype(np.int64).clip(0, top)
+    for t in range(fov.shape[0]):
+        frame = labels.frame(t)
+        rows = np.flatnonzero(times == t)
+        under[rows] = frame[tuple(at[rows].T)]
+        found = label_geometry(frame, fov.spacing)
+        by_id[rows] = np.isin(track_ids[rows], found.label)
+        geometry = pd.DataFrame({Column.T.value: t, LABEL: found.label, AREA: found.area})
+        geometries.append(geometry.assign(**{LENGTH_UM: found.length_um}))
+    label = track_ids if by_id.all() else under
+    table = tracks.reset_index(drop=True).assign(**{LABEL: label})
+    table = table.merge(pd.concat(geometries, ignore_index=True), on=[Column.T.value, LABEL], how="left")
+    table[LABEL] = pd.array(label, dtype="Int64")
+    table.loc[label == 0, LABEL] = pd.NA
+    table[AREA] = table[AREA].astype("Int64")
+    return table

@@ -1,0 +1,143 @@
+"""Plate quality against numpy on the same pixels; empty frames named and left out."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import zarr
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from cell_assets.imaging.acquisition import Acquisition, open_acquisition
+from cell_assets.imaging.histograms import PixelHistogram
+from cell_assets.imaging.ingest import ingest
+from cell_assets.imaging.ingest_checks import IngestOptions
+from cell_assets.imaging.quality import EmptyFrame, Level, PlateQuality, plate_quality
+from cell_assets_tests.imaging.source_plates import noise, write_zarr
+
+PERCENTILES = (1.0, 50.0, 99.0, 99.9)
+
+
+def acquire(tmp_path: Path, images: dict[str, np.ndarray]) -> Acquisition:
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        source = write_zarr(tmp_path / "source.zarr", images)
+    ingest(source, tmp_path / "out", IngestOptions())
+    return open_acquisition(tmp_path / "out")
+
+
+def row(
+    quality: PlateQuality, level: Level, channel: str, fov: str | None = None, t: int | None = None
+) -> pd.Series:
+    table = quality.table
+    chosen = (table["level"] == level) & (table["channel"] == channel)
+    chosen &= table["fov_name"].isna() if fov is None else table["fov_name"] == fov
+    chosen &= table["t"].isna() if t is None else (table["t"] == t).fillna(False)
+    (found,) = table[chosen].itertuples()
+    return found
+
+
+def check(found: pd.Series, pixels: np.ndarray) -> None:
+    assert found.mean == pytest.approx(pixels.mean(dtype=float), rel=1e-9)
+    assert found.sd == pytest.approx(pixels.std(dtype=float), rel=1e-9)
+    assert (found.min, found.max) == (pixels.min(), pixels.max())
+    expected = np.percentile(pixels.astype(float), PERCENTILES)
+    assert [found.p1, found.p50, found.p99, found.p99_9] == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16"])
+def test_every_level_is_numpys(tmp_path: Path, dtype: str) -> None:
+    images = {"A/1/0": noise((3, 2, 2, 16, 20), dtype, 1), "A/1/1": noise((2, 2, 2, 16, 20), dtype, 2) // 3}
+    quality = plate_quality(acquire(tmp_path, images))
+    for channel, name in enumerate(("DNA", "sensor")):
+        everything = np.concatenate([pixels[:, channel].ravel() for pixels in images.values()])
+        check(row(quality, Level.PLATE, name), everything)
+        for fov, pixels in images.items():
+            check(row(quality, Level.FOV, name, fov), pixels[:, channel])
+            for t in range(len(pixels)):
+                check(row(quality, Level.TIME, name, fov, t), pixels[t, channel])
+    assert quality.empty_frames == ()
+    assert quality.table["percentiles_exact"].all()
+    assert len(quality.table) == 2 * (1 + 2 + 5)
+
+
+def test_empty_frames_are_named_and_not_averaged_in(tmp_path: Path) -> None:
+    pixels = noise((4, 2, 2, 16, 20))
+    pixels[1, 1] = 0
+    pixels[3, 1] = 100
+    dark = np.zeros((2, 2, 2, 16, 20), np.uint16)
+    dark[:, 0] = noise((2, 2, 16, 20))
+    quality = plate_quality(acquire(tmp_path, {"A/1/0": pixels, "B/1/0": dark}))
+    assert quality.empty_frames == (
+        EmptyFrame("A/1/0", "sensor", 1, 0.0),
+        EmptyFrame("A/1/0", "sensor", 3, 100.0),
+        EmptyFrame("B/1/0", "sensor", 0, 0.0),
+        EmptyFrame("B/1/0", "sensor", 1, 0.0),
+    )
+    for level, fov in ((Level.FOV, "A/1/0"), (Level.PLATE, None)):
+        found = row(quality, level, "sensor", fov)
+        check(found, pixels[[0, 2], 1])
+        assert found.n_frames == 2
+    assert row(quality, Level.PLATE, "sensor").n_empty == 4
+    nothing = row(quality, Level.FOV, "sensor", "B/1/0")
+    assert (nothing.n_frames, nothing.n_empty) == (0, 2)
+    assert np.isnan(nothing.mean)
+
+
+def test_real_numbers_have_binned_percentiles_beyond_one_frame(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).normal(5.0, 2.0, (3, 2, 2, 32, 40)).astype("float32")
+    quality = plate_quality(acquire(tmp_path, {"A/1/0": pixels}))
+    check(row(quality, Level.TIME, "DNA", "A/1/0", 1), pixels[1, 0])
+    plate = row(quality, Level.PLATE, "DNA")
+    assert not plate.percentiles_exact
+    width = np.ptp(pixels[:, 0]) / 65536
+    expected = np.percentile(pixels[:, 0].astype(float), PERCENTILES)
+    gaps = np.diff(np.sort(pixels[:, 0].ravel().astype(float)))
+    found = np.array([plate.p1, plate.p50, plate.p99, plate.p99_9])
+    assert np.all(np.abs(found - expected) <= 2 * width + gaps.max())
+    assert np.abs(found[1] - expected[1]) < 0.01
+    assert plate.mean == pytest.approx(pixels[:, 0].mean(dtype=float))
+    assert np.isnan(plate.saturated_share)
+
+
+def test_saturated_pixels(tmp_path: Path) -> None:
+    pixels = noise((1, 2, 1, 16, 20))
+    pixels[0, 0, 0, :4] = 65535
+    quality = plate_quality(acquire(tmp_path, {"A/1/0": pixels}))
+    assert row(quality, Level.PLATE, "DNA").saturated_share == 0.25
+    assert row(quality, Level.PLATE, "sensor").saturated_share == 0.0
+
+
+def test_files(tmp_path: Path) -> None:
+    pixels = noise((2, 2, 1, 16, 20))
+    pixels[1, 0] = 7
+    quality = plate_quality(acquire(tmp_path, {"A/1/0": pixels}))
+    quality.write(tmp_path)
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "quality.parquet"), quality.table)
+    summary = json.loads((tmp_path / "quality.json").read_text())
+    assert summary["empty_frames"] == [{"fov_name": "A/1/0", "channel": "DNA", "t": 1, "value": 7.0}]
+    assert [channel["channel"] for channel in summary["channels"]] == ["DNA", "sensor"]
+    assert summary["channels"][0]["mean"] == pixels[0, 0].mean()
+
+
+@given(
+    st.lists(
+        npst.arrays(st.sampled_from([np.uint8, np.int8, np.uint16, np.int16]), st.integers(1, 30)),
+        min_size=1,
+        max_size=4,
+    ).filter(lambda parts: len({part.dtype for part in parts}) == 1)
+)
+def test_histograms_add_up_to_numpy(parts: list[np.ndarray]) -> None:
+    total = PixelHistogram.exact(parts[0].dtype)
+    for part in parts:
+        one = total.empty_like()
+        one.add(part)
+        total.merge(one)
+    pixels = np.concatenate(parts).astype(float)
+    summary = total.summary(PERCENTILES)
+    assert summary.mean == pytest.approx(pixels.mean(), rel=1e-9, abs=1e-9)
+    assert summary.sd == pytest.approx(pixels.std(), rel=1e-6, abs=1e-6)
+    assert (summary.minimum, summary.maximum) == (pixels.min(), pixels.max())
+    assert summary.percentiles == pytest.approx(np.percentile(pixels, PERCENTILES), rel=1e-9, abs=1e-9)
