@@ -1,0 +1,1 @@
+"""Scores that methods share: they compute numbers from arrays and tables, and never draw or write."""

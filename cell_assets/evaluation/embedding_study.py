@@ -1,0 +1,139 @@
+"""From published embeddings and annotations to one evaluation: which questions are asked, against which rivals."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pandas as pd
+from sklearn.decomposition import PCA
+
+from cell_assets.errors import BadInputError
+from cell_assets.evaluation.evaluate import EmbeddingEvaluation, EvaluationSettings, Space, evaluate_embedding
+from cell_assets.evaluation.manifest import condition_of
+from cell_assets.evaluation.splits import SplitUnit
+from cell_assets.evaluation.study_parameters import StudyParameters
+from cell_assets.evaluation.task_scores import Baseline
+from cell_assets.evaluation.tasks import Labels, about_to_divide, annotation_labels, joined_annotation
+from cell_assets.evaluation.units import FloatArray
+
+MOST_CLASSES = 6
+"""A column with more values than this is no state but a measurement or a name, and is not probed."""
+
+
+@dataclass(frozen=True)
+class EmbeddedCells:
+    """The embeddings of all plates of an experiment, row by row."""
+
+    features: FloatArray
+    """(N, D)"""
+    cells: pd.DataFrame
+    """N rows: `plate, fov_name, track_id, t, split`, conditions, …"""
+    pca: FloatArray
+    """(N, 2), fitted on all rows."""
+    umap: FloatArray | None
+    """(N, 2); None for several plates, whose UMAPs were fitted apart and do not compare."""
+
+
+@dataclass(frozen=True)
+class EmbeddingStudy:
+    """An evaluation and the cells that it is about."""
+
+    embedded: EmbeddedCells
+    evaluation: EmbeddingEvaluation
+    annotations: Mapping[str, pd.Series]
+    """Every annotation column, aligned with the cells."""
+
+
+def read_embeddings(folders: Sequence[Path]) -> EmbeddedCells:
+    """Join the `embeddings.zarr` of several folders, one per plate.
+
+    Raises:
+        BadInputError: there is none, or their features differ in number.
+    """
+    if not folders:
+        raise BadInputError("no embeddings were given: materialise them for at least one plate")
+    tables = [anndata.read_zarr(folder / "embeddings.zarr") for folder in folders]
+    widths = sorted({table.n_vars for table in tables})
+    if len(widths) > 1:
+        raise BadInputError(
+            f"embeddings have {' and '.join(map(str, widths))} features: make them again with one checkpoint"
+        )
+    features = np.concatenate([np.asarray(table.X, dtype=np.float64) for table in tables])
+    cells = pd.concat([table.obs for table in tables], ignore_index=True)
+    cells = cells.assign(condition=condition_of(cells))
+    umap = tables[0].obsm.get("X_umap") if len(tables) == 1 else None
+    return EmbeddedCells(
+        features=features,
+        cells=cells,
+        pca=PCA(2, svd_solver="full").fit_transform(features) if len(features) > 1 else features[:, :2],
+        umap=None if umap is None else np.asarray(umap, dtype=np.float64),
+    )
+
+
+def study_embeddings(
+    embedded: EmbeddedCells,
+    states: pd.DataFrame | None,
+    *,
+    method: str,
+    split_unit: SplitUnit,
+    interval_min: float | None,
+    simulated: bool,
+    parameters: StudyParameters,
+) -> EmbeddingStudy:
+    """Ask whether the embedding knows which cells are about to divide, and every annotated state.
+
+    Cell length alone answers beside it where every cell has one: a probe on some of the cells would not compare.
+
+    Args:
+        states: `plate, fov_name, track_id, t` and one column per annotation; None when nothing is annotated.
+    """
+    cells = embedded.cells
+    horizon = parameters.horizon_min or interval_min or 1.0
+    tasks = [about_to_divide(cells, interval_min, horizon)]
+    annotations: dict[str, pd.Series] = {}
+    if states is not None:
+        for column in sorted(set(states.columns) - {"plate", "fov_name", "track_id", "t"}):
+            annotations[column] = joined_annotation(cells, states, column)
+            tasks += _state_tasks(cells, states, column, annotations[column])
+    evaluation = evaluate_embedding(
+        embedded.features,
+        cells,
+        tasks,
+        EvaluationSettings(
+            method=method,
+            split_unit=split_unit,
+            interval_min=interval_min,
+            simulated=simulated,
+            seed=parameters.seed,
+            n_resamples=parameters.n_resamples,
+            max_lag=parameters.max_lag,
+        ),
+        baselines=_length_alone(cells),
+        spaces=() if embedded.umap is None else (Space("umap", embedded.umap),),
+    )
+    return EmbeddingStudy(embedded, evaluation, annotations)
+
+
+def _state_tasks(cells: pd.DataFrame, states: pd.DataFrame, column: str, values: pd.Series) -> list[Labels]:
+    """One task for a column of two states (the rarer is the positive one), one per state for a few more."""
+    if pd.api.types.is_numeric_dtype(values):
+        return []
+    counts = values.value_counts()
+    if not 2 <= len(counts) <= MOST_CLASSES:
+        return []
+    if len(counts) == 2:
+        positive, negative = sorted(counts.index, key=lambda state: (counts[state], state))
+        return [annotation_labels(cells, states, column, positive, negative)]
+    return [
+        annotation_labels(cells, states, column, state, name=f"{column}_{state}")
+        for state in sorted(counts.index)
+    ]
+
+
+def _length_alone(cells: pd.DataFrame) -> list[Baseline]:
+    length = pd.to_numeric(cells["length_um"], errors="coerce")
+    if length.isna().any():
+        return []
+    return [Baseline("length_alone", "cell length alone", length.to_numpy(dtype=np.float64, na_value=np.nan))]

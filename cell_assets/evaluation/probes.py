@@ -1,0 +1,143 @@
+"""Linear probes: how well a logistic regression reads a label off a representation.
+
+Rows are split as the manifest states, and the regression's strength is chosen by cross-validation whose folds
+hold whole units too, so that no cell is seen on both sides anywhere.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score
+from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.preprocessing import StandardScaler
+
+from cell_assets.errors import BadInputError
+from cell_assets.evaluation.splits import SplitUnit
+from cell_assets.evaluation.units import BoolArray, FloatArray, StrArray, refuse_overlap
+
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+"""Inverse regularisation strengths that are tried, weakest fit first."""
+
+_DEFAULT_STRENGTH = 1e-2
+_MAX_FOLDS = 5
+_MAX_ITERATIONS = 2000
+
+
+@dataclass(frozen=True)
+class ProbeData:
+    """Rows that a probe learns from or is scored on."""
+
+    features: FloatArray
+    """(N, D)"""
+    label: BoolArray
+    """(N,)"""
+    units: StrArray
+    """(N,) the unit of the split that each row belongs to."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A fitted probe's say on the scored rows."""
+
+    probability: FloatArray
+    """(N_test,) probability of the positive class, as the class-balanced regression sees it."""
+    predicted: BoolArray
+    """(N_test,) probability of at least one half."""
+    strength: float
+    """Inverse regularisation strength C."""
+    how_chosen: str
+    converged: bool
+
+
+def why_no_probe(train: ProbeData, test: ProbeData) -> str | None:
+    """Why a probe cannot be fitted or scored at all, or None when it can."""
+    for rows, side in ((train, "training"), (test, "test")):
+        if not len(rows.label):
+            return f"no {side} row has a label"
+        if rows.features.shape[1] == 0:
+            return "the representation has no features"
+    if train.label.all() or not train.label.any():
+        which = "positive" if train.label.all() else "negative"
+        return f"all {len(train.label)} labelled training rows are {which}, so there is nothing to learn"
+    return None
+
+
+def fit_probe(train: ProbeData, test: ProbeData, *, split_unit: SplitUnit, seed: int) -> Probe:
+    """Standardise, fit a class-balanced logistic regression on `train`, and apply it to `test`.
+
+    C is chosen from `STRENGTHS` by the average precision over grouped inner folds of `train`. Raises
+    `BadInputError` when a unit stands on both sides, a feature is not finite, or `why_no_probe` has a reason.
+    """
+    refuse_overlap(train.units, test.units, split_unit)
+    for rows, side in ((train, "training"), (test, "test")):
+        _require_finite(rows, side)
+    why = why_no_probe(train, test)
+    if why is not None:
+        raise BadInputError(f"a probe cannot be fitted: {why}")
+    strength, how_chosen = choose_strength(train, seed)
+    scaler = StandardScaler().fit(train.features)
+    model = _regression(strength).fit(scaler.transform(train.features), train.label)
+    probability = model.predict_proba(scaler.transform(test.features))[:, 1]
+    return Probe(
+        probability=probability,
+        predicted=probability >= 0.5,
+        strength=strength,
+        how_chosen=how_chosen,
+        converged=int(model.n_iter_[0]) < _MAX_ITERATIONS,
+    )
+
+
+def choose_strength(train: ProbeData, seed: int) -> tuple[float, str]:
+    """C with the best mean average precision over inner folds of whole units, and how it was found.
+
+    With fewer than two units that hold positives, or that hold negatives, there is nothing to cross-validate
+    and a default is taken and said.
+    """
+    n_folds = min(
+        _MAX_FOLDS, len(np.unique(train.units[train.label])), len(np.unique(train.units[~train.label]))
+    )
+    default = f"C = {_DEFAULT_STRENGTH:g} by default: too few training units hold each class to choose it"
+    if n_folds < 2:
+        return _DEFAULT_STRENGTH, default
+    folds = StratifiedGroupKFold(n_splits=n_folds, shuffle=True, random_state=seed)
+    scores = [
+        _fold_scores(train, inner, held)
+        for inner, held in folds.split(train.features, train.label, train.units)
+        if _both_classes(train.label[inner]) and _both_classes(train.label[held])
+    ]
+    if not scores:
+        return _DEFAULT_STRENGTH, default
+    strength = STRENGTHS[int(np.argmax(np.mean(scores, axis=0)))]
+    return strength, f"C = {strength:g} by {len(scores)}-fold cross-validation over whole training units"
+
+
+def _fold_scores(train: ProbeData, inner: np.ndarray, held: np.ndarray) -> list[float]:
+    scaler = StandardScaler().fit(train.features[inner])
+    learn, check = scaler.transform(train.features[inner]), scaler.transform(train.features[held])
+    # One model goes from the strongest to the weakest regularisation: each fit starts from the last solution.
+    model = _regression(STRENGTHS[0], warm_start=True)
+    scores = []
+    for strength in STRENGTHS:
+        model.set_params(C=strength).fit(learn, train.label[inner])
+        scores.append(float(average_precision_score(train.label[held], model.decision_function(check))))
+    return scores
+
+
+def _regression(strength: float, warm_start: bool = False) -> LogisticRegression:
+    return LogisticRegression(
+        C=strength, class_weight="balanced", max_iter=_MAX_ITERATIONS, warm_start=warm_start
+    )
+
+
+def _both_classes(label: BoolArray) -> bool:
+    return bool(label.any() and not label.all())
+
+
+def _require_finite(rows: ProbeData, side: str) -> None:
+    bad = np.flatnonzero(~np.isfinite(rows.features).all(axis=1))
+    if len(bad):
+        raise BadInputError(
+            f"{len(bad)} {side} row(s) have features that are not finite, the first belongs to "
+            f"{rows.units[bad[0]]}; look at the embeddings of that unit before probing"
+        )

@@ -1,0 +1,17 @@
+"""What a person may choose about a report; apart from the study itself, which imports scikit-learn."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class StudyParameters(BaseModel):
+    """How an embedding is evaluated."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    horizon_min: float | None = Field(default=None, gt=0)
+    """How soon "about to divide" is; None: one interval between frames, so the last frame before the division."""
+    n_resamples: int = Field(default=1000, ge=100)
+    """Bootstrap resamples of tracks."""
+    max_lag: int = Field(default=10, ge=1)
+    """Longest lag of the smoothness curve, in frames."""
+    seed: int = Field(default=0, ge=0)

@@ -1,0 +1,164 @@
+"""Which figures an embedding's report shows, in which order, and the captions that say what is to be seen."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from cell_assets.evaluation.dynamics import Dynamics
+from cell_assets.evaluation.evaluate import EmbeddingEvaluation
+from cell_assets.evaluation.rank import FeatureSpectrum
+from cell_assets.evaluation.task_scores import TaskEvaluation
+from cell_assets.reporting.embedding_figures import (
+    Colouring,
+    PatchStrip,
+    Projection,
+    loss_figure,
+    patch_strip_figure,
+    scatter_figure,
+)
+from cell_assets.reporting.html import ReportFigure
+from cell_assets.reporting.score_figures import (
+    forest_figure,
+    precision_recall_figure,
+    smoothness_figure,
+    spectrum_figure,
+)
+from cell_assets.reporting.wording import estimate_text, title_text, value_text
+
+
+@dataclass(frozen=True)
+class EmbeddingPictures:
+    """What a report draws beside the scores; leave out what there is not."""
+
+    projections: tuple[Projection, ...] = ()
+    """All of the same N cells, for example PCA and UMAP."""
+    colourings: tuple[Colouring, ...] = ()
+    """Of the same N cells, for example condition, infection state, hours post perturbation."""
+    history: pd.DataFrame | None = None
+    """`epoch` and one column per loss (`history.parquet` of the checkpoint)."""
+    strip: PatchStrip | None = None
+    """The track of `TaskEvaluation.example_rows`."""
+
+
+def embedding_figures(
+    evaluation: EmbeddingEvaluation, pictures: EmbeddingPictures
+) -> tuple[ReportFigure, ...]:
+    """Figures with captions for everything that could be computed; what could not stands in the numbers."""
+    figures = [_precision_recall(task) for task in evaluation.tasks if task.curves]
+    scored = [task for task in evaluation.tasks if task.score("average_precision").value is not None]
+    if scored:
+        figures.append(_forest(scored))
+    if pictures.strip is not None:
+        figures.append(_strip(pictures.strip))
+    if pictures.projections and pictures.colourings:
+        figures.append(_scatter(pictures.projections, pictures.colourings))
+    figures += [
+        _smoothness(space.space, space.dynamics)
+        for space in evaluation.dynamics
+        if space.dynamics is not None
+    ]
+    if evaluation.spectrum is not None:
+        figures.append(_spectrum(evaluation.spectrum))
+    if pictures.history is not None and len(pictures.history):
+        figures.append(_loss(pictures.history))
+    return tuple(figures)
+
+
+def _precision_recall(task: TaskEvaluation) -> ReportFigure:
+    sentences = [
+        f"{curve.title.capitalize()}: average precision {estimate_text(curve.average_precision)}."
+        for curve in task.curves
+    ]
+    sentences.append(f"Knowing nothing gives {value_text(task.prevalence.value)}, the dashed line.")
+    sentences += [
+        f"Embedding less {title_text(score.of)}, on the same resamples: {estimate_text(score.estimate)}"
+        f"{_verdict(score.estimate.low, score.estimate.high)}."
+        for score in task.scores
+        if score.metric == "average_precision_gain_over" and score.estimate.value is not None
+    ]
+    return ReportFigure(
+        name=f"precision_recall_{task.name}",
+        title=f"How well the embedding finds “{title_text(task.name)}”",
+        caption=" ".join(sentences),
+        png=precision_recall_figure(task),
+    )
+
+
+def _verdict(low: float | None, high: float | None) -> str:
+    if low is None or high is None:
+        return ""
+    if low > 0:
+        return ", so the embedding knows more"
+    if high < 0:
+        return ", so the embedding knows less"
+    return ", which does not tell the two apart"
+
+
+def _forest(tasks: Sequence[TaskEvaluation]) -> ReportFigure:
+    caption = (
+        "Dots are values on the test rows, bars their 95 % intervals. Blue is the embedding, orange a "
+        "simpler measurement through the same probe, grey what needs no measurement. Accuracy and "
+        "F1 call a row "
+        "positive from a probability of one half of a class-balanced probe, so a rare class can cost "
+        "accuracy against always guessing the majority."
+    )
+    return ReportFigure("scores", "Every score beside its rivals", caption, forest_figure(tasks))
+
+
+def _strip(strip: PatchStrip) -> ReportFigure:
+    caption = (
+        "The test track with a positive frame that was followed for longest, so it was not picked for its "
+        "looks. Contrast is the same in all frames of a channel."
+    )
+    if strip.probability is not None:
+        caption += f" Bars: {strip.probability_title}, as the class-balanced probe sees each frame."
+    return ReportFigure("example_track", "One test track, frame by frame", caption, patch_strip_figure(strip))
+
+
+def _scatter(projections: Sequence[Projection], colourings: Sequence[Colouring]) -> ReportFigure:
+    names = " and ".join(projection.name for projection in projections)
+    colours = ", ".join(title_text(colouring.title) for colouring in colourings)
+    caption = (
+        f"One point per cell and time point, training and test rows together, coloured by {colours}. UMAP "
+        "keeps neighbours and not distances; no number here is read from it unless it says so."
+    )
+    png = scatter_figure(projections, colourings)
+    return ReportFigure("projections", f"{names} of the embeddings", caption, png)
+
+
+def _smoothness(space: str, dynamics: Dynamics) -> ReportFigure:
+    within = "the features" if space == "features" else title_text(space)
+    caption = (
+        f"Left: over one interval a cell moves {estimate_text(dynamics.displacement_first_lag)}. Cells of "
+        f"different tracks, the dashed line, are {estimate_text(dynamics.random_pairs)} apart. The ratio, "
+        f"{estimate_text(dynamics.smoothness)}, would be 0 for a cell that stands still and 1 for one that "
+        "jumps as far as to another cell. Growth of the displacement from a lag of one frame to one of "
+        f"{dynamics.range_lag_frames}, the longest that enough tracks reach: "
+        f"{estimate_text(dynamics.dynamic_range)}. Right: distance to the cell's own first time point. Only "
+        "tracks that live long enough reach the right end of either curve."
+    )
+    title = f"How far cells move along their tracks, in {within}"
+    return ReportFigure(f"smoothness_{space}", title, caption, smoothness_figure(dynamics))
+
+
+def _spectrum(spectrum: FeatureSpectrum) -> ReportFigure:
+    caption = (
+        f"Of {spectrum.n_features} features on {spectrum.n_rows} test rows, {spectrum.components_95} "
+        f"principal components hold 95 % of the variance; the matrix rank is "
+        f"{spectrum.matrix_rank}, the effective "
+        f"rank {value_text(spectrum.effective_rank)}."
+    )
+    if spectrum.n_rows <= spectrum.n_features:
+        caption += " No rank can exceed the number of rows less one, so they say little here."
+    title = "How many directions the features use"
+    return ReportFigure("explained_variance", title, caption, spectrum_figure(spectrum))
+
+
+def _loss(history: pd.DataFrame) -> ReportFigure:
+    return ReportFigure(
+        name="training",
+        title="Training loss",
+        caption=f"Loss per epoch of the checkpoint that made these embeddings, {len(history)} epochs.",
+        png=loss_figure(history),
+    )

@@ -1,0 +1,191 @@
+"""The report as one self-contained HTML page: no script, no outside resource, every value escaped."""
+
+import base64
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from itertools import groupby
+
+from jinja2 import Environment, StrictUndefined
+
+from cell_assets.evaluation.evaluate import EmbeddingEvaluation
+from cell_assets.evaluation.task_scores import TaskEvaluation
+from cell_assets.evaluation.units import plural
+from cell_assets.ledger.records import JsonValue, NumberDraft, ReadReceipt
+from cell_assets.reporting.wording import interval_text, title_text, units_text, value_text
+
+_PNG_WIDTH_BYTES = slice(16, 20)  # of the IHDR chunk
+_SCREEN_SCALE = 0.62
+"""PNGs have 160 dots per inch, screens about 100: text in figures then matches the page's."""
+_NARROW = 560
+
+
+@dataclass(frozen=True)
+class ReportFigure:
+    """One picture with its words."""
+
+    name: str
+    """File name without extension."""
+    title: str
+    caption: str
+    png: bytes
+
+
+@dataclass(frozen=True)
+class ReportContent:
+    """Everything that a report shows."""
+
+    title: str
+    subtitle: str
+    evaluation: EmbeddingEvaluation
+    figures: tuple[ReportFigure, ...]
+    inputs: tuple[ReadReceipt, ...]
+    """What was read; the page shows asset, partition and digest, which do not depend on the database."""
+    parameters: Mapping[str, JsonValue]
+
+
+@dataclass(frozen=True)
+class _Card:
+    """One headline: a value, its interval, and what to hold it against."""
+
+    what: str
+    value: str
+    interval: str
+    why_missing: str | None
+    beside: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class _TaskWords:
+    title: str
+    rule: str
+    counts: str
+
+
+@dataclass(frozen=True)
+class _FigureSource:
+    name: str
+    title: str
+    caption: str
+    base64: str
+    width: int
+    narrow: bool
+    """Leaves room for its caption at its side."""
+
+
+@dataclass(frozen=True)
+class _NumberRow:
+    name: str
+    value: str
+    interval: str
+    units: str
+    split: str
+    why_missing: str | None
+
+
+def render_html(report: ReportContent) -> str:
+    """The whole page. The same content gives the same text."""
+    template = resources.files("cell_assets.reporting").joinpath("report.html").read_text(encoding="utf-8")
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    evaluation = report.evaluation
+    return environment.from_string(template).render(
+        report=report,
+        simulated=evaluation.settings.simulated,
+        settings=evaluation.settings,
+        split=evaluation.split,
+        bootstrap_units=plural(evaluation.settings.bootstrap_unit),
+        cards=list(_cards(evaluation)),
+        tasks=[_task_words(task) for task in evaluation.tasks],
+        figures=[_figure_source(figure) for figure in report.figures],
+        number_groups=_number_groups(evaluation.numbers),
+        notes=evaluation.notes,
+        parameters=list(_flat("", report.parameters)),
+    )
+
+
+def _cards(evaluation: EmbeddingEvaluation) -> Iterable[_Card]:
+    by_name = {(number.report, number.name): number for number in evaluation.numbers}
+    method = evaluation.settings.method
+    for task in evaluation.tasks:
+        about = f"{method}/{task.name}"
+        prefix = "average_precision_"
+        rivals = [
+            (title_text(name.removeprefix(prefix)), value_text(number.value))
+            for (report, name), number in by_name.items()
+            if report == about and name.startswith(prefix) and "_gain_" not in name
+        ]
+        yield _card(
+            f"{title_text(task.name)}: average precision", by_name[about, "average_precision"], rivals
+        )
+    smooth = f"{method}/temporal_smoothness"
+    if (smooth, "smoothness") in by_name:
+        names = ("displacement_one_interval", "displacement_random_pairs")
+        beside = [(title_text(name), value_text(by_name[smooth, name].value)) for name in names]
+        yield _card("movement per interval, strangers = 1", by_name[smooth, "smoothness"], beside)
+
+
+def _card(what: str, number: NumberDraft, beside: Sequence[tuple[str, str]]) -> _Card:
+    interval = (
+        "no interval" if number.ci_low is None else f"{interval_text(number.ci_low, number.ci_high)} (95 %)"
+    )
+    return _Card(
+        what=what,
+        value=value_text(number.value),
+        interval=f"{interval}, {units_text(number)}",
+        why_missing=number.why_missing,
+        beside=tuple(beside),
+    )
+
+
+def _task_words(task: TaskEvaluation) -> _TaskWords:
+    counts = (
+        f"Learned from {task.n_fit_rows} cell images ({task.n_fit_positive} positive), scored on "
+        f"{task.n_test_rows} ({task.n_test_positive} positive)."
+    )
+    return _TaskWords(title_text(task.name).capitalize(), task.rule, counts)
+
+
+def _figure_source(figure: ReportFigure) -> _FigureSource:
+    pixels = int.from_bytes(figure.png[_PNG_WIDTH_BYTES], "big")
+    width = round(pixels * _SCREEN_SCALE)
+    return _FigureSource(
+        name=figure.name,
+        title=figure.title,
+        caption=figure.caption,
+        base64=base64.b64encode(figure.png).decode("ascii"),
+        width=width,
+        narrow=width <= _NARROW,
+    )
+
+
+def _number_groups(numbers: Sequence[NumberDraft]) -> list[tuple[str, list[_NumberRow]]]:
+    return [
+        (
+            name,
+            [
+                _NumberRow(
+                    name=number.name,
+                    value=value_text(number.value),
+                    interval=interval_text(number.ci_low, number.ci_high),
+                    units=units_text(number),
+                    split=number.split,
+                    why_missing=number.why_missing,
+                )
+                for number in group
+            ],
+        )
+        for name, group in groupby(numbers, key=lambda number: number.report)
+    ]
+
+
+def _flat(prefix: str, parameters: Mapping[str, JsonValue]) -> Iterable[tuple[str, str]]:
+    """Parameters as dotted names in sorted order."""
+    for name in sorted(parameters):
+        value = parameters[name]
+        if isinstance(value, Mapping):
+            yield from _flat(f"{prefix}{name}.", value)
+        else:
+            yield f"{prefix}{name}", value if isinstance(value, str) else json.dumps(value)

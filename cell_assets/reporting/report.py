@@ -1,0 +1,65 @@
+"""Write a report folder: page, figures, numbers and predictions, byte for byte the same again."""
+
+import json
+import re
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+
+from cell_assets.errors import BadInputError
+from cell_assets.reporting.html import ReportContent, render_html
+
+FORMAT_NAME = "cell_assets.report"
+FORMAT_VERSION = "1"
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+def write_report(out: Path, report: ReportContent) -> None:
+    """Write `report.html`, `figures/*.png`, `numbers.json` and `predictions/*.parquet` into the folder `out`.
+
+    Nothing in the files depends on when, where or by which run they were written. Raises `BadInputError`
+    before writing anything when a figure or task has a name that cannot be a file name, or that is taken.
+    """
+    figures = {figure.name: figure.png for figure in report.figures}
+    predictions = {task.name: task.predictions for task in report.evaluation.tasks}
+    _require_file_names("figure", [figure.name for figure in report.figures])
+    _require_file_names("task", [task.name for task in report.evaluation.tasks])
+    page = render_html(report)
+    for folder in ("figures", "predictions"):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+    (out / "report.html").write_text(page, encoding="utf-8")
+    (out / "numbers.json").write_text(_numbers_document(report), encoding="utf-8")
+    for name, png in figures.items():
+        (out / "figures" / f"{name}.png").write_bytes(png)
+    for name, frame in predictions.items():
+        _write_parquet(out / "predictions" / f"{name}.parquet", frame)
+
+
+def _numbers_document(report: ReportContent) -> str:
+    """The numbers with the split and the word about simulation, as sorted JSON."""
+    evaluation = report.evaluation
+    document = {
+        "format": FORMAT_NAME,
+        "format_version": FORMAT_VERSION,
+        "simulated": evaluation.settings.simulated,
+        "split": asdict(evaluation.split),
+        "numbers": [asdict(number) for number in evaluation.numbers],
+        "notes": list(evaluation.notes),
+    }
+    return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _write_parquet(path: Path, frame: pd.DataFrame) -> None:
+    frame.reset_index(drop=True).to_parquet(path, engine="pyarrow", compression="zstd", index=False)
+
+
+def _require_file_names(what: str, names: list[str]) -> None:
+    for name in names:
+        if not _FILE_NAME.fullmatch(name):
+            raise BadInputError(
+                f"{what} name {name!r} cannot be a file name; use letters, digits, _ and - only"
+            )
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise BadInputError(f"{what} name {twice[0]} is given more than once; give each its own")

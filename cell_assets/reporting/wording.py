@@ -1,0 +1,41 @@
+"""How numbers are written for people: the same in HTML, in captions and in the terminal."""
+
+from cell_assets.evaluation.resampling import Estimate
+from cell_assets.ledger.records import NumberDraft
+
+
+def value_text(value: float | None) -> str:
+    """Three decimals for shares and distances, none for counts, `–` where there is no value."""
+    if value is None:
+        return "–"
+    if value == 0 or (abs(value) >= 1 and value == round(value)):
+        return f"{value:.0f}"
+    if abs(value) < 0.001:
+        return f"{value:.1e}"
+    return f"{value:.1f}" if abs(value) >= 100 else f"{value:.3f}"
+
+
+def interval_text(low: float | None, high: float | None) -> str:
+    """`0.845 to 0.978`, or `–` where there is no interval."""
+    if low is None or high is None:
+        return "–"
+    return f"{value_text(low)} to {value_text(high)}"
+
+
+def estimate_text(estimate: Estimate) -> str:
+    """`0.918 (95 % interval 0.845 to 0.978)`, without the bracket or with the reason where it is missing."""
+    if estimate.value is None:
+        return f"not computed, because {estimate.why_missing}"
+    if estimate.low is None:
+        return value_text(estimate.value)
+    return f"{value_text(estimate.value)} (95 % interval {interval_text(estimate.low, estimate.high)})"
+
+
+def units_text(number: NumberDraft) -> str:
+    """What stands behind a number, for example `36 tracks`."""
+    return f"{number.n} {number.unit}".strip()
+
+
+def title_text(name: str) -> str:
+    """`about_to_divide` as words."""
+    return name.replace("_", " ")

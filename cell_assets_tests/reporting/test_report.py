@@ -1,0 +1,152 @@
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+
+from cell_assets.errors import BadInputError
+from cell_assets.reporting.html import render_html
+from cell_assets.reporting.report import write_report
+from cell_assets_tests.reporting.contents import renumbered, small_report
+
+
+@pytest.fixture(scope="module")
+def report():
+    return small_report()
+
+
+def bytes_of(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_a_report_is_page_figures_numbers_and_predictions(report, tmp_path):
+    write_report(tmp_path, report)
+    assert set(bytes_of(tmp_path)) == {
+        "report.html",
+        "numbers.json",
+        "figures/precision_recall_infection_state.png",
+        "figures/scores.png",
+        "figures/example_track.png",
+        "figures/projections.png",
+        "figures/smoothness_features.png",
+        "figures/explained_variance.png",
+        "figures/training.png",
+        "predictions/infection_state.parquet",
+        "predictions/about_to_divide.parquet",
+    }
+
+
+def test_another_process_writes_the_same_bytes(report, tmp_path):
+    write_report(tmp_path / "here", renumbered(report))
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from cell_assets.reporting.report import write_report\n"
+        "from cell_assets_tests.reporting.contents import small_report\n"
+        "write_report(Path(sys.argv[1]), small_report())"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "there")], check=True)
+    assert bytes_of(tmp_path / "here") == bytes_of(tmp_path / "there")
+
+
+def test_no_date_path_or_software_in_any_file(report, tmp_path):
+    write_report(tmp_path, report)
+    for name, content in bytes_of(tmp_path).items():
+        assert str(tmp_path).encode() not in content, name
+        if name.endswith(".png"):
+            assert not {b"tEXt", b"iTXt", b"tIME"} & {content[k : k + 4] for k in range(8, 200)}, name
+
+
+def test_numbers_json_holds_every_number_with_its_value_or_reason(report, tmp_path):
+    write_report(tmp_path, report)
+    document = json.loads((tmp_path / "numbers.json").read_text())
+    assert document["format"] == "cell_assets.report"
+    assert document["simulated"] is True
+    assert document["split"]["n_test_units"] == 8
+    assert len(document["numbers"]) == len(report.evaluation.numbers)
+    for written, number in zip(document["numbers"], report.evaluation.numbers, strict=True):
+        assert written["value"] == number.value
+        assert (written["value"] is None) == (written["why_missing"] is not None)
+
+
+def test_predictions_read_back(report, tmp_path):
+    write_report(tmp_path, report)
+    frame = pd.read_parquet(tmp_path / "predictions" / "infection_state.parquet")
+    expected = report.evaluation.tasks[0].predictions
+    pd.testing.assert_frame_equal(frame, expected, check_dtype=False)
+
+
+class Page(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.links, self.alts, self.text, self.open = [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.links += [attrs[key] for key in ("src", "href") if key in attrs]
+        if tag == "img":
+            self.alts.append(attrs["alt"])
+        if tag not in {"meta", "img", "link"}:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+@pytest.fixture(scope="module")
+def page(report):
+    page = Page()
+    page.feed(render_html(report))
+    return page
+
+
+def words(page):
+    return re.sub(r"\s+", " ", " ".join(page.text))
+
+
+def test_the_page_needs_nothing_from_outside_and_every_tag_closes(report, page):
+    assert page.open == []
+    assert len(page.links) == len(report.figures)
+    assert all(link.startswith("data:image/png;base64,") for link in page.links)
+    assert "http" not in render_html(report).replace("data:image", "")
+    assert all(page.alts)
+
+
+def test_the_page_says_what_was_scored_on_what_and_where_it_came_from(page):
+    text = words(page)
+    assert "are scored on 8 test tracks; no track is on both sides" in text
+    assert "50 bootstrap resamples of whole tracks" in text
+    assert "raw_acquisition P1 " + "ab" * 32 in text
+    assert "training.preset quick" in text
+    assert "not computed: all 160 labelled training rows are negative" in text
+
+
+def test_simulated_data_are_named_on_the_page_and_real_data_are_not(page):
+    assert "Simulated data." in words(page)
+    real = small_report(simulated=False)
+    assert "imulat" not in re.sub(r"\.simulated|<style>.*</style>", "", render_html(real), flags=re.S)
+
+
+def test_text_from_outside_is_escaped(report):
+    html = render_html(replace(report, subtitle="<script>alert(1)</script>"))
+    assert "<script>" not in html
+    assert "DynaCLR on &lt;E1&gt; &amp; more" in html
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "a b"])
+def test_a_figure_name_that_is_no_file_name_is_refused_before_writing(report, tmp_path, name):
+    bad = replace(report, figures=(replace(report.figures[0], name=name),))
+    with pytest.raises(BadInputError, match="cannot be a file name"):
+        write_report(tmp_path, bad)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_figures_of_one_name_are_refused(report, tmp_path):
+    with pytest.raises(BadInputError, match="given more than once"):
+        write_report(tmp_path, replace(report, figures=(report.figures[0], report.figures[0])))
