@@ -1,0 +1,1 @@
+"""Plates with known truth: true tracks, divisions and infection times, written like a lab's own plate."""
