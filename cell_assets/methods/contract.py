@@ -1,0 +1,109 @@
+"""What every published method takes and gives back; free of torch, so that assets may import it early."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import pandas as pd
+from pydantic import BaseModel
+
+
+@dataclass(frozen=True)
+class TrainingTable:
+    """One patch table (folder with cells.parquet, patches.zarr, patch_table.json) and where it comes from."""
+
+    plate: str
+    fov_name: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a long computation is."""
+
+    done: int
+    total: int
+    unit: str
+    """What is counted, for example `steps` or `cells`."""
+    per_second: float
+    remaining_s: float
+    note: str = ""
+
+
+ProgressSink = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """Parameters as this machine can run them, and a sentence for everything that had to change."""
+
+    parameters: BaseModel
+    messages: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """A finished training; the checkpoint's files lie in the folder that the caller named."""
+
+    parameters: BaseModel
+    """As they were run: what the checkpoint's config.json states."""
+    messages: tuple[str, ...]
+    """What a person should know: fall-backs, a share of anchors never seen, missing validation data."""
+    metrics: Mapping[str, float]
+    """Last values for a model registry, for example `train_loss`."""
+
+
+@dataclass(frozen=True)
+class EmbeddingResult:
+    """Finished embeddings; `embeddings.zarr` lies in the folder that the caller named."""
+
+    n_cells: int
+    n_features: int
+    messages: tuple[str, ...]
+
+
+class Method(Protocol):
+    """A published method: how to configure it, train it and apply it."""
+
+    name: str
+
+    def parameters(self, preset: str, changes: Mapping[str, object]) -> BaseModel:
+        """The preset's parameters with `changes` applied; BadInputError names an unknown or bad value."""
+        ...
+
+    def resolve(self, parameters: BaseModel) -> Resolution:
+        """What this machine can run of `parameters`; record the result, not the request."""
+        ...
+
+    def train(
+        self,
+        tables: Sequence[TrainingTable],
+        manifest_tracks: pd.DataFrame,
+        parameters: BaseModel,
+        out: Path,
+        progress: ProgressSink | None = None,
+        work: Path | None = None,
+    ) -> TrainingResult:
+        """Writes a checkpoint into the existing empty folder `out`; `work` holds what a resume needs."""
+        ...
+
+    def training_notes(self, checkpoint: Path) -> tuple[str, ...]:
+        """What a reader of a report should know about how the checkpoint in this folder was trained."""
+        ...
+
+    def embedding_parameters(self) -> BaseModel:
+        """What decides the embeddings' bytes beside the checkpoint and the tables; to be recorded."""
+        ...
+
+    def embed(
+        self,
+        checkpoint: Path,
+        tables: Sequence[TrainingTable],
+        manifest_tracks: pd.DataFrame,
+        out: Path,
+        provenance: Mapping[str, str],
+        progress: ProgressSink | None = None,
+    ) -> EmbeddingResult:
+        """Writes `embeddings.zarr` into `out`; `provenance` (digests by name) goes into its `uns`."""
+        ...

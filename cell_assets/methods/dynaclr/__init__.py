@@ -1,0 +1,1 @@
+"""DynaCLR: time-aware contrastive embeddings of tracked cells."""

@@ -1,0 +1,154 @@
+"""Normalisation and Table 2's augmentations as batched tensor operations on the training device.
+
+All draws come from one seeded generator per batch. Rotation is about z and the other geometry is lateral,
+so slices and channels travel together through a 2-D resampling.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from cell_assets.imaging.channels import ChannelKind
+from cell_assets.methods.dynaclr.parameters import AugmentationParameters
+
+
+@dataclass(frozen=True)
+class AugmentedBatch:
+    """Patches (N, C, Z, Y, X) and the share of their pixels that lay outside the stored patch."""
+
+    patches: Tensor
+    share_outside: float
+
+
+def normalise(patches: Tensor, offset: Tensor, scale: Tensor) -> Tensor:
+    """(N, C, Z, Y, X) stored intensities → (x - offset) / scale, float32; offset and scale are (N, C)."""
+    shape = (*offset.shape, 1, 1, 1)
+    return (patches.to(torch.float32) - offset.view(shape)) / scale.view(shape)
+
+
+def center_crop(patches: Tensor, side: int) -> Tensor:
+    """(..., Y, X) → (..., side, side) around the middle; an odd remainder leaves one more at the end."""
+    y, x = (patches.shape[-2] - side) // 2, (patches.shape[-1] - side) // 2
+    return patches[..., y : y + side, x : x + side]
+
+
+def side_without_padding(side: int, parameters: AugmentationParameters) -> int:
+    """Smallest stored patch side from which any augmented patch of `side` pixels is cut without padding."""
+    widest_rotation = math.sqrt(2) if parameters.rotation_rad >= math.pi / 4 else 1 + parameters.rotation_rad
+    return math.ceil(side * widest_rotation * (1 + parameters.scale) * (1 + parameters.shear)) + 1
+
+
+class PatchAugmentation:
+    """Table 2 for a whole batch at once; probabilities and values are drawn per patch."""
+
+    def __init__(self, parameters: AugmentationParameters, kinds: Sequence[ChannelKind], side: int) -> None:
+        self.parameters = parameters
+        self.kinds = tuple(kinds)
+        self.side = side
+
+    def __call__(self, patches: Tensor, generator: Generator) -> AugmentedBatch:
+        """(N, C, Z, Y', X') normalised → (N, C, Z, side, side). `generator` lives on the CPU.
+
+        Geometry first, then contrast, intensity, smoothing and noise in Table 2's order; the last four are
+        drawn for every channel apart. The noise field is drawn on the patches' own device, seeded by
+        `generator`.
+        """
+        moved, share_outside = self._affine(patches, generator)
+        images = moved.flatten(0, 1)  # (N * C, Z, side, side), a view: the steps below work in place
+        self._contrast(images, generator)
+        self._intensity(images, generator)
+        self._smooth(images, generator)
+        self._noise(images, generator)
+        return AugmentedBatch(moved, share_outside)
+
+    def _affine(self, patches: Tensor, generator: Generator) -> tuple[Tensor, float]:
+        n, c, z, height, width = patches.shape
+        p = self.parameters
+        chosen = torch.rand(n, generator=generator) < p.affine_probability
+        angle = torch.rand(n, generator=generator) * p.rotation_rad
+        zoom = 1 + (torch.rand(n, 2, generator=generator) * 2 - 1) * p.scale  # (y, x)
+        shear = torch.rand(n, 2, generator=generator) * p.shear
+        cos, sin, one = angle.cos(), angle.sin(), torch.ones(n)
+        rotation = torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], -2)
+        shearing = torch.stack([torch.stack([one, shear[:, 0]], -1), torch.stack([shear[:, 1], one], -1)], -2)
+        matrix = rotation @ shearing @ torch.diag_embed(zoom)  # output offset (y, x) → source offset
+        matrix = torch.where(chosen[:, None, None], matrix, torch.eye(2))
+
+        ramp = torch.arange(self.side, dtype=torch.float32) - (self.side - 1) / 2
+        offsets = torch.stack(torch.meshgrid(ramp, ramp, indexing="ij"), -1)  # (side, side, 2)
+        source = torch.einsum("nij,yxj->nyxi", matrix, offsets)
+        # The middle of center_crop, in pixels from the stored patch's own middle (half a pixel when odd).
+        middle = torch.tensor(
+            [(size - self.side) // 2 + (self.side - 1) / 2 - (size - 1) / 2 for size in (height, width)]
+        )
+        unit = (source + middle) * 2 / torch.tensor([height, width], dtype=torch.float32)
+        outside = (source + middle).abs() > (torch.tensor([height, width]) - 1) / 2 + 1e-3
+        grid = unit.flip(-1).to(patches.device)  # grid_sample wants (x, y)
+        moved = F.grid_sample(
+            patches.flatten(1, 2), grid, mode="bilinear", padding_mode="reflection", align_corners=False
+        )
+        share_outside = float(outside.any(-1).float().mean())
+        return moved.view(n, c, z, self.side, self.side), share_outside
+
+    def _contrast(self, images: Tensor, generator: Generator) -> None:
+        low, high = self.parameters.contrast_gamma
+        gamma = low + torch.rand(len(images), generator=generator) * (high - low)
+        chosen = torch.rand(len(images), generator=generator) < self.parameters.contrast_probability
+        part = images[chosen]
+        flat = part.flatten(1)
+        floor = flat.amin(-1).view(-1, 1, 1, 1)
+        extent = (flat.amax(-1).view(-1, 1, 1, 1) - floor).clamp_min(1e-7)
+        gamma = gamma[chosen].to(images.device).view(-1, 1, 1, 1)
+        images[chosen] = part.sub_(floor).div_(extent).pow_(gamma).mul_(extent).add_(floor)
+
+    def _intensity(self, images: Tensor, generator: Generator) -> None:
+        p = self.parameters
+        probability = self._per_kind(
+            p.intensity_probability_phase, p.intensity_probability_fluorescence, len(images)
+        )
+        chosen = torch.rand(len(images), generator=generator) < probability
+        factor = 1 + (torch.rand(len(images), generator=generator) * 2 - 1) * p.intensity_scale
+        images *= torch.where(chosen, factor, 1.0).to(images.device).view(-1, 1, 1, 1)
+
+    def _smooth(self, images: Tensor, generator: Generator) -> None:
+        low, high = self.parameters.smooth_sigma_px
+        radius = max(1, math.ceil(2.5 * high))
+        chosen = torch.rand(len(images), generator=generator) < self.parameters.smooth_probability
+        sigma = low + torch.rand(2, len(images), generator=generator) * (high - low)  # (y, x)
+        taps = torch.arange(-radius, radius + 1, dtype=torch.float32)
+        weights = torch.exp(-0.5 * (taps / sigma[..., None]) ** 2)
+        weights = (weights / weights.sum(-1, keepdim=True))[:, chosen].to(images.device)
+        part = images[chosen]
+        for axis, weight in zip((-2, -1), weights, strict=True):
+            part = _weighted_shifts(part, weight, axis, radius)
+        images[chosen] = part
+
+    def _noise(self, images: Tensor, generator: Generator) -> None:
+        p = self.parameters
+        chosen = torch.rand(len(images), generator=generator) < p.noise_probability
+        sigma = torch.rand(len(images), generator=generator) * self._per_kind(
+            p.noise_sigma_phase, p.noise_sigma_fluorescence, len(images)
+        )
+        seed = int(torch.randint(2**62, (), generator=generator))
+        field = Generator(device=images.device).manual_seed(seed)
+        noise = torch.randn((int(chosen.sum()), *images.shape[1:]), generator=field, device=images.device)
+        images[chosen] += noise.mul_(sigma[chosen].to(images.device).view(-1, 1, 1, 1))
+
+    def _per_kind(self, phase: float, fluorescence: float, n_images: int) -> Tensor:
+        values = [phase if kind is ChannelKind.PHASE else fluorescence for kind in self.kinds]
+        return torch.tensor(values).repeat(n_images // len(values))
+
+
+def _weighted_shifts(images: Tensor, weights: Tensor, axis: int, radius: int) -> Tensor:
+    """Convolution of (M, Z, Y, X) along `axis`, one kernel (M, 2 radius + 1) per image, edges repeated."""
+    pad = (0, 0, radius, radius) if axis == -2 else (radius, radius, 0, 0)
+    size = images.shape[axis]
+    padded = F.pad(images, pad, mode="replicate")
+    smooth = torch.zeros_like(images)
+    for tap in range(2 * radius + 1):
+        smooth.addcmul_(padded.narrow(axis, tap, size), weights[:, tap].view(-1, 1, 1, 1))
+    return smooth

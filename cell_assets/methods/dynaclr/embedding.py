@@ -1,0 +1,234 @@
+"""Applying a checkpoint to patch tables: one AnnData of features, projections and reductions."""
+
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from sklearn.decomposition import PCA
+
+from cell_assets.errors import BadInputError
+from cell_assets.methods.contract import EmbeddingResult, Progress, ProgressSink, TrainingTable
+from cell_assets.methods.dynaclr.augmentation import center_crop, normalise
+from cell_assets.methods.dynaclr.checkpoint import CheckpointConfig, load_checkpoint
+from cell_assets.methods.dynaclr.execution import prepared
+from cell_assets.methods.dynaclr.network import DynaclrNetwork
+from cell_assets.methods.dynaclr.parameters import Device
+from cell_assets.methods.dynaclr.patches import PatchSource, open_tables
+
+EMBEDDINGS_FILE = "embeddings.zarr"
+UNLISTED_SPLIT = "unlisted"
+"""Split of a cell whose track the experiment's manifest does not list, as on a plate added later."""
+INDEX_COLUMNS = (
+    "plate",
+    "fov_name",
+    "track_id",
+    "t",
+    "id",
+    "parent_track_id",
+    "parent_id",
+    "lineage_root",
+    "z",
+    "y",
+    "x",
+)
+
+FloatArray = NDArray[np.float32]
+
+
+class EmbeddingParameters(BaseModel):
+    """What decides the bytes of embeddings besides the checkpoint and the patches."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    batch_size: int = Field(default=128, ge=1)
+    """Patches in one pass."""
+    threads: int = Field(default=2, ge=1)
+    device: Device = Device.CPU
+    """The network always runs uncompiled in float32 here, whatever it was trained in."""
+    pca_components: int = Field(default=50, ge=1)
+    umap_neighbors: int = Field(default=15, ge=2)
+    umap_fit_cells: int = Field(default=5000, ge=16)
+    """UMAP is fitted on at most so many cells, drawn with `seed`; the others are placed among them."""
+    seed: int = Field(default=0, ge=0)
+
+
+def embed(
+    checkpoint: Path,
+    tables: Sequence[TrainingTable],
+    manifest_tracks: pd.DataFrame,
+    out: Path,
+    provenance: Mapping[str, str],
+    parameters: EmbeddingParameters | None = None,
+    progress: ProgressSink | None = None,
+) -> EmbeddingResult:
+    """Writes `embeddings.zarr` into the existing folder `out`, one row for every cell of every table.
+
+    `X` holds the features h (float32), `obsm` X_projection, X_pca and X_umap, `obs` the tracks' columns, the
+    conditions and `split`. PCA and UMAP are fitted on these very cells: their axes do not compare between
+    plates. UMAP is for looking at; it is left out where cells are too few, and `uns["umap"]` says so.
+
+    Args:
+        manifest_tracks: gives every track its split; others are `unlisted`.
+        provenance: digests by name, for example of the checkpoint, stored in `uns`.
+
+    Raises:
+        BadInputError: the checkpoint is not understood, or the tables' channels or shape are not its own.
+    """
+    return embed_source(
+        checkpoint, open_tables(tables), manifest_tracks, out, provenance, parameters, progress
+    )
+
+
+def embed_source(
+    checkpoint: Path,
+    source: PatchSource,
+    manifest_tracks: pd.DataFrame,
+    out: Path,
+    provenance: Mapping[str, str],
+    parameters: EmbeddingParameters | None = None,
+    progress: ProgressSink | None = None,
+) -> EmbeddingResult:
+    """`embed` on patches that are already open."""
+    parameters = parameters or EmbeddingParameters()
+    network, config = load_checkpoint(checkpoint)
+    _require_same_layout(source, config)
+    obs = _observations(source, manifest_tracks)
+    if not len(obs):
+        raise BadInputError("the patch tables hold no cell to embed; look at their tracks")
+    with prepared(parameters.device, parameters.threads, parameters.seed):
+        features, projections = _encode(network, source, config, parameters, progress)
+    adata = ad.AnnData(X=features, obs=obs)
+    adata.var_names = [f"h{i}" for i in range(features.shape[1])]
+    adata.obsm["X_projection"] = projections
+    components = min(parameters.pca_components, *features.shape)
+    adata.obsm["X_pca"] = PCA(components, svd_solver="full").fit_transform(features).astype(np.float32)
+    umap, umap_note = _umap(adata.obsm["X_pca"], parameters)
+    if umap is not None:
+        adata.obsm["X_umap"] = umap
+    adata.uns = {
+        "format": "cell_assets.embeddings",
+        "version": 1,
+        "method": "dynaclr",
+        "parameters": parameters.model_dump_json(),
+        "provenance": dict(sorted(provenance.items())),
+        "umap": umap_note,
+    }
+    with warnings.catch_warnings(), ad.settings.override(zarr_write_format=3, auto_shard_zarr_v3=False):
+        # AnnData consolidates metadata, which Zarr 3 readers without that extension simply ignore.
+        warnings.filterwarnings("ignore", "Consolidated metadata", category=UserWarning)
+        adata.write_zarr(out / EMBEDDINGS_FILE)
+    messages = () if umap is not None else (umap_note,)
+    return EmbeddingResult(len(obs), features.shape[1], messages)
+
+
+def _require_same_layout(source: PatchSource, config: CheckpointConfig) -> None:
+    names = tuple(channel.name for channel in config.channels)
+    if source.channel_names != names:
+        raise BadInputError(
+            f"the checkpoint was trained on the channels {', '.join(names)} and the patch tables hold "
+            f"{', '.join(source.channel_names)}; choose tables with the same channels in the same order"
+        )
+    if source.patch_shape[0] != config.network.depth:
+        raise BadInputError(
+            f"the checkpoint was trained on patches of {config.network.depth} slices and the patch tables "
+            f"hold {source.patch_shape[0]}; make the tables again with that depth"
+        )
+    source.require_side(config.parameters.patch_side_px)
+
+
+def _observations(source: PatchSource, manifest_tracks: pd.DataFrame) -> pd.DataFrame:
+    """One row per cell in the order of tables and rows; columns that only some tables have are kept."""
+    frames = [
+        table.cells.sort_values("row", kind="stable").assign(plate=table.plate, fov_name=table.fov_name)
+        for table in source.tables
+    ]
+    cells = pd.concat(frames, ignore_index=True)
+    key = ["plate", "fov_name", "track_id"]
+    splits = manifest_tracks[[*key, "split"]]
+    cells = cells.drop(columns="split", errors="ignore").merge(splits, on=key, how="left", validate="m:1")
+    cells["split"] = cells["split"].fillna(UNLISTED_SPLIT)
+    missing = [name for name in INDEX_COLUMNS if name not in cells.columns]
+    if missing:
+        raise BadInputError(f"the patch tables lack the column {missing[0]!r}; make them again")
+    rest = [name for name in cells.columns if name not in INDEX_COLUMNS]
+    names = cells["plate"] + "/" + cells["fov_name"] + "/" + cells["track_id"].astype(str)
+    obs = cells[[*INDEX_COLUMNS, *rest]].apply(_storable)
+    obs.index = pd.Index((names + "/" + cells["t"].astype(str)).astype(object))
+    return obs
+
+
+def _storable(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Gives texts and columns with gaps (a condition that some wells lack) a type that AnnData can write."""
+    present = column.dropna()
+    if pd.api.types.is_bool_dtype(column.dtype) or (
+        len(present) and all(isinstance(value, bool | np.bool_) for value in present)
+    ):
+        return column.astype("boolean" if column.hasnans else bool)
+    if pd.api.types.is_integer_dtype(column.dtype) and not column.hasnans:
+        return column.astype(np.int64)
+    if pd.api.types.is_numeric_dtype(column.dtype) or (
+        len(present) and all(isinstance(value, int | float | np.number) for value in present)
+    ):
+        return column.astype("Float64").astype(np.float64)
+    texts = column.astype("string").astype(object)
+    return pd.Series(pd.Categorical(texts, categories=sorted(set(texts.dropna()))), index=column.index)
+
+
+def _encode(
+    network: DynaclrNetwork,
+    source: PatchSource,
+    config: CheckpointConfig,
+    parameters: EmbeddingParameters,
+    progress: ProgressSink | None,
+) -> tuple[FloatArray, FloatArray]:
+    """Features and projections of all cells: middle of the stored patch, no augmentation, evaluation mode."""
+    table = np.concatenate([np.full(len(t.cells), i, np.int64) for i, t in enumerate(source.tables)])
+    row = np.concatenate([np.sort(t.cells["row"].to_numpy(np.int64)) for t in source.tables])
+    device = torch.device(parameters.device.value)
+    network = network.to(device).eval()
+    features = np.empty((len(row), config.network.widths[-1]), np.float32)
+    projections = np.empty((len(row), config.network.projection), np.float32)
+    started = time.monotonic()
+    with torch.inference_mode():
+        for start in range(0, len(row), parameters.batch_size):
+            part = slice(start, start + parameters.batch_size)
+            read = source.read(table[part], row[part])
+            patches = center_crop(torch.from_numpy(read.patches).to(device), config.parameters.patch_side_px)
+            offset, scale = torch.from_numpy(read.offset).to(device), torch.from_numpy(read.scale).to(device)
+            encoding = network(normalise(patches, offset, scale))
+            features[part] = encoding.features.cpu().numpy()
+            projections[part] = encoding.projections.cpu().numpy()
+            if progress is not None:
+                done = min(part.stop, len(row))
+                rate = done / max(time.monotonic() - started, 1e-9)
+                progress(Progress(done, len(row), "cells", rate, (len(row) - done) / rate))
+    return features, projections
+
+
+def _umap(pca: FloatArray, parameters: EmbeddingParameters) -> tuple[FloatArray | None, str]:
+    """(N, 2) coordinates and how they were made, or None and why not."""
+    if len(pca) < parameters.umap_neighbors + 2:
+        why = f"{len(pca)} cells are too few for {parameters.umap_neighbors} neighbours"
+        return None, f"UMAP was left out: {why}"
+    # Importing umap compiles with numba for seconds; only this function needs it.
+    from umap import UMAP
+
+    generator = np.random.Generator(np.random.Philox(np.random.SeedSequence(parameters.seed)))
+    chosen = np.arange(len(pca))
+    if len(pca) > parameters.umap_fit_cells:
+        chosen = np.sort(generator.choice(len(pca), parameters.umap_fit_cells, replace=False))
+    reducer = UMAP(n_neighbors=parameters.umap_neighbors, random_state=parameters.seed, n_jobs=1)
+    placed = np.empty((len(pca), 2), np.float32)
+    placed[chosen] = reducer.fit_transform(pca[chosen])
+    others = np.setdiff1d(np.arange(len(pca)), chosen)
+    if len(others):
+        placed[others] = reducer.transform(pca[others])
+    return placed, f"fitted on the principal components of {len(chosen)} of {len(pca)} cells"

@@ -1,0 +1,114 @@
+"""Batches of triplets for Lightning: every epoch drawn anew, every batch of one size."""
+
+from typing import NamedTuple
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from cell_assets.methods.dynaclr.cells import CellIndex, IntArray
+from cell_assets.methods.dynaclr.patches import PatchSource
+from cell_assets.methods.dynaclr.sampling import EpochDraws, TripletSampler
+
+
+class TripletBatch(NamedTuple):
+    """B triplets as 3 B patches: all anchors, then all positives, then all negatives."""
+
+    patches: Tensor
+    """(3 B, C, Z, Y, X) stored intensities."""
+    offset: Tensor
+    """(3 B, C)."""
+    scale: Tensor
+    """(3 B, C)."""
+    counted: Tensor
+    """(B,) bool: False for a triplet that only fills the batch up to its size."""
+    cells: Tensor
+    """(3 B,) entries of the `CellIndex`."""
+
+
+class Schedule(NamedTuple):
+    """How an epoch is cut into steps: `steps` batches of `size` triplets, the last ones filled up.
+
+    One size for all batches, because each further shape costs a compilation; the fill-up is at most one
+    triplet a batch, and counts neither in the loss nor as seen.
+    """
+
+    steps: int
+    size: int
+
+    @classmethod
+    def of(cls, triplets: int, batch_size: int) -> "Schedule":
+        steps = -(-triplets // batch_size)
+        return cls(steps, -(-triplets // steps))
+
+
+class EpochBatches(Dataset[TripletBatch]):
+    """One epoch's batches; item i is a whole batch."""
+
+    def __init__(self, source: PatchSource, cells: CellIndex, draws: EpochDraws, batch_size: int) -> None:
+        self.source = source
+        self.index = cells
+        self.draws = draws
+        self.schedule = Schedule.of(len(draws), batch_size)
+
+    def __len__(self) -> int:
+        return self.schedule.steps
+
+    def __getitem__(self, step: int) -> TripletBatch:
+        place = np.arange(step, self.schedule.size * self.schedule.steps, self.schedule.steps)
+        counted = place < len(self.draws)
+        place = place % len(self.draws)
+        cells: IntArray = np.concatenate(
+            [self.draws.anchor[place], self.draws.positive[place], self.draws.negative[place]]
+        )
+        read = self.source.read(self.index.table[cells], self.index.row[cells])
+        return TripletBatch(
+            torch.from_numpy(read.patches),
+            torch.from_numpy(read.offset),
+            torch.from_numpy(read.scale),
+            torch.from_numpy(counted),
+            torch.from_numpy(cells),
+        )
+
+
+class TripletData(L.LightningDataModule):
+    """Training batches, drawn anew for the trainer's epoch, and validation batches, always the same."""
+
+    def __init__(
+        self,
+        source: PatchSource,
+        training: TripletSampler,
+        validation: TripletSampler | None,
+        batch_size: int,
+        total_steps: int,
+        workers: int,
+    ) -> None:
+        super().__init__()
+        self.source = source
+        self.training = training
+        self.validation = validation
+        self.batch_size = batch_size
+        self.total_steps = total_steps
+        self.workers = workers
+
+    def train_dataloader(self) -> DataLoader[TripletBatch]:
+        """The current epoch's batches; the trainer asks every epoch. The last epoch may be cut short."""
+        trainer = self.trainer
+        if trainer is None:
+            raise RuntimeError("the data module needs its trainer, which knows the epoch")
+        epoch = trainer.current_epoch
+        batches = EpochBatches(self.source, self.training.cells, self.training.draw(epoch), self.batch_size)
+        left = self.total_steps - epoch * len(batches)
+        return self._loader(batches, min(left, len(batches)))
+
+    def val_dataloader(self) -> DataLoader[TripletBatch] | list[None]:
+        """The same triplets every epoch, so that losses compare; none without validation tracks."""
+        if self.validation is None:
+            return []
+        batches = EpochBatches(self.source, self.validation.cells, self.validation.draw(0), self.batch_size)
+        return self._loader(batches, len(batches))
+
+    def _loader(self, batches: EpochBatches, steps: int) -> DataLoader[TripletBatch]:
+        return DataLoader(batches, batch_size=None, sampler=range(steps), num_workers=self.workers)

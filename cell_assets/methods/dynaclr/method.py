@@ -1,0 +1,97 @@
+"""DynaCLR as the registry sees it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+from pydantic import BaseModel, ValidationError
+
+from cell_assets.errors import BadInputError
+from cell_assets.methods.contract import (
+    EmbeddingResult,
+    Method,
+    ProgressSink,
+    Resolution,
+    TrainingResult,
+    TrainingTable,
+)
+from cell_assets.methods.dynaclr.embedding import EmbeddingParameters, embed
+from cell_assets.methods.dynaclr.execution import supported
+from cell_assets.methods.dynaclr.parameters import TrainingParameters
+from cell_assets.methods.dynaclr.sampling_record import SamplingReport
+from cell_assets.methods.dynaclr.training import SAMPLING_FILE, train
+
+
+class DynaclrMethod:
+    """DynaCLR behind the contract that all methods share."""
+
+    name = "dynaclr"
+
+    def parameters(self, preset: str, changes: Mapping[str, object]) -> TrainingParameters:
+        """The preset's parameters with `changes` applied; BadInputError names an unknown or bad value."""
+        try:
+            base = TrainingParameters.named(preset)
+            return TrainingParameters.model_validate({**base.model_dump(), **changes})
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"]) or "parameters"
+            raise BadInputError(
+                f"dynaclr parameter {field}={first['input']!r} cannot be used: {first['msg']}"
+            ) from error
+        except ValueError as error:
+            raise BadInputError(f"{error}; choose one of these") from error
+
+    def resolve(self, parameters: BaseModel) -> Resolution:
+        """What this machine can run of `parameters`."""
+        resolved, messages = supported(_own(parameters))
+        return Resolution(resolved, messages)
+
+    def train(
+        self,
+        tables: Sequence[TrainingTable],
+        manifest_tracks: pd.DataFrame,
+        parameters: BaseModel,
+        out: Path,
+        progress: ProgressSink | None = None,
+        work: Path | None = None,
+    ) -> TrainingResult:
+        """See `training.train`."""
+        return train(tables, manifest_tracks, _own(parameters), out, progress, work)
+
+    def training_notes(self, checkpoint: Path) -> tuple[str, ...]:
+        """How much of the data the sampler saw, and why some cells could not be anchors."""
+        report = SamplingReport.model_validate_json((checkpoint / SAMPLING_FILE).read_text(encoding="utf-8"))
+        train = next(anchors for anchors in report.anchors if anchors.split == "train")
+        return (
+            f"Training ({report.strategy}, τ {report.tau_min:g} min) saw {report.share_of_anchors_seen:.1%} of "
+            f"{train.anchors} anchors in {len(report.epochs)} epochs. Of {train.cells} training images, "
+            f"{train.without_later_image} were no anchors because their cell has no image τ later, and "
+            f"{train.without_negative} because no other cell has one.",
+        )
+
+    def embedding_parameters(self) -> EmbeddingParameters:
+        """The values that `embed` uses."""
+        return EmbeddingParameters()
+
+    def embed(
+        self,
+        checkpoint: Path,
+        tables: Sequence[TrainingTable],
+        manifest_tracks: pd.DataFrame,
+        out: Path,
+        provenance: Mapping[str, str],
+        progress: ProgressSink | None = None,
+    ) -> EmbeddingResult:
+        """See `embedding.embed`."""
+        return embed(
+            checkpoint, tables, manifest_tracks, out, provenance, self.embedding_parameters(), progress
+        )
+
+
+def _own(parameters: BaseModel) -> TrainingParameters:
+    if not isinstance(parameters, TrainingParameters):
+        raise TypeError(f"dynaclr takes TrainingParameters, not {type(parameters).__name__}")
+    return parameters
+
+
+METHOD: Method = DynaclrMethod()

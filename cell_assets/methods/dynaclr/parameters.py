@@ -1,0 +1,161 @@
+"""Every value that decides a DynaCLR checkpoint's bytes, and the presets; free of torch.
+
+Equal parameters and equal inputs in an equal environment give equal bytes. That is why seed, thread count,
+compile mode, precision and device type are parameters here and not settings.
+"""
+
+from enum import StrEnum
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from cell_assets.methods.dynaclr.sampling import SamplingStrategy
+
+
+class Device(StrEnum):
+    """Kind of processor that trains; results differ between kinds."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class Precision(StrEnum):
+    """Arithmetic of the forward pass; parameters and optimizer are always float32."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    """Autocast."""
+
+
+class CompileMode(StrEnum):
+    """Whether the network runs through torch.compile; eager and compiled round differently."""
+
+    EAGER = "eager"
+    INDUCTOR = "inductor"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class AugmentationParameters(_Frozen):
+    """Table 2 of the paper; where it states no probability, VisCy 0.4.1's. Symbols as in the table.
+
+    Scale, contrast and intensity follow MONAI's meaning: a scale α samples a region (1 + α) times as wide,
+    γ acts on intensities rescaled to their own range, and an intensity α multiplies by (1 + α).
+    """
+
+    affine_probability: float = Field(default=0.8, ge=0, le=1)
+    scale: float = Field(default=0.3, ge=0, lt=1)
+    """α_x, α_y in [-scale, scale]."""
+    rotation_rad: float = Field(default=3.141592653589793, ge=0)
+    """θ_z in [0, rotation_rad]."""
+    shear: float = Field(default=0.01, ge=0)
+    """s_x, s_y in [0, shear]."""
+    contrast_probability: float = Field(default=0.5, ge=0, le=1)
+    contrast_gamma: tuple[float, float] = (0.8, 1.2)
+    intensity_scale: float = Field(default=0.5, ge=0, lt=1)
+    """α in [-intensity_scale, intensity_scale]."""
+    intensity_probability_phase: float = Field(default=0.5, ge=0, le=1)
+    intensity_probability_fluorescence: float = Field(default=0.7, ge=0, le=1)
+    smooth_probability: float = Field(default=0.5, ge=0, le=1)
+    smooth_sigma_px: tuple[float, float] = (0.25, 0.75)
+    """σ_x, σ_y."""
+    noise_probability: float = Field(default=0.5, ge=0, le=1)
+    noise_sigma_phase: float = Field(default=0.2, ge=0)
+    """Upper end of σ, in normalised intensities."""
+    noise_sigma_fluorescence: float = Field(default=0.5, ge=0)
+
+
+class TrainingParameters(_Frozen):
+    """One training run. The defaults are the paper's; `quick()` says what it changes and why."""
+
+    preset: str = "paper"
+    strategy: SamplingStrategy = SamplingStrategy.TIME_AND_CELL_AWARE
+    tau_min: float = Field(default=30.0, gt=0)
+    """τ, minutes from anchor to positive and negative (paper, section 3.1)."""
+    tau_tolerance_min: float = Field(default=0.5, ge=0)
+    """How far, in minutes, a whole number of frames may be from τ."""
+    patch_side_px: int = Field(default=128, ge=32)
+    """Y and X of the final patch (paper, appendix A.2); cut from the middle of a larger stored patch.
+    The network divides it by 32."""
+    widths: tuple[int, int, int, int] = (96, 192, 384, 768)
+    """ConvNeXt-Tiny (paper, appendix A.1); the last is the number of features."""
+    blocks: tuple[int, int, int, int] = (3, 3, 9, 3)
+    layer_scale: float = Field(default=1e-6, gt=0)
+    stochastic_depth: float = Field(default=0.0, ge=0, lt=1)
+    fluorescence_gain: float = Field(default=1.0, gt=0)
+    """Factor on normalised fluorescence as it enters the network, after augmentation; the paper has none."""
+    projection: int = Field(default=32, ge=1)
+    """Width of the projection z (paper, appendix A.1)."""
+    margin: float = Field(default=0.5, gt=0)
+    """α of Eq. 1 (paper, appendix A.1)."""
+    batch_size: int = Field(default=256, ge=2)
+    """Triplets in a step (paper, appendix A.1)."""
+    learning_rate: float = Field(default=2e-5, gt=0)
+    """AdamW (paper, appendix A.1)."""
+    weight_decay: float = Field(default=0.01, ge=0)
+    """PyTorch's default for AdamW; the paper states none."""
+    max_epochs: int = Field(default=100, ge=1)
+    """VisCy 0.4.1's recipe; the paper states none."""
+    max_steps: int | None = Field(default=None, ge=1)
+    """Stops earlier, even within an epoch; sampling.json then says how many anchors were never seen."""
+    early_stopping_patience: int | None = Field(default=None, ge=1)
+    """Epochs without a lower validation loss before stopping; None never stops early."""
+    augmentation: AugmentationParameters = AugmentationParameters()
+    seed: int = Field(default=0, ge=0)
+    threads: int = Field(default=2, ge=1)
+    """Threads of one operation on the CPU; the sums of compiled code depend on it."""
+    device: Device = Device.CPU
+    precision: Precision = Precision.BFLOAT16
+    compile_mode: CompileMode = CompileMode.INDUCTOR
+
+    @classmethod
+    def paper(cls) -> Self:
+        """The paper's values, each cited at its field."""
+        return cls()
+
+    @classmethod
+    def quick(cls) -> Self:
+        """Minutes on two cores: smaller patch, batch and network, fewer steps, a higher rate, a louder reporter.
+
+        Measured on 2 cores, [2, 15, 64, 64], forward + backward, patches/s: ConvNeXt-Tiny 64 (float32 eager)
+        and 130 (bfloat16 compiled, after 27 s of compilation); this network 720 (float32 eager) and 870
+        (bfloat16 compiled, after 26 s), so that compilation does not pay within a run of a minute. One thread:
+        the demo's 150 steps take 50 to 60 s of processor time alone, and two threads that must share their
+        cores with other programs took 280 s of it, waiting for each other.
+
+        The layer scale of 1e-6 was made for thousands of steps: residual branches would stay shut in a short
+        run. Percentiles 50 → 0 and 99 → 1 leave fluorescence a quarter of phase's standard deviation, and a
+        short run does not make up for it. Area under the ROC curve of a linear probe for infection on the
+        simulated demo plate (5 folds over lineages), before → after 150 steps: without gain .69 → .56 at a rate
+        of 5e-4 and .69 → .67 at 1e-4; with a gain of 4, .82 → .84 at 1e-4. So short a training shows the
+        machinery; it does not make the paper's representation.
+        """
+        return cls(
+            preset="quick",
+            patch_side_px=64,
+            widths=(48, 96, 192, 384),
+            blocks=(1, 1, 2, 1),
+            layer_scale=0.1,
+            fluorescence_gain=4.0,
+            batch_size=32,
+            learning_rate=1e-4,
+            max_epochs=20,
+            max_steps=150,
+            threads=1,
+            precision=Precision.FLOAT32,
+            compile_mode=CompileMode.EAGER,
+        )
+
+    @classmethod
+    def named(cls, preset: str) -> Self:
+        """The preset of that name.
+
+        Raises:
+            ValueError: there is no such preset.
+        """
+        presets = {"paper": cls.paper, "quick": cls.quick}
+        if preset not in presets:
+            raise ValueError(f"preset {preset!r} is not one of {', '.join(presets)}")
+        return presets[preset]()

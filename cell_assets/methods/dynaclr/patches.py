@@ -1,0 +1,154 @@
+"""Pixels for the network: opened patch tables, read by entries of a `CellIndex`."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cell_assets.errors import BadInputError
+from cell_assets.imaging.channels import ChannelKind
+from cell_assets.imaging.patch_reading import open_patch_table
+from cell_assets.imaging.patches import NormalisationLevel, scaling_columns
+from cell_assets.methods.contract import TrainingTable
+from cell_assets.methods.dynaclr.cells import CellIndex, IntArray, TableCells
+
+FloatArray = NDArray[np.float32]
+PatchArray = NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class OpenTable:
+    """One opened patch table: its rows, how to read pixels, and how to normalise them."""
+
+    plate: str
+    fov_name: str
+    cells: pd.DataFrame
+    """`cells.parquet` without its scalings: one row per cell and time point."""
+    channel_names: tuple[str, ...]
+    kinds: tuple[ChannelKind, ...]
+    patch_shape: tuple[int, int, int]
+    """(Z, Y, X)."""
+    interval_min: float | None
+    offset: FloatArray
+    """(rows, C): subtracted from stored intensities; indexed by the table's `row`."""
+    scale: FloatArray
+    """(rows, C): the difference is divided by it."""
+    read: Callable[[IntArray], PatchArray]
+    """`row` values → stored intensities (N, C, Z, Y, X)."""
+
+
+@dataclass(frozen=True)
+class PatchBatch:
+    """Stored intensities (N, C, Z, Y, X) and their normalisation (N, C)."""
+
+    patches: PatchArray
+    offset: FloatArray
+    scale: FloatArray
+
+
+class PatchSource:
+    """Several patch tables of one layout, read as one.
+
+    Raises:
+        BadInputError: there is no table, or tables differ in channels or patch shape.
+    """
+
+    def __init__(self, tables: Sequence[OpenTable]) -> None:
+        if not tables:
+            raise BadInputError("there is no patch table; materialise patch_table first")
+        first = tables[0]
+        for other in tables[1:]:
+            if other.channel_names != first.channel_names:
+                raise BadInputError(
+                    f"patch tables differ in channels: {first.plate} {first.fov_name} has "
+                    f"{', '.join(first.channel_names)}, {other.plate} {other.fov_name} has "
+                    f"{', '.join(other.channel_names)}; choose the same channels for both"
+                )
+            if other.patch_shape != first.patch_shape:
+                raise BadInputError(
+                    f"patch tables differ in patch shape: {first.plate} {first.fov_name} has "
+                    f"{first.patch_shape}, {other.plate} {other.fov_name} has {other.patch_shape}; "
+                    "make them again with one shape"
+                )
+        self.tables = tuple(tables)
+        self.channel_names = first.channel_names
+        self.kinds = first.kinds
+        self.patch_shape = first.patch_shape
+
+    def require_side(self, side: int) -> None:
+        """BadInputError where a patch of `side` pixels does not fit into the stored ones."""
+        stored = min(self.patch_shape[1:])
+        if stored < side:
+            raise BadInputError(
+                f"patch_side_px={side} is larger than the stored patches ({stored} px); "
+                "make the patch tables larger, or train on a smaller patch"
+            )
+
+    def index(self, manifest_tracks: pd.DataFrame) -> CellIndex:
+        """All cells of all tables, with the manifest's splits."""
+        return CellIndex.build(
+            [TableCells(t.plate, t.fov_name, t.interval_min, t.cells) for t in self.tables], manifest_tracks
+        )
+
+    def read(self, table: IntArray, row: IntArray) -> PatchBatch:
+        """Patches of (table, row) pairs in the order given; each table is read once, in its own order."""
+        parts: list[PatchArray] = []
+        places: list[IntArray] = []
+        offset = np.empty((len(row), len(self.channel_names)), np.float32)
+        scale = np.empty_like(offset)
+        for number in np.unique(table):
+            place = np.flatnonzero(table == number)
+            place = place[np.argsort(row[place], kind="stable")]
+            opened = self.tables[number]
+            parts.append(opened.read(row[place]))
+            places.append(place)
+            offset[place], scale[place] = opened.offset[row[place]], opened.scale[row[place]]
+        patches = np.concatenate(parts)
+        ordered = np.empty(patches.shape, patches.dtype.newbyteorder("="))
+        ordered[np.concatenate(places)] = patches
+        return PatchBatch(ordered, offset, scale)
+
+
+def open_tables(tables: Sequence[TrainingTable]) -> PatchSource:
+    """Opens patch tables from disk, to be normalised at FOV level (paper, appendix A.2).
+
+    Raises:
+        BadInputError: a table cannot be read, has cells in a FOV without contrast, or differs from the others
+            in channels or patch shape.
+    """
+    return PatchSource([_open(table) for table in tables])
+
+
+def _open(table: TrainingTable) -> OpenTable:
+    opened = open_patch_table(table.path)
+    offset, scale = opened.scaling(NormalisationLevel.FOV)
+    unusable = np.isnan(offset) | np.isnan(scale)
+    if unusable.any():
+        channel = opened.info.channels[int(np.flatnonzero(unusable.any(axis=0))[0])]
+        raise BadInputError(
+            f"{table.plate} {table.fov_name}: channel {channel.name!r} has no contrast in any frame, so that "
+            "its patches cannot be normalised; leave the channel or the position out"
+        )
+    return OpenTable(
+        plate=table.plate,
+        fov_name=table.fov_name,
+        cells=opened.cells.drop(columns=_scaling_columns(len(opened.info.channels))),
+        channel_names=opened.info.channel_names,
+        kinds=tuple(channel.kind for channel in opened.info.channels),
+        patch_shape=opened.info.patch_shape[1:],
+        interval_min=opened.info.interval_min,
+        offset=offset,
+        scale=scale,
+        read=opened.read,
+    )
+
+
+def _scaling_columns(channels: int) -> list[str]:
+    return [
+        name
+        for level in NormalisationLevel
+        for channel in range(channels)
+        for name in scaling_columns(level, channel)
+    ]

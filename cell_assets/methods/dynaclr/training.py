@@ -1,0 +1,300 @@
+"""Training from patch tables to a checkpoint on disk."""
+
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import lightning as L
+import pandas as pd
+import torch
+from blake3 import blake3
+from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping
+
+from cell_assets.errors import BadInputError
+from cell_assets.imaging.channels import ChannelKind
+from cell_assets.methods.contract import Progress, ProgressSink, TrainingResult, TrainingTable
+from cell_assets.methods.dynaclr.augmentation import side_without_padding
+from cell_assets.methods.dynaclr.cells import CellIndex
+from cell_assets.methods.dynaclr.checkpoint import (
+    ChannelConfig,
+    CheckpointConfig,
+    save_checkpoint,
+    write_json,
+)
+from cell_assets.methods.dynaclr.execution import prepared, supported
+from cell_assets.methods.dynaclr.imagenet import InitialWeights, load_imagenet
+from cell_assets.methods.dynaclr.lightning_module import DynaclrModule, EpochLoss
+from cell_assets.methods.dynaclr.loading import Schedule, TripletData
+from cell_assets.methods.dynaclr.network import DynaclrNetwork, NetworkConfig
+from cell_assets.methods.dynaclr.parameters import TrainingParameters
+from cell_assets.methods.dynaclr.patches import PatchSource, open_tables
+from cell_assets.methods.dynaclr.sampling import TripletSampler
+from cell_assets.methods.dynaclr.sampling_record import SamplingRecord, SamplingReport
+
+HISTORY_FILE = "history.parquet"
+SAMPLING_FILE = "sampling.json"
+RESUME_FILE = "resume.ckpt"
+SECONDS_BETWEEN_SAVES = 60.0
+"""A ConvNeXt-Tiny with AdamW's moments is 340 MB; saving it after every short epoch would cost more than
+the epoch. The result does not depend on when a training was saved."""
+
+
+def train(
+    tables: Sequence[TrainingTable],
+    manifest_tracks: pd.DataFrame,
+    parameters: TrainingParameters,
+    out: Path,
+    progress: ProgressSink | None = None,
+    work: Path | None = None,
+    initial_weights: Path | None = None,
+    workers: int = 0,
+) -> TrainingResult:
+    """Trains on the manifest's `train` tracks and writes a checkpoint into the existing folder `out`.
+
+    Files: `model.safetensors`, `config.json`, `history.parquet`, `sampling.json`. Equal inputs and equal
+    resolved parameters give equal bytes in an equal environment, also after an interruption.
+
+    Args:
+        tables: patch tables; their tracks' splits come from `manifest_tracks`.
+        manifest_tracks: `plate, fov_name, track_id, lineage_root, split`.
+        progress: called after every step.
+        work: folder for what a resume needs; an interrupted training of the same parameters and cells goes
+            on from its last saved epoch.
+        initial_weights: safetensors file with ImageNet weights of ConvNeXt.
+        workers: processes that read ahead; decides speed, never bytes.
+
+    Raises:
+        BadInputError: tables or tracks cannot be used with these parameters.
+    """
+    return train_on(
+        open_tables(tables), manifest_tracks, parameters, out, progress, work, initial_weights, workers
+    )
+
+
+def train_on(
+    source: PatchSource,
+    manifest_tracks: pd.DataFrame,
+    parameters: TrainingParameters,
+    out: Path,
+    progress: ProgressSink | None = None,
+    work: Path | None = None,
+    initial_weights: Path | None = None,
+    workers: int = 0,
+) -> TrainingResult:
+    """`train` on patches that are already open."""
+    parameters, messages = supported(parameters)
+    source.require_side(parameters.patch_side_px)
+    cells = source.index(manifest_tracks)
+    training = _sampler(cells, "train", parameters)
+    if not len(training):
+        count = training.count
+        raise BadInputError(
+            f"no cell can be an anchor: of {count.cells} cells in train tracks, {count.without_later_image} "
+            f"have no image at t+τ (tau_min={parameters.tau_min:g}) and {count.without_negative} no "
+            "unrelated cell there; add tracks, or change tau_min or strategy"
+        )
+    validation: TripletSampler | None = _sampler(cells, "val", parameters)
+    if validation is not None and not len(validation):
+        validation = None
+        messages += ("no cell of the val tracks can be an anchor, so there is no validation loss",)
+        if parameters.early_stopping_patience is not None:
+            raise BadInputError(
+                f"early_stopping_patience={parameters.early_stopping_patience} needs a validation loss and "
+                "no val track gives an anchor; set it to null, or move tracks to val"
+            )
+    with prepared(parameters.device, parameters.threads, parameters.seed):
+        network, started_from = _network(source, parameters, initial_weights)
+        config = _config(source, network, parameters, started_from)
+        record = SamplingRecord(training)
+        module = DynaclrModule(network, parameters, source.kinds, record, _fingerprint(config, source, cells))
+        _fit(module, source, training, validation, parameters, progress, work, workers)
+    save_checkpoint(network, config, out)
+    _write_history(module.history, out)
+    side_needed = side_without_padding(parameters.patch_side_px, parameters.augmentation)
+    report = record.report(validation, parameters.tau_min, side_needed)
+    write_json(out / SAMPLING_FILE, report)
+    if work is not None:
+        (work / RESUME_FILE).unlink(missing_ok=True)
+    return TrainingResult(parameters, messages + _remarks(report), _metrics(module.history, report))
+
+
+def _sampler(cells: CellIndex, split: str, parameters: TrainingParameters) -> TripletSampler:
+    return TripletSampler(
+        cells, split, parameters.strategy, parameters.seed, parameters.tau_min, parameters.tau_tolerance_min
+    )
+
+
+def _network(
+    source: PatchSource, parameters: TrainingParameters, weights: Path | None
+) -> tuple[DynaclrNetwork, InitialWeights | None]:
+    config = NetworkConfig(
+        channels=len(source.channel_names),
+        depth=source.patch_shape[0],
+        widths=parameters.widths,
+        blocks=parameters.blocks,
+        layer_scale=parameters.layer_scale,
+        channel_gains=tuple(
+            parameters.fluorescence_gain if kind is ChannelKind.FLUORESCENCE else 1.0 for kind in source.kinds
+        ),
+        stochastic_depth=parameters.stochastic_depth,
+        projection=parameters.projection,
+    )
+    network = DynaclrNetwork(config)
+    return network, load_imagenet(network.backbone, weights) if weights else None
+
+
+def _config(
+    source: PatchSource,
+    network: DynaclrNetwork,
+    parameters: TrainingParameters,
+    started_from: InitialWeights | None,
+) -> CheckpointConfig:
+    return CheckpointConfig(
+        network=network.config,
+        channels=tuple(
+            ChannelConfig(name=name, kind=kind)
+            for name, kind in zip(source.channel_names, source.kinds, strict=True)
+        ),
+        parameters=parameters,
+        initial_weights=started_from,
+        torch_version=torch.__version__,
+    )
+
+
+def _fingerprint(config: CheckpointConfig, source: PatchSource, cells: CellIndex) -> str:
+    """Tells whether an interrupted training was this one: parameters, cells, splits and normalisation."""
+    digest = blake3(config.model_dump_json().encode())
+    for array in (
+        cells.table,
+        cells.row,
+        cells.track,
+        cells.t,
+        cells.minutes,
+        cells.split,
+        cells.parent_of_track,
+    ):
+        digest.update(array.tobytes())
+    for table in source.tables:
+        digest.update(table.offset.tobytes())
+        digest.update(table.scale.tobytes())
+    return digest.hexdigest()
+
+
+def _fit(
+    module: DynaclrModule,
+    source: PatchSource,
+    training: TripletSampler,
+    validation: TripletSampler | None,
+    parameters: TrainingParameters,
+    progress: ProgressSink | None,
+    work: Path | None,
+    workers: int,
+) -> None:
+    steps = Schedule.of(len(training), parameters.batch_size).steps
+    total = min(parameters.max_epochs * steps, parameters.max_steps or parameters.max_epochs * steps)
+    data = TripletData(source, training, validation, parameters.batch_size, total, workers)
+    callbacks: list[Callback] = []
+    if parameters.early_stopping_patience is not None:
+        callbacks.append(EarlyStopping("val_loss", patience=parameters.early_stopping_patience))
+    if progress is not None:
+        callbacks.append(_StepProgress(progress, total, parameters.batch_size))
+    resume = _resumable(work, module.fingerprint)
+    with ExitStack() as stack:
+        if work is not None:
+            callbacks.append(_SaveForResume(work / RESUME_FILE))
+        root = work or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        trainer = L.Trainer(
+            accelerator="gpu" if parameters.device.value == "cuda" else "cpu",
+            devices=1,
+            max_epochs=-(-total // steps),
+            callbacks=callbacks,
+            logger=False,
+            enable_checkpointing=work is not None,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            reload_dataloaders_every_n_epochs=1,
+            inference_mode=False,
+            default_root_dir=root,
+        )
+        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+    module.cpu()
+
+
+def _resumable(work: Path | None, fingerprint: str) -> Path | None:
+    """The saved state of this very training, or None; another training's state is left to be overwritten."""
+    if work is None or not (work / RESUME_FILE).exists():
+        return None
+    saved = torch.load(work / RESUME_FILE, map_location="cpu", weights_only=True, mmap=True)
+    return work / RESUME_FILE if saved.get("dynaclr_fingerprint") == fingerprint else None
+
+
+class _SaveForResume(Checkpoint):
+    """Saves between epochs, whole or not at all, and no more often than it pays.
+
+    A `Checkpoint`, because Lightning calls these after the module has closed its epoch.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.saved = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if time.monotonic() - self.saved < SECONDS_BETWEEN_SAVES:
+            return
+        partial = self.path.with_suffix(".partial")
+        trainer.save_checkpoint(partial)
+        partial.replace(self.path)
+        self.saved = time.monotonic()
+
+
+class _StepProgress(Callback):
+    """Reports rate and remaining time; the first step, which may compile, is left out of the rate."""
+
+    def __init__(self, sink: ProgressSink, total: int, batch_size: int) -> None:
+        self.sink = sink
+        self.total = total
+        self.batch_size = batch_size
+        self.first: tuple[int, float] | None = None
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        done, now = trainer.global_step, time.monotonic()
+        if self.first is None:
+            self.first = (done, now)
+        elapsed = now - self.first[1]
+        rate = (done - self.first[0]) / elapsed if elapsed > 0 else 0.0
+        remaining = (self.total - done) / rate if rate else 0.0
+        self.sink(Progress(done, self.total, "steps", rate, remaining, f"epoch {trainer.current_epoch + 1}"))
+
+
+def _write_history(history: Sequence[EpochLoss], out: Path) -> None:
+    columns = list(EpochLoss.model_fields)
+    frame = pd.DataFrame([row.model_dump() for row in history], columns=columns)
+    frame.astype({"val_loss": "float64"}).to_parquet(out / HISTORY_FILE, index=False)
+
+
+def _remarks(report: SamplingReport) -> tuple[str, ...]:
+    remarks = []
+    if report.share_of_anchors_seen < 1:
+        remarks.append(
+            f"the network saw {report.share_of_anchors_seen:.1%} of the anchors, because max_steps ended the "
+            "training before the first epoch did"
+        )
+    if report.share_of_pixels_padded > 0:
+        remarks.append(
+            f"{report.share_of_pixels_padded:.2%} of the augmented pixels lay outside the stored patches and "
+            f"were mirrored; patch tables of {report.side_without_padding_px} px would need no padding"
+        )
+    return tuple(remarks)
+
+
+def _metrics(history: Sequence[EpochLoss], report: SamplingReport) -> dict[str, float]:
+    last = history[-1]
+    metrics = {"train_loss": last.train_loss, "share_of_anchors_seen": report.share_of_anchors_seen}
+    if last.val_loss is not None:
+        metrics["val_loss"] = last.val_loss
+    return metrics

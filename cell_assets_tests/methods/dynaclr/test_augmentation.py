@@ -1,0 +1,165 @@
+"""Normalisation and augmentation: what must stay, what must change, and how often."""
+
+import math
+
+import pytest
+import torch
+from torch import Generator, Tensor
+
+from cell_assets.imaging.channels import ChannelKind
+from cell_assets.methods.dynaclr.augmentation import (
+    PatchAugmentation,
+    center_crop,
+    normalise,
+    side_without_padding,
+)
+from cell_assets.methods.dynaclr.parameters import AugmentationParameters
+
+KINDS = (ChannelKind.PHASE, ChannelKind.FLUORESCENCE)
+STILL = AugmentationParameters(
+    affine_probability=0,
+    contrast_probability=0,
+    intensity_probability_phase=0,
+    intensity_probability_fluorescence=0,
+    smooth_probability=0,
+    noise_probability=0,
+)
+
+
+def seeded(seed: int = 0) -> Generator:
+    return Generator().manual_seed(seed)
+
+
+def patches(n: int = 8, side: int = 40, depth: int = 3) -> Tensor:
+    return torch.randn(n, 2, depth, side, side, generator=seeded(9))
+
+
+def changed_share(given: Tensor, made: Tensor) -> Tensor:
+    """Per channel, the share of patches that differ."""
+    return ((given - made).abs().amax((2, 3, 4)) > 1e-5).float().mean(0)
+
+
+def test_normalise_by_hand() -> None:
+    stored = torch.tensor([100, 300, 50, 70], dtype=torch.uint16).view(1, 2, 1, 1, 2)
+    made = normalise(stored, torch.tensor([[100.0, 60.0]]), torch.tensor([[200.0, 10.0]]))
+    torch.testing.assert_close(made.flatten(), torch.tensor([0.0, 1.0, -1.0, 1.0]))
+
+
+@pytest.mark.parametrize("side", [40, 41])
+def test_without_any_change_it_is_the_center_crop(side: int) -> None:
+    given = patches(side=side)
+    made = PatchAugmentation(STILL, KINDS, 32)(given, seeded())
+    torch.testing.assert_close(made.patches, center_crop(given, 32), atol=1e-5, rtol=1e-5)
+    assert made.share_outside == 0
+
+
+def test_equal_generators_give_equal_patches_and_others_do_not() -> None:
+    augment = PatchAugmentation(AugmentationParameters(), KINDS, 24)
+    first, again, other = (augment(patches(), seeded(s)).patches for s in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.allclose(first, other)
+
+
+def test_no_padding_where_the_stored_patch_is_large_enough() -> None:
+    parameters = AugmentationParameters(affine_probability=1)
+    needed = side_without_padding(24, parameters)
+    assert needed == math.ceil(24 * math.sqrt(2) * 1.3 * 1.01) + 1
+    augment = PatchAugmentation(parameters, KINDS, 24)
+    large = patches(n=400, side=needed, depth=1)
+    assert augment(large, seeded()).share_outside == 0
+    assert augment(center_crop(large, 30), seeded()).share_outside > 0.01
+
+
+def gradients(parameters: AugmentationParameters) -> Tensor:
+    """(N, 2, 2): what the ramps y and x (one per channel) become, as derivatives along (y, x)."""
+    ramp = torch.arange(64.0) - 31.5
+    y, x = torch.meshgrid(ramp, ramp, indexing="ij")
+    given = torch.stack([y, x])[None, :, None].expand(500, 2, 1, 64, 64).contiguous()
+    made = PatchAugmentation(parameters, KINDS, 24)(given, seeded()).patches[:, :, 0]
+    along = torch.stack([made[..., 1, 0] - made[..., 0, 0], made[..., 0, 1] - made[..., 0, 0]], -1)
+    # Affine everywhere: the patch's first corner differs from its last by 23 steps each way.
+    torch.testing.assert_close(made[..., -1, -1] - made[..., 0, 0], 23 * along.sum(-1), atol=1e-3, rtol=1e-4)
+    return along
+
+
+def test_rotation_is_rigid_and_covers_zero_to_pi() -> None:
+    rigid = {"affine_probability": 1.0, "scale": 0.0, "shear": 0.0}
+    matrix = gradients(STILL.model_copy(update=rigid))
+    torch.testing.assert_close(matrix @ matrix.mT, torch.eye(2).expand_as(matrix), atol=1e-4, rtol=1e-4)
+    angle = torch.atan2(matrix[:, 1, 0], matrix[:, 0, 0])
+    assert 0 <= float(angle.min()) < 0.05
+    assert math.pi - 0.05 < float(angle.max()) <= math.pi
+
+
+def test_scaling_stretches_each_axis_by_up_to_its_share() -> None:
+    stretch = {"affine_probability": 1.0, "rotation_rad": 0.0, "shear": 0.0}
+    matrix = gradients(STILL.model_copy(update=stretch))
+    y, x = matrix[:, 0, 0], matrix[:, 1, 1]
+    for zoom in (y, x):
+        assert 0.7 <= float(zoom.min()) < 0.72
+        assert 1.28 < float(zoom.max()) <= 1.3 + 1e-4
+    assert abs(float(torch.corrcoef(torch.stack([y, x]))[0, 1])) < 0.15
+    assert float(matrix[:, 0, 1].abs().max()) < 1e-4
+
+
+def test_slices_and_channels_move_together() -> None:
+    parameters = STILL.model_copy(update={"affine_probability": 1.0})
+    plane = torch.randn(4, 1, 1, 40, 40, generator=seeded(3)).expand(4, 2, 3, 40, 40).contiguous()
+    made = PatchAugmentation(parameters, KINDS, 24)(plane, seeded()).patches
+    torch.testing.assert_close(made, made[:, :1, :1].expand_as(made))
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"contrast_probability": 0.5}, (0.5, 0.5)),
+        ({"intensity_probability_phase": 0.5, "intensity_probability_fluorescence": 0.7}, (0.5, 0.7)),
+        ({"smooth_probability": 0.5}, (0.5, 0.5)),
+        ({"noise_probability": 0.5}, (0.5, 0.5)),
+        ({"affine_probability": 0.8}, (0.8, 0.8)),
+    ],
+)
+def test_probabilities_are_per_kind(changes: dict[str, float], expected: tuple[float, float]) -> None:
+    given = patches(n=1500, side=8, depth=1)
+    made = PatchAugmentation(STILL.model_copy(update=changes), KINDS, 8)(given, seeded()).patches
+    torch.testing.assert_close(changed_share(given, made), torch.tensor(expected), atol=0.05, rtol=0)
+
+
+def test_noise_is_stronger_in_fluorescence() -> None:
+    given = torch.zeros(800, 2, 1, 8, 8)
+    parameters = STILL.model_copy(update={"noise_probability": 1.0})
+    made = PatchAugmentation(parameters, KINDS, 8)(given, seeded()).patches
+    # A uniform σ in [0, s] gives a root mean square of s / √3.
+    spread = made.square().mean((0, 2, 3, 4)).sqrt()
+    torch.testing.assert_close(spread, torch.tensor([0.2, 0.5]) / math.sqrt(3), atol=0.02, rtol=0)
+
+
+def test_contrast_keeps_the_range_and_intensity_keeps_zero() -> None:
+    given = patches(n=50)
+    made = PatchAugmentation(STILL.model_copy(update={"contrast_probability": 1.0}), KINDS, 40)(
+        given, seeded()
+    )
+    torch.testing.assert_close(
+        made.patches.amax((3, 4)).amax(2), given.amax((3, 4)).amax(2), atol=1e-4, rtol=1e-4
+    )
+    torch.testing.assert_close(
+        made.patches.amin((3, 4)).amin(2), given.amin((3, 4)).amin(2), atol=1e-4, rtol=1e-4
+    )
+    always = {"intensity_probability_phase": 1.0, "intensity_probability_fluorescence": 1.0}
+    made = PatchAugmentation(STILL.model_copy(update=always), KINDS, 40)(given, seeded())
+    factor = made.patches / center_crop(given, 40)
+    assert float(factor.std((2, 3, 4)).max()) < 1e-2
+    assert 0.5 <= float(factor.mean((2, 3, 4)).min()) < 0.7
+    assert 1.3 < float(factor.mean((2, 3, 4)).max()) <= 1.5
+
+
+def test_smoothing_keeps_a_constant_and_spreads_a_point() -> None:
+    parameters = STILL.model_copy(update={"smooth_probability": 1.0, "smooth_sigma_px": (0.75, 0.75)})
+    augment = PatchAugmentation(parameters, KINDS, 9)
+    flat = torch.full((1, 2, 1, 9, 9), 3.0)
+    torch.testing.assert_close(augment(flat, seeded()).patches, flat)
+    point = torch.zeros(1, 2, 1, 9, 9)
+    point[..., 4, 4] = 1
+    taps = [math.exp(-0.5 * (k / 0.75) ** 2) for k in range(-2, 3)]
+    made = augment(point, seeded()).patches
+    assert float(made[0, 0, 0, 4, 5]) == pytest.approx(taps[2] * taps[3] / sum(taps) ** 2, rel=1e-4)
