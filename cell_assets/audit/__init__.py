@@ -1,0 +1,1 @@
+"""Questions about recorded numbers: explain."""

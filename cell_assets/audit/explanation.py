@@ -1,0 +1,45 @@
+"""What an explanation of a number holds."""
+
+from dataclasses import dataclass
+
+from cell_assets.ledger.records import Artifact, ModelVersion, Number, Run
+
+
+@dataclass(frozen=True)
+class ExplainedRun:
+    """One run and the ids of the artifacts that it read, ascending."""
+
+    run: Run
+    input_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ExplainedArtifact:
+    """One artifact in a number's history."""
+
+    artifact: Artifact
+    runs: tuple[ExplainedRun, ...]
+    """Every run that made these bytes before the number was recorded, oldest first."""
+    model_versions: tuple[ModelVersion, ...]
+
+    @property
+    def input_ids(self) -> tuple[int, ...]:
+        """What the bytes were made from, over all runs, ascending."""
+        return tuple(sorted({one for run in self.runs for one in run.input_ids}))
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A number and its whole history, each artifact once however many paths lead to it.
+
+    It only holds what came before the number, so explaining the same number later tells the same story.
+    """
+
+    number: Number
+    artifacts: tuple[ExplainedArtifact, ...]
+    """The artifact that states the number first, then its inputs, theirs, and so on."""
+
+    @property
+    def sources(self) -> tuple[ExplainedArtifact, ...]:
+        """Where the walk ends: artifacts that were made from no other, such as raw acquisitions."""
+        return tuple(one for one in self.artifacts if not one.input_ids)
