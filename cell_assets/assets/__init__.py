@@ -1,0 +1,1 @@
+"""What exists: every data asset, its partitions and its thin body."""

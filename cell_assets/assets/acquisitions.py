@@ -1,0 +1,169 @@
+"""Raw acquisitions and their quality: where every history begins."""
+
+from pathlib import Path
+
+import dagster as dg
+
+from cell_assets.assets.checks import quality_check_evaluation, quality_check_spec
+from cell_assets.assets.edges import EDGES
+from cell_assets.assets.ingest_request import IngestRequest
+from cell_assets.assets.partitions import plates
+from cell_assets.assets.publishing import Making, Publisher, Written, emit_lost_events
+from cell_assets.assets.recipes import RECIPES, AssetName, shown_code_version
+from cell_assets.assets.step_results import StepResults, finished
+from cell_assets.errors import BadInputError, CellAssetsError, NotFoundError
+from cell_assets.ledger.ledger import Ledger
+from cell_assets.ledger.records import Plate
+from cell_assets.resources.progress import Progress, ProgressDisplay
+from cell_assets.store.store import Store
+
+
+class IngestConfig(dg.Config):
+    """Filled in by `cell-assets ingest`; left empty, a registered plate is made again from its source."""
+
+    request: str = ""
+    """An `IngestRequest` as JSON."""
+
+
+@dg.multi_asset(
+    name="raw_acquisition",
+    specs=[
+        dg.AssetSpec(
+            AssetName.RAW_ACQUISITION.value,
+            code_version=shown_code_version(AssetName.RAW_ACQUISITION),
+            description="A plate as it was filmed, as OME-Zarr, equal to its source pixel for pixel.",
+            skippable=True,
+            group_name="acquisitions",
+            kinds={"zarr"},
+        )
+    ],
+    partitions_def=plates,
+)
+def raw_acquisition(
+    context: dg.AssetExecutionContext,
+    config: IngestConfig,
+    store: dg.ResourceParam[Store],
+    progress: dg.ResourceParam[ProgressDisplay],
+) -> StepResults:
+    """Ingest the plate, or make it again from the source that it was registered with."""
+    from cell_assets.imaging.ingest import prepare_ingest
+
+    emit_lost_events(context.instance, store)
+    plate = context.partition_key
+    request = (
+        IngestRequest.model_validate_json(config.request)
+        if config.request
+        else registered(store.ledger, plate)
+    )
+    try:
+        prepared = prepare_ingest(Path(request.source), request.options())
+        digest = prepared.source_digest
+        refuse_other_bytes(store, plate, digest)
+    except CellAssetsError as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from error
+    parameters = {**request.recorded(), **request.side_digests(), "source_digest": digest}
+    making = Making(
+        RECIPES[AssetName.RAW_ACQUISITION], plate, parameters, None, dagster_run_id=context.run_id
+    )
+
+    def write(folder: Path) -> Written:
+        with Progress(context, progress, f"ingesting {plate}", 0) as bar:
+            info = prepared.write(folder, bar.stand)
+        return Written(content_digest=info.content_digest)
+
+    commit = Publisher(context, store).make(making, (), write, restore=True)
+    register(store, request)
+    if commit is not None:
+        context.log.info(f"plate {plate} is artifact {commit.artifact.id}, digest {commit.artifact.digest}")
+    yield finished(AssetName.RAW_ACQUISITION.value)
+
+
+@dg.multi_asset(
+    name="plate_qc",
+    specs=[
+        dg.AssetSpec(
+            AssetName.PLATE_QC.value,
+            deps=EDGES[AssetName.PLATE_QC],
+            code_version=shown_code_version(AssetName.PLATE_QC),
+            description="Statistics of every channel of a plate, its FOVs and time points; empty frames by name.",
+            skippable=True,
+            group_name="acquisitions",
+            kinds={"parquet"},
+        )
+    ],
+    partitions_def=plates,
+    can_subset=True,
+    check_specs=[quality_check_spec()],
+)
+def plate_qc(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) -> StepResults:
+    """Measure a plate."""
+    emit_lost_events(context.instance, store)
+    plate = context.partition_key
+    folder, receipt = store.read(AssetName.RAW_ACQUISITION, plate)
+    making = Making(RECIPES[AssetName.PLATE_QC], plate, {}, None, dagster_run_id=context.run_id)
+    empty: list[str] = []
+
+    def write(out: Path) -> Written:
+        from cell_assets.imaging.acquisition import open_acquisition
+        from cell_assets.imaging.quality import plate_quality
+
+        quality = plate_quality(open_acquisition(folder))
+        quality.write(out)
+        empty.extend(f"{frame.fov_name} {frame.channel} t={frame.t}" for frame in quality.empty_frames)
+        return Written()
+
+    if Publisher(context, store).make(making, [receipt], write) is not None:
+        context.log_event(quality_check_evaluation(plate, empty))
+    yield finished(AssetName.PLATE_QC.value)
+
+
+def registered(ledger: Ledger, plate: str) -> IngestRequest:
+    """How a registered plate was ingested.
+
+    Raises:
+        NotFoundError: no plate of that name was ever ingested.
+    """
+    record = ledger.plate(plate)
+    if record is None:
+        raise NotFoundError(
+            f"plate {plate} is not registered, so nobody knows where its pixels are: run `cell-assets ingest`"
+        )
+    return request_of(record)
+
+
+def request_of(plate: Plate) -> IngestRequest:
+    """The request that a plate was registered with."""
+    return IngestRequest.model_validate(
+        {
+            **plate.draft.ingest_options,
+            "source": plate.draft.source_uri,
+            "experiment": plate.draft.experiment,
+            "plate": plate.draft.name,
+        }
+    )
+
+
+def refuse_other_bytes(store: Store, plate: str, digest: str) -> None:
+    """One plate name, one set of bytes.
+
+    Raises:
+        BadInputError: the plate was ingested from a source with another digest.
+    """
+    latest = store.ledger.latest(AssetName.RAW_ACQUISITION, plate)
+    known = None if latest is None else latest.run.parameters.get("source_digest")
+    if known is not None and known != digest:
+        raise BadInputError(
+            f"plate {plate} was ingested before from other bytes (source digest {str(known)[:12]}, now "
+            f"{digest[:12]}); give the new plate another name"
+        )
+
+
+def register(store: Store, request: IngestRequest) -> None:
+    """Make a published acquisition's plate known to the ledger; does nothing when it is."""
+    from cell_assets.imaging.acquisition import open_acquisition
+
+    folder, _ = store.read(AssetName.RAW_ACQUISITION, request.plate)
+    info = open_acquisition(folder).info
+    store.ledger.register_plate(
+        request.plate_draft(info.source_format, info.wells, tuple(p.name for p in info.positions))
+    )

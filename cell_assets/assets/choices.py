@@ -1,0 +1,63 @@
+"""What people chose for an experiment: segmentation, split, training and report, kept in the ledger.
+
+`cell-assets run` records choices; every body reads them, so that a run from the Dagster UI uses the same ones.
+"""
+
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cell_assets.errors import BadInputError
+from cell_assets.evaluation.splits import SplitParameters
+from cell_assets.evaluation.study_parameters import StudyParameters
+from cell_assets.imaging.fov_chain import FovRequest
+from cell_assets.ledger.ledger import Ledger
+
+
+class TrainingChoice(BaseModel):
+    """A preset of a method and what differs from it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    preset: str = "quick"
+    changes: dict[str, Any] = Field(default_factory=dict)
+    """Field of the method's own parameters to its value; the method checks them."""
+
+
+class ExperimentChoices(BaseModel):
+    """Everything that a person may choose; the defaults hold until somebody chooses."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    fovs: FovRequest = FovRequest()
+    split: SplitParameters = SplitParameters()
+    training: dict[str, TrainingChoice] = Field(default_factory=dict)
+    """By method."""
+    report: StudyParameters = StudyParameters()
+
+    @classmethod
+    def of(cls, ledger: Ledger, experiment: str) -> Self:
+        """The choices that hold for an experiment now."""
+        return cls.checked(dict(ledger.choices(experiment)), f"choices of experiment {experiment}")
+
+    @classmethod
+    def checked(cls, values: dict[str, Any], where: str) -> Self:
+        """Choices from JSON values.
+
+        Raises:
+            BadInputError: a field is unknown or has a value that it cannot have.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"])
+            raise BadInputError(f"{where}: {field} is {first['input']!r}: {first['msg']}") from error
+
+    def record(self, ledger: Ledger, experiment: str) -> None:
+        """Let these choices hold from now on."""
+        ledger.record_choices(experiment, self.model_dump(mode="json"))
+
+    def training_of(self, method: str) -> TrainingChoice:
+        """What was chosen for a method's training."""
+        return self.training.get(method, TrainingChoice())

@@ -1,0 +1,79 @@
+"""What the Dagster UI shows of a published artifact, made from the ledger's rows and the bytes alone."""
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import dagster as dg
+
+from cell_assets.ledger.records import Number, Provenance
+from cell_assets.reporting.wording import interval_text, value_text
+from cell_assets.store.store import Store
+
+FIGURES = "figures"
+"""Folder of a report whose PNG files the UI shows."""
+
+WIDEST_PX = 1100
+"""The UI shows pictures pixel by pixel, in a dialogue of about this width."""
+
+LEDGER_RUN = "ledger_run"
+"""Metadata entry by which an event names the ledger run that it shows."""
+
+
+def display_metadata(
+    store: Store, provenance: Provenance, numbers: Sequence[Number]
+) -> dict[str, dg.MetadataValue]:
+    """Ids, digest and size of the artifact; a report adds its numbers and its figures."""
+    artifact = provenance.artifact
+    folder = store.path_of(artifact)
+    metadata: dict[str, dg.MetadataValue] = {
+        "artifact": dg.MetadataValue.int(artifact.id),
+        LEDGER_RUN: dg.MetadataValue.int(provenance.run.id),
+        "digest": dg.MetadataValue.text(artifact.digest),
+        "bytes": dg.MetadataValue.int(artifact.n_bytes),
+        "files": dg.MetadataValue.int(artifact.n_files),
+        "folder": dg.MetadataValue.path(str(folder)),
+        "parameters": dg.MetadataValue.json(dict(provenance.run.parameters)),
+    }
+    if numbers:
+        metadata["numbers"] = dg.MetadataValue.md(_numbers_table(numbers))
+    if figures := sorted(folder.glob(f"{FIGURES}/*.png")):
+        metadata["figures"] = dg.MetadataValue.md("\n\n".join(_embedded(figure) for figure in figures))
+    report = folder / "report.html"
+    if report.exists():
+        metadata["report"] = dg.MetadataValue.path(str(report))
+    return metadata
+
+
+def _numbers_table(numbers: Sequence[Number]) -> str:
+    lines = [
+        "| id | report | metric | split | value | 95 % interval | n |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for number in numbers:
+        draft = number.draft
+        cells = (
+            str(number.id),
+            draft.report,
+            draft.name,
+            draft.split,
+            value_text(draft.value) if draft.why_missing is None else draft.why_missing,
+            interval_text(draft.ci_low, draft.ci_high),
+            f"{draft.n} {draft.unit}",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _embedded(figure: Path) -> str:
+    """The figure as Markdown, in the event itself: the UI may look from another machine, and serves no files."""
+    # Not at the top: only a report has figures.
+    from PIL import Image
+
+    shown = io.BytesIO()
+    with Image.open(figure) as image:
+        image.thumbnail((WIDEST_PX, 4 * WIDEST_PX))
+        image.save(shown, "PNG", optimize=True)
+    encoded = base64.b64encode(shown.getvalue()).decode()
+    return f"#### {figure.stem.replace('_', ' ')}\n\n![{figure.stem}](data:image/png;base64,{encoded})"

@@ -1,0 +1,67 @@
+"""The edges of the asset graph: what each asset reads, and how partitions of one find those of the other.
+
+Dagster knows built-in mappings only. None leads from an experiment to its own plates, so those edges join all
+partitions: they are for the picture only and say nothing about staleness.
+"""
+
+import dagster as dg
+
+from cell_assets.assets.partitions import EXPERIMENT, PLATE
+from cell_assets.assets.recipes import AssetName, checkpoint_name, embeddings_name, report_name
+from cell_assets.methods.registry import ENTRIES
+
+_TO_PLATE = dg.MultiToSingleDimensionPartitionMapping(PLATE)
+_TO_EXPERIMENT = dg.MultiToSingleDimensionPartitionMapping(EXPERIMENT)
+_SAME_PLATE = dg.MultiPartitionMapping(
+    {PLATE: dg.DimensionPartitionMapping(PLATE, dg.IdentityPartitionMapping())}
+)
+_PICTURE_ONLY = dg.AllPartitionMapping()
+
+
+def is_for_the_picture_only(edge: dg.AssetDep) -> bool:
+    """Whether the edge joins partitions that have nothing to do with each other."""
+    return isinstance(edge.partition_mapping, dg.AllPartitionMapping)
+
+
+def _edge(upstream: str, mapping: dg.PartitionMapping | None = None) -> dg.AssetDep:
+    return dg.AssetDep(str(upstream), partition_mapping=mapping)
+
+
+def _edges_of_method(method: str) -> dict[str, tuple[dg.AssetDep, ...]]:
+    checkpoint, embeddings = checkpoint_name(method), embeddings_name(method)
+    return {
+        checkpoint: (
+            _edge(AssetName.EXPERIMENT_MANIFEST),
+            _edge(AssetName.PATCH_TABLE, _PICTURE_ONLY),
+        ),
+        embeddings: (
+            _edge(checkpoint, _TO_EXPERIMENT),
+            _edge(AssetName.EXPERIMENT_MANIFEST, _TO_EXPERIMENT),
+            _edge(AssetName.PATCH_TABLE, _SAME_PLATE),
+        ),
+        report_name(method): (
+            _edge(embeddings, _TO_EXPERIMENT),
+            _edge(checkpoint),
+            _edge(AssetName.EXPERIMENT_MANIFEST),
+            _edge(AssetName.RAW_ACQUISITION, _PICTURE_ONLY),
+            _edge(AssetName.PATCH_TABLE, _PICTURE_ONLY),
+        ),
+    }
+
+
+_SHARED: dict[str, tuple[dg.AssetDep, ...]] = {
+    AssetName.RAW_ACQUISITION: (),
+    AssetName.PLATE_QC: (_edge(AssetName.RAW_ACQUISITION),),
+    AssetName.SEGMENTATION: (_edge(AssetName.RAW_ACQUISITION, _TO_PLATE),),
+    AssetName.TRACKS: (_edge(AssetName.SEGMENTATION), _edge(AssetName.RAW_ACQUISITION, _TO_PLATE)),
+    AssetName.PATCH_TABLE: (_edge(AssetName.TRACKS), _edge(AssetName.RAW_ACQUISITION, _TO_PLATE)),
+    AssetName.EXPERIMENT_MANIFEST: (
+        _edge(AssetName.PATCH_TABLE, _PICTURE_ONLY),
+        _edge(AssetName.RAW_ACQUISITION, _PICTURE_ONLY),
+    ),
+}
+
+EDGES: dict[str, tuple[dg.AssetDep, ...]] = _SHARED | {
+    asset: edges for entry in ENTRIES for asset, edges in _edges_of_method(entry.name).items()
+}
+"""By asset: one edge for every asset that its body reads."""

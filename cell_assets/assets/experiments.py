@@ -1,0 +1,72 @@
+"""The experiment manifest: which plates, FOVs and tracks an experiment consists of, and how it is split."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import dagster as dg
+
+from cell_assets.assets.choices import ExperimentChoices
+from cell_assets.assets.edges import EDGES
+from cell_assets.assets.inputs import experiment_inputs
+from cell_assets.assets.partitions import experiments
+from cell_assets.assets.publishing import Making, Publisher, Written, emit_lost_events
+from cell_assets.assets.recipes import RECIPES, AssetName, shown_code_version
+from cell_assets.assets.step_results import StepResults, finished
+from cell_assets.evaluation.splits import SplitParameters
+from cell_assets.ledger.records import JsonValue
+from cell_assets.store.store import Store
+
+
+@dg.multi_asset(
+    name="experiment_manifest",
+    specs=[
+        dg.AssetSpec(
+            AssetName.EXPERIMENT_MANIFEST.value,
+            deps=EDGES[AssetName.EXPERIMENT_MANIFEST],
+            code_version=shown_code_version(AssetName.EXPERIMENT_MANIFEST),
+            description="Frozen list of plates, FOVs and conditions, with the split of every track. The edges "
+            "to all partitions are for the picture only: the ledger holds which ones were used.",
+            skippable=True,
+            group_name="experiments",
+            kinds={"parquet"},
+        )
+    ],
+    partitions_def=experiments,
+)
+def experiment_manifest(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) -> StepResults:
+    """Freeze the experiment as it stands now."""
+    emit_lost_events(context.instance, store)
+    experiment = context.partition_key
+    split = ExperimentChoices.of(store.ledger, experiment).split
+    inputs = experiment_inputs(store, experiment)
+    making = Making(
+        RECIPES[AssetName.EXPERIMENT_MANIFEST],
+        experiment,
+        split_parameters(split),
+        experiment,
+        dagster_run_id=context.run_id,
+    )
+
+    def write(folder: Path) -> Written:
+        from cell_assets.evaluation.manifest import ManifestFov, write_manifest
+
+        write_manifest(
+            folder,
+            experiment,
+            {plate: raw.receipt.digest for plate, raw in inputs.raw.items()},
+            [
+                ManifestFov(plate, position, table.receipt.digest, table.folder / "cells.parquet")
+                for (plate, position), table in inputs.tables.items()
+            ],
+            split,
+            simulated=inputs.simulated,
+        )
+        return Written()
+
+    Publisher(context, store).make(making, inputs.receipts(), write)
+    yield finished(AssetName.EXPERIMENT_MANIFEST.value)
+
+
+def split_parameters(split: SplitParameters) -> dict[str, JsonValue]:
+    """What is recorded as the manifest's parameters."""
+    return dict(asdict(split))

@@ -1,0 +1,286 @@
+"""Segmentation, tracks and patch table of every FOV of a plate: one step over a range of FOVs.
+
+Each finished FOV is committed and shown by itself, so that a FOV that fails turns red alone and stops neither
+its own earlier stages nor any other FOV.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from multiprocessing import active_children, get_context
+from typing import Any
+
+import dagster as dg
+
+from cell_assets.assets.checks import fov_check_evaluations, fov_check_specs
+from cell_assets.assets.choices import ExperimentChoices
+from cell_assets.assets.edges import EDGES
+from cell_assets.assets.partitions import fov_key, fovs, split_fov_key
+from cell_assets.assets.planning import FovPlan, plan_plate
+from cell_assets.assets.publishing import Making, Publisher, emit_lost_events
+from cell_assets.assets.recipes import RECIPES, AssetName, shown_code_version
+from cell_assets.assets.step_results import StepResults, finished
+from cell_assets.errors import BadInputError
+from cell_assets.imaging.fov_chain import FovResult, FovTask, Stage, process_fov, start_worker
+from cell_assets.ledger.records import Commit, ReadReceipt
+from cell_assets.resources.progress import Progress, ProgressDisplay
+from cell_assets.store.store import Staged, Store
+
+EMIT_EVERY = 16
+"""FOVs whose events are written to Dagster together: one by one they took a third of a small FOV's time."""
+
+COMMITTERS = 2
+"""Threads that publish: most of a commit is waiting for the disk and the database."""
+
+WINDOW_PER_WORKER = 2
+"""FOVs handed to each worker ahead of time; more would only hold more intents open."""
+
+
+@dataclass(frozen=True)
+class OpenFov:
+    """A FOV that a worker has in hand: the staging folders of the stages that it makes."""
+
+    plan: FovPlan
+    staged: dict[Stage, Staged]
+    makings: dict[Stage, Making]
+    folders: ExitStack
+
+
+@dg.multi_asset(
+    name="fov_chain",
+    specs=[
+        dg.AssetSpec(
+            AssetName.SEGMENTATION.value,
+            deps=EDGES[AssetName.SEGMENTATION],
+            code_version=shown_code_version(AssetName.SEGMENTATION),
+            description="Instance labels of every frame of one FOV.",
+            skippable=True,
+            group_name="fovs",
+            kinds={"zarr"},
+        ),
+        dg.AssetSpec(
+            AssetName.TRACKS.value,
+            deps=EDGES[AssetName.TRACKS],
+            code_version=shown_code_version(AssetName.TRACKS),
+            description="Tracks and divisions of one FOV, in Ultrack's columns.",
+            skippable=True,
+            group_name="fovs",
+            kinds={"parquet"},
+        ),
+        dg.AssetSpec(
+            AssetName.PATCH_TABLE.value,
+            deps=EDGES[AssetName.PATCH_TABLE],
+            code_version=shown_code_version(AssetName.PATCH_TABLE),
+            description="One row and one image patch per cell and time point of one FOV.",
+            skippable=True,
+            group_name="fovs",
+            kinds={"zarr", "parquet"},
+        ),
+    ],
+    partitions_def=fovs,
+    can_subset=True,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    check_specs=fov_check_specs(),
+)
+def fov_chain(
+    context: dg.AssetExecutionContext,
+    store: dg.ResourceParam[Store],
+    progress: dg.ResourceParam[ProgressDisplay],
+    workers: dg.ResourceParam[int],
+) -> StepResults:
+    """Make what is missing or stale among the requested FOVs; name the ones that failed at the end."""
+    emit_lost_events(context.instance, store)
+    stages = frozenset(Stage(key.to_user_string()) for key in context.selected_asset_keys)
+    failed: dict[str, str] = {}
+    for plate, positions in _requested(context).items():
+        record = store.ledger.plate(plate)
+        assert record is not None
+        request = ExperimentChoices.of(store.ledger, record.draft.experiment).fovs
+        plans = plan_plate(store, plate, positions, request, stages)
+        todo = [plan for plan in plans if plan.make]
+        context.log.info(f"plate {plate}: {len(todo)} FOVs to make, {len(plans) - len(todo)} are current")
+        publisher = Publisher(context, store)
+        with Progress(context, progress, f"FOVs of {plate}", len(todo)) as bar:
+            for result in _made(context, store, publisher, todo, workers):
+                if result.error is not None:
+                    failed[fov_key(plate, result.position)] = result.error
+                bar.advance()
+    if failed:
+        named = "; ".join(f"{key}: {error}" for key, error in sorted(failed.items()))
+        raise dg.Failure(description=f"{len(failed)} FOVs failed: {named}", allow_retries=False)
+    for stage in Stage:
+        if stage in stages:
+            yield finished(stage.value)
+
+
+def _requested(context: dg.AssetExecutionContext) -> dict[str, list[str]]:
+    """Positions asked for, by plate.
+
+    The cross product holds positions that a plate lacks: left out of a range, refused when asked for alone.
+    """
+    store: Store = context.resources.store
+    keys = [split_fov_key(key) for key in context.partition_keys]
+    requested: dict[str, list[str]] = {}
+    absent = 0
+    for plate in dict.fromkeys(plate for plate, _ in keys):
+        record = store.ledger.plate(plate)
+        held = set(record.draft.positions) if record is not None else set()
+        wanted = [position for key_plate, position in keys if key_plate == plate]
+        present = [position for position in wanted if position in held]
+        absent += len(wanted) - len(present)
+        if not present and len(keys) == 1:
+            raise BadInputError(f"plate {plate} has no position {wanted[0]}")
+        if present:
+            requested[plate] = present
+    if absent:
+        context.log.info(
+            f"{absent} keys of the range name positions that their plate does not have; left out"
+        )
+    return requested
+
+
+def _made(
+    context: dg.AssetExecutionContext,
+    store: Store,
+    publisher: Publisher,
+    plans: Sequence[FovPlan],
+    workers: int,
+) -> Iterator[FovResult]:
+    """Results in the order they finish, each already committed; events follow in groups."""
+    if not plans:
+        return
+    unseen: list[tuple[FovResult, list[Commit]]] = []
+    n_workers = min(workers, len(plans))
+    waiting = list(reversed(plans))
+    in_hand: dict[str, OpenFov] = {}
+    running: dict[Future[FovResult], OpenFov] = {}
+    committing: dict[Future[list[Commit]], FovResult] = {}
+    with (
+        _abandoning(in_hand),
+        _worker_pool(n_workers) as pool,
+        ThreadPoolExecutor(COMMITTERS, "commit") as committers,
+    ):
+        while waiting or running or committing:
+            while waiting and len(running) < n_workers * WINDOW_PER_WORKER and len(committing) <= COMMITTERS:
+                opened = _open(store, waiting.pop(), context.run_id)
+                in_hand[opened.plan.position] = opened
+                running[pool.submit(process_fov, _task(opened))] = opened
+            in_work: list[Future[Any]] = [*running, *committing]
+            done, _ = wait(in_work, return_when=FIRST_COMPLETED)
+            for worked in [future for future in running if future in done]:
+                try:
+                    result = worked.result()
+                except BrokenProcessPool as error:
+                    unseen += [(finished, commit.result()) for commit, finished in committing.items()]
+                    _emit(context, publisher, unseen)
+                    raise _worker_died(running.values()) from error
+                opened = running.pop(worked)
+                committing[committers.submit(_commit, store, publisher, opened, result)] = result
+                if result.trace is not None:
+                    context.log.error(f"{opened.plan.plate} {result.position}: {result.trace}")
+            for committed in [future for future in committing if future in done]:
+                result = committing[committed]
+                unseen.append((result, committed.result()))
+                del committing[committed], in_hand[result.position]
+                yield result
+            if len(unseen) >= EMIT_EVERY:
+                _emit(context, publisher, unseen)
+        _emit(context, publisher, unseen)
+
+
+@contextmanager
+def _worker_pool(n_workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Fresh processes; a step that ends early kills them, since what they have in hand is given up."""
+    others = set(active_children())
+    pool = ProcessPoolExecutor(n_workers, mp_context=get_context("spawn"), initializer=start_worker)
+    try:
+        yield pool
+    except BaseException:
+        for process in set(active_children()) - others:
+            process.kill()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _worker_died(running: Iterable[OpenFov]) -> dg.Failure:
+    keys = ", ".join(sorted(fov_key(opened.plan.plate, opened.plan.position) for opened in running))
+    return dg.Failure(
+        description=f"a worker process was killed, perhaps for want of memory, while {keys} were in hand: run "
+        "again, with fewer CELL_ASSETS_WORKERS if memory is short",
+        allow_retries=False,
+    )
+
+
+@contextmanager
+def _abandoning(in_hand: Mapping[str, OpenFov]) -> Iterator[None]:
+    """Give up what is in hand when the step ends early, so that no intent stays open."""
+    try:
+        yield
+    finally:
+        for opened in in_hand.values():
+            opened.folders.close()
+
+
+def _open(store: Store, plan: FovPlan, run_id: str) -> OpenFov:
+    folders = ExitStack()
+    staged, makings = {}, {}
+    for stage in plan.make:
+        key = fov_key(plan.plate, plan.position)
+        staged[stage] = folders.enter_context(store.write(stage.value, key))
+        makings[stage] = Making(
+            RECIPES[stage.value], key, plan.parameters.recorded(stage), plan.experiment, dagster_run_id=run_id
+        )
+    return OpenFov(plan, staged, makings, folders)
+
+
+def _task(opened: OpenFov) -> FovTask:
+    plan = opened.plan
+    return FovTask(
+        acquisition=plan.acquisition,
+        raw=plan.raw,
+        position=plan.position,
+        make={stage: staged.path for stage, staged in opened.staged.items()},
+        made=plan.made,
+        parameters=plan.parameters,
+    )
+
+
+def _commit(store: Store, publisher: Publisher, opened: OpenFov, result: FovResult) -> list[Commit]:
+    """Publish the stages that a worker finished, in order; record the one that failed."""
+    receipts: dict[Stage, ReadReceipt] = dict(opened.plan.receipts)
+    commits = []
+    with opened.folders:
+        for stage in Stage:
+            if stage not in opened.staged:
+                continue
+            inputs = opened.plan.inputs_of(stage, receipts)
+            if stage in result.finished:
+                done = result.finished[stage]
+                # The worker's own time: a position waits for its turn after its folders are opened.
+                making = replace(
+                    opened.makings[stage], started=datetime.now(UTC) - timedelta(seconds=done.seconds)
+                )
+                commit = publisher.commit(opened.staged[stage], making, inputs, done.numbers)
+                receipts[stage] = store.receipt(commit.artifact)
+                commits.append(commit)
+            else:
+                assert result.error is not None
+                publisher.record_failure(opened.makings[stage], result.error, inputs)
+                break
+    return commits
+
+
+def _emit(
+    context: dg.AssetExecutionContext, publisher: Publisher, unseen: list[tuple[FovResult, list[Commit]]]
+) -> None:
+    """Show the waiting commits, stage by stage, so that each event can point at the one before it."""
+    for stage in Stage:
+        publisher.emit([c for _, commits in unseen for c in commits if c.artifact.asset == stage.value])
+    for result, commits in unseen:
+        for evaluation in fov_check_evaluations(result, commits):
+            context.log_event(evaluation)
+    unseen.clear()

@@ -1,0 +1,80 @@
+"""What the assets of an experiment read: published folders together with the receipts of reading them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cell_assets.assets.partitions import fov_key
+from cell_assets.assets.recipes import AssetName
+from cell_assets.errors import NotFoundError
+from cell_assets.ledger.records import Plate, ReadReceipt
+from cell_assets.store.store import Store
+
+
+@dataclass(frozen=True)
+class ReadArtifact:
+    """A published folder and the proof of having read it."""
+
+    folder: Path
+    receipt: ReadReceipt
+
+
+@dataclass(frozen=True)
+class ExperimentInputs:
+    """Raw acquisitions and patch tables of every plate of an experiment."""
+
+    raw: dict[str, ReadArtifact]
+    """By plate."""
+    tables: dict[tuple[str, str], ReadArtifact]
+    """Patch tables by plate and position."""
+
+    @property
+    def simulated(self) -> bool:
+        """Whether any plate is a simulation, which every report then says."""
+        from cell_assets.imaging.acquisition import open_acquisition
+
+        return any(open_acquisition(read.folder).info.simulated for read in self.raw.values())
+
+    def receipts(self) -> list[ReadReceipt]:
+        """All of them, as input edges."""
+        return [read.receipt for read in (*self.raw.values(), *self.tables.values())]
+
+
+def living_plates(store: Store, experiment: str) -> tuple[Plate, ...]:
+    """The plates of an experiment that are not withdrawn.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    plates = tuple(plate for plate in store.ledger.plates(experiment) if not plate.tombstoned)
+    if not plates:
+        raise NotFoundError(
+            f"experiment {experiment} has no plate: bring one in with `cell-assets ingest SRC --experiment "
+            f"{experiment} --plate P`"
+        )
+    return plates
+
+
+def experiment_inputs(store: Store, experiment: str) -> ExperimentInputs:
+    """Newest raw acquisition and patch tables of every plate.
+
+    Raises:
+        NotFoundError: a position has no patch table yet.
+    """
+    raw: dict[str, ReadArtifact] = {}
+    tables: dict[tuple[str, str], ReadArtifact] = {}
+    for plate in living_plates(store, experiment):
+        raw[plate.draft.name] = ReadArtifact(*store.read(AssetName.RAW_ACQUISITION, plate.draft.name))
+        tables.update(plate_tables(store, plate))
+    return ExperimentInputs(raw, tables)
+
+
+def plate_tables(store: Store, plate: Plate) -> dict[tuple[str, str], ReadArtifact]:
+    """Newest patch table of every position of one plate.
+
+    Raises:
+        NotFoundError: a position has none yet.
+    """
+    name = plate.draft.name
+    keys = {fov_key(name, position): position for position in plate.draft.positions}
+    read = store.read_many(AssetName.PATCH_TABLE, list(keys))
+    return {(name, position): ReadArtifact(*read[key]) for key, position in keys.items()}

@@ -1,0 +1,289 @@
+"""Checkpoint, embeddings and report of every method in the registry, made by one factory each.
+
+A method is added to the registry; its three assets appear here by themselves.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dagster as dg
+from pydantic import BaseModel
+
+from cell_assets.assets.checks import report_check_evaluations, report_check_specs
+from cell_assets.assets.choices import ExperimentChoices
+from cell_assets.assets.edges import EDGES
+from cell_assets.assets.inputs import ReadArtifact, experiment_inputs, plate_tables
+from cell_assets.assets.partitions import (
+    experiments,
+    representations,
+    split_representation_key,
+)
+from cell_assets.assets.publishing import Making, Publisher, Written, emit_lost_events
+from cell_assets.assets.recipes import (
+    RECIPES,
+    AssetName,
+    checkpoint_name,
+    embeddings_name,
+    report_name,
+    shown_code_version,
+)
+from cell_assets.assets.step_results import StepResults, finished
+from cell_assets.errors import NotFoundError
+from cell_assets.ledger.ledger import Ledger
+from cell_assets.methods.contract import Method, ProgressSink, TrainingTable
+from cell_assets.methods.contract import Progress as MethodProgress
+from cell_assets.methods.registry import ENTRIES, MethodEntry, load_method
+from cell_assets.resources.mlflow_registry import MetricPoint, ModelRegistry
+from cell_assets.resources.progress import Progress, ProgressDisplay
+from cell_assets.store.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def method_assets() -> list[dg.AssetsDefinition]:
+    """All assets of all methods."""
+    return [make(entry) for entry in ENTRIES for make in (checkpoint_asset, embeddings_asset, report_asset)]
+
+
+def checkpoint_asset(entry: MethodEntry) -> dg.AssetsDefinition:
+    """`<method>_checkpoint`: a model trained on an experiment's manifest, registered in MLflow."""
+    name = checkpoint_name(entry.name)
+
+    @dg.multi_asset(
+        name=name,
+        specs=[
+            dg.AssetSpec(
+                name,
+                deps=EDGES[name],
+                code_version=shown_code_version(name),
+                description=f"{entry.title}. The edges to all patch tables are for the picture only.",
+                skippable=True,
+                group_name=entry.name,
+                kinds={"pytorch", "mlflow"},
+            )
+        ],
+        partitions_def=experiments,
+    )
+    def checkpoint(
+        context: dg.AssetExecutionContext,
+        store: dg.ResourceParam[Store],
+        models: dg.ResourceParam[ModelRegistry],
+        progress: dg.ResourceParam[ProgressDisplay],
+    ) -> StepResults:
+        from cell_assets.evaluation.manifest import read_manifest
+
+        emit_lost_events(context.instance, store)
+        experiment = context.partition_key
+        method = load_method(entry.name)
+        parameters = training_parameters(store.ledger, method, experiment)
+        folder, manifest_receipt = store.read(AssetName.EXPERIMENT_MANIFEST, experiment)
+        _, tracks = read_manifest(folder)
+        tables = experiment_inputs(store, experiment).tables
+        making = Making(
+            RECIPES[name],
+            experiment,
+            parameters.model_dump(mode="json"),
+            experiment,
+            dagster_run_id=context.run_id,
+        )
+        receipts = [manifest_receipt, *(read.receipt for read in tables.values())]
+
+        def write(out: Path) -> Written:
+            work = store.root.parent / "training" / f"{experiment}.{entry.name}"
+            work.mkdir(parents=True, exist_ok=True)
+            with Progress(context, progress, f"training {experiment}", 0) as bar:
+                result = method.train(_training_tables(tables), tracks, parameters, out, _shown(bar), work)
+            for message in result.messages:
+                context.log.info(message)
+            return Written()
+
+        commit = Publisher(context, store).make(making, receipts, write)
+        register_checkpoint(store, models, entry.name, experiment, context.run_id)
+        if commit is not None:
+            context.log.info(f"{name} {experiment} is artifact {commit.artifact.id}")
+        yield finished(name)
+
+    return checkpoint
+
+
+def training_parameters(ledger: Ledger, method: Method, experiment: str) -> BaseModel:
+    """The parameters that were chosen, as this machine can run them."""
+    choice = ExperimentChoices.of(ledger, experiment).training_of(method.name)
+    return method.resolve(method.parameters(choice.preset, choice.changes)).parameters
+
+
+def register_checkpoint(
+    store: Store, models: ModelRegistry, method: str, experiment: str, dagster_run: str
+) -> None:
+    """Give the newest checkpoint its version in MLflow; does nothing when it has one."""
+    import pandas as pd
+
+    latest = store.ledger.latest(checkpoint_name(method), experiment)
+    if latest is None or store.ledger.model_versions([latest.artifact.id]):
+        return
+    folder = store.path_of(latest.artifact)
+    history = pd.read_parquet(folder / "history.parquet")
+    name = f"{experiment}.{method}"
+    version = models.register(
+        name,
+        latest.artifact,
+        folder,
+        experiment=experiment,
+        ledger_run=latest.run.id,
+        dagster_run=latest.run.dagster_run_id or dagster_run,
+        parameters=latest.run.parameters,
+        history=[
+            MetricPoint(str(column), float(value), int(epoch))
+            for column in history.columns.drop("epoch")
+            for epoch, value in zip(history["epoch"], history[column], strict=True)
+            if pd.notna(value)
+        ],
+    )
+    store.ledger.record_model_version(latest.artifact.id, name, version)
+
+
+def embeddings_asset(entry: MethodEntry) -> dg.AssetsDefinition:
+    """`<method>_embeddings`: an experiment's model applied to one plate."""
+    name = embeddings_name(entry.name)
+
+    @dg.multi_asset(
+        name=name,
+        specs=[
+            dg.AssetSpec(
+                name,
+                deps=EDGES[name],
+                code_version=shown_code_version(name),
+                description="Features of every cell and time point of one plate, as AnnData.",
+                skippable=True,
+                group_name=entry.name,
+                kinds={"anndata"},
+            )
+        ],
+        partitions_def=representations,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def embeddings(
+        context: dg.AssetExecutionContext,
+        store: dg.ResourceParam[Store],
+        progress: dg.ResourceParam[ProgressDisplay],
+    ) -> StepResults:
+        from cell_assets.evaluation.manifest import read_manifest
+
+        emit_lost_events(context.instance, store)
+        method = load_method(entry.name)
+        publisher = Publisher(context, store)
+        for key in context.partition_keys:
+            experiment, plate_name = split_representation_key(key)
+            plate = store.ledger.plate(plate_name)
+            if plate is None or store.ledger.latest(checkpoint_name(entry.name), experiment) is None:
+                if len(context.partition_keys) == 1:
+                    raise NotFoundError(
+                        f"{key}: there is no plate {plate_name} or no checkpoint of {experiment}; make it first"
+                    )
+                continue
+            model, model_receipt = store.read(checkpoint_name(entry.name), experiment)
+            manifest, manifest_receipt = store.read(AssetName.EXPERIMENT_MANIFEST, experiment)
+            tables = plate_tables(store, plate)
+            receipts = [model_receipt, manifest_receipt, *(read.receipt for read in tables.values())]
+            _, tracks = read_manifest(manifest)
+            parameters = method.embedding_parameters().model_dump(mode="json")
+            making = Making(RECIPES[name], key, parameters, experiment, dagster_run_id=context.run_id)
+            write = partial(
+                _embed,
+                context,
+                progress,
+                method,
+                plate_name,
+                _training_tables(tables),
+                tracks,
+                ReadArtifact(model, model_receipt),
+            )
+            publisher.make(making, receipts, write)
+        yield finished(name)
+
+    return embeddings
+
+
+def _embed(
+    context: dg.AssetExecutionContext,
+    progress: ProgressDisplay,
+    method: Method,
+    plate: str,
+    tables: Sequence[TrainingTable],
+    tracks: "pd.DataFrame",
+    model: ReadArtifact,
+    out: Path,
+) -> Written:
+    with Progress(context, progress, f"embedding {plate}", 0) as bar:
+        result = method.embed(
+            model.folder, tables, tracks, out, {"checkpoint": model.receipt.digest}, _shown(bar)
+        )
+    for message in result.messages:
+        context.log.info(message)
+    return Written()
+
+
+def report_asset(entry: MethodEntry) -> dg.AssetsDefinition:
+    """`<method>_report`: what an experiment's embeddings know, with intervals, figures and a page."""
+    name = report_name(entry.name)
+
+    @dg.multi_asset(
+        name=name,
+        specs=[
+            dg.AssetSpec(
+                name,
+                deps=EDGES[name],
+                code_version=shown_code_version(name),
+                description="Numbers with intervals, figures and an HTML page.",
+                skippable=True,
+                group_name=entry.name,
+                kinds={"html"},
+            )
+        ],
+        partitions_def=experiments,
+        can_subset=True,
+        check_specs=report_check_specs(name),
+    )
+    def report(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) -> StepResults:
+        from cell_assets.assets.report_pages import read_report_inputs, write_embedding_report
+
+        emit_lost_events(context.instance, store)
+        experiment = context.partition_key
+        parameters = ExperimentChoices.of(store.ledger, experiment).report
+        inputs = read_report_inputs(store, entry.name, experiment)
+        making = Making(
+            RECIPES[name],
+            experiment,
+            parameters.model_dump(mode="json"),
+            experiment,
+            dagster_run_id=context.run_id,
+        )
+
+        def write(out: Path) -> Written:
+            return Written(
+                write_embedding_report(out, entry.name, entry.title, experiment, inputs, parameters)
+            )
+
+        commit = Publisher(context, store).make(making, inputs.receipts(), write)
+        if commit is not None:
+            for evaluation in report_check_evaluations(
+                name, experiment, store.ledger.numbers_of_runs([commit.run_id])
+            ):
+                context.log_event(evaluation)
+        yield finished(name)
+
+    return report
+
+
+def _training_tables(tables: dict[tuple[str, str], ReadArtifact]) -> Sequence[TrainingTable]:
+    return [TrainingTable(plate, position, read.folder) for (plate, position), read in tables.items()]
+
+
+def _shown(bar: Progress) -> ProgressSink:
+    def show(state: MethodProgress) -> None:
+        bar.stand(state.done, state.total, f"{state.unit} {state.note}".strip())
+
+    return show

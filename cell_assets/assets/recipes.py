@@ -1,0 +1,127 @@
+"""What makes each asset: the format it is published in and the code that decides its bytes."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from cell_assets.methods.registry import ENTRIES
+from cell_assets.store.code_identity import code_version
+from cell_assets.store.store import FormatName
+
+
+class AssetName(StrEnum):
+    """The assets that every experiment has; each method adds three of its own."""
+
+    RAW_ACQUISITION = "raw_acquisition"
+    PLATE_QC = "plate_qc"
+    SEGMENTATION = "segmentation"
+    TRACKS = "tracks"
+    PATCH_TABLE = "patch_table"
+    EXPERIMENT_MANIFEST = "experiment_manifest"
+
+
+def checkpoint_name(method: str) -> str:
+    """Name of a method's checkpoint asset."""
+    return f"{method}_checkpoint"
+
+
+def embeddings_name(method: str) -> str:
+    """Name of a method's embeddings asset."""
+    return f"{method}_embeddings"
+
+
+def report_name(method: str) -> str:
+    """Name of a method's report asset."""
+    return f"{method}_report"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one asset is made, apart from its parameters."""
+
+    asset: str
+    format: FormatName
+    code: tuple[str, ...]
+    """Modules and packages whose source decides the output's bytes; their digest is the code version."""
+
+
+_IMAGING = "cell_assets.imaging"
+_FILES = (
+    f"{_IMAGING}.acquisition",
+    f"{_IMAGING}.fov_chain",
+    f"{_IMAGING}.fields_of_view",
+    f"{_IMAGING}.channels",
+    f"{_IMAGING}.label_geometry",
+    f"{_IMAGING}.label_store",
+    f"{_IMAGING}.parquet_tables",
+)
+
+_SHARED: tuple[Recipe, ...] = (
+    Recipe(
+        AssetName.RAW_ACQUISITION,
+        FormatName("cell_assets.acquisition", "1"),
+        (
+            f"{_IMAGING}.ingest",
+            f"{_IMAGING}.readers",
+            f"{_IMAGING}.acquisition",
+            f"{_IMAGING}.ome_zarr_plate",
+            f"{_IMAGING}.pixel_digest",
+            f"{_IMAGING}.plate_map",
+            f"{_IMAGING}.track_files",
+            f"{_IMAGING}.track_tables",
+        ),
+    ),
+    Recipe(AssetName.PLATE_QC, FormatName("cell_assets.plate_quality", "1"), (f"{_IMAGING}.quality",)),
+    Recipe(
+        AssetName.SEGMENTATION,
+        FormatName("cell_assets.segmentation", "1"),
+        (*_FILES, f"{_IMAGING}.segmentation", f"{_IMAGING}.threshold_segmentation"),
+    ),
+    Recipe(
+        AssetName.TRACKS,
+        FormatName("cell_assets.tracks", "1"),
+        (
+            *_FILES,
+            f"{_IMAGING}.tracking",
+            f"{_IMAGING}.track_tables",
+            f"{_IMAGING}.ultrack_tracking",
+            f"{_IMAGING}.ultrack_parameters",
+            f"{_IMAGING}.threshold_segmentation",
+            f"{_IMAGING}.motion",
+        ),
+    ),
+    Recipe(
+        AssetName.PATCH_TABLE,
+        FormatName("cell_assets.patch_table", "1"),
+        (*_FILES, f"{_IMAGING}.patches", f"{_IMAGING}.normalisation"),
+    ),
+    Recipe(
+        AssetName.EXPERIMENT_MANIFEST,
+        FormatName("cell_assets.experiment_manifest", "1"),
+        ("cell_assets.evaluation.manifest", "cell_assets.evaluation.splits"),
+    ),
+)
+
+
+def _method_recipes(method: str) -> tuple[Recipe, ...]:
+    room = f"cell_assets.methods.{method}"
+    return (
+        Recipe(checkpoint_name(method), FormatName(f"cell_assets.{method}.checkpoint", "1"), (room,)),
+        Recipe(embeddings_name(method), FormatName("cell_assets.embeddings", "1"), (room,)),
+        Recipe(
+            report_name(method),
+            FormatName("cell_assets.report", "1"),
+            ("cell_assets.evaluation", "cell_assets.reporting", "cell_assets.assets.report_pages"),
+        ),
+    )
+
+
+RECIPES: dict[str, Recipe] = {
+    recipe.asset: recipe
+    for recipe in (*_SHARED, *(recipe for entry in ENTRIES for recipe in _method_recipes(entry.name)))
+}
+"""Every asset's recipe, by asset name."""
+
+
+def shown_code_version(asset: str) -> str:
+    """What Dagster shows of the code that makes `asset`, and compares with what made its outputs."""
+    return code_version(RECIPES[asset].code)[:12]

@@ -1,0 +1,171 @@
+"""An experiment's report, from the folders that it reads to the folder that is published. No Dagster here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cell_assets.assets.inputs import ReadArtifact, experiment_inputs
+from cell_assets.assets.partitions import representation_key
+from cell_assets.assets.recipes import AssetName, checkpoint_name, embeddings_name
+from cell_assets.errors import BadInputError
+from cell_assets.evaluation.embedding_study import (
+    EmbeddingStudy,
+    read_embeddings,
+    study_embeddings,
+)
+from cell_assets.evaluation.manifest import read_manifest
+from cell_assets.evaluation.study_parameters import StudyParameters
+from cell_assets.imaging.acquisition import open_acquisition
+from cell_assets.imaging.patch_reading import open_patch_table
+from cell_assets.ledger.records import NumberDraft, ReadReceipt
+from cell_assets.methods.registry import load_method
+from cell_assets.reporting.embedding_figures import Colouring, PatchStrip, Projection
+from cell_assets.reporting.embedding_report import EmbeddingPictures, embedding_figures
+from cell_assets.reporting.html import ReportContent
+from cell_assets.reporting.report import write_report
+from cell_assets.store.store import Store
+
+
+@dataclass(frozen=True)
+class ReportInputs:
+    """What a report reads."""
+
+    embeddings: Mapping[str, ReadArtifact]
+    """By plate."""
+    raw: Mapping[str, ReadArtifact]
+    """By plate; for annotations and the time between frames."""
+    tables: Mapping[tuple[str, str], ReadArtifact]
+    """Patch tables, for the pictures of single cells."""
+    manifest: ReadArtifact
+    checkpoint: ReadArtifact
+
+    def receipts(self) -> list[ReadReceipt]:
+        """All of them, as input edges."""
+        read = (
+            self.manifest,
+            self.checkpoint,
+            *self.embeddings.values(),
+            *self.raw.values(),
+            *self.tables.values(),
+        )
+        return [one.receipt for one in read]
+
+
+def read_report_inputs(store: Store, method: str, experiment: str) -> ReportInputs:
+    """The newest of everything that a report of `method` on `experiment` rests on.
+
+    Raises:
+        NotFoundError: something has not been made yet.
+    """
+    base = experiment_inputs(store, experiment)
+    keys = {representation_key(experiment, plate): plate for plate in base.raw}
+    embeddings = store.read_many(embeddings_name(method), list(keys))
+    return ReportInputs(
+        embeddings={plate: ReadArtifact(*embeddings[key]) for key, plate in keys.items()},
+        raw=base.raw,
+        tables=base.tables,
+        manifest=ReadArtifact(*store.read(AssetName.EXPERIMENT_MANIFEST, experiment)),
+        checkpoint=ReadArtifact(*store.read(checkpoint_name(method), experiment)),
+    )
+
+
+def write_embedding_report(
+    out: Path, method: str, title: str, experiment: str, inputs: ReportInputs, parameters: StudyParameters
+) -> tuple[NumberDraft, ...]:
+    """Evaluate, draw and write; returns the numbers that the report states.
+
+    Raises:
+        BadInputError: plates differ in their time between frames.
+    """
+    manifest, _ = read_manifest(inputs.manifest.folder)
+    acquisitions = {plate: open_acquisition(read.folder) for plate, read in inputs.raw.items()}
+    intervals = {acquisition.info.interval_min for acquisition in acquisitions.values()}
+    if len(intervals) > 1:
+        raise BadInputError(
+            f"experiment {experiment}: its plates have {len(intervals)} different times between frames "
+            f"({', '.join(str(i) for i in sorted(intervals, key=str))} min); report them as separate experiments"
+        )
+    given = {plate: acquisition.given_states() for plate, acquisition in acquisitions.items()}
+    states = [frame.assign(plate=plate) for plate, frame in given.items() if frame is not None]
+    study = study_embeddings(
+        read_embeddings([inputs.embeddings[plate].folder for plate in sorted(inputs.embeddings)]),
+        pd.concat(states, ignore_index=True) if states else None,
+        method=method,
+        split_unit=manifest.split_unit,
+        interval_min=intervals.pop(),
+        simulated=manifest.simulated,
+        parameters=parameters,
+    )
+    notes = load_method(method).training_notes(inputs.checkpoint.folder)
+    history = pd.read_parquet(inputs.checkpoint.folder / "history.parquet")
+    pictures = EmbeddingPictures(
+        projections=_projections(study),
+        colourings=_colourings(study),
+        history=history,
+        strip=_strip(study, inputs),
+    )
+    write_report(
+        out,
+        ReportContent(
+            title=f"{title.split(':')[0]} on {experiment}",
+            subtitle=f"{_counted(len(inputs.embeddings), 'plate')}, "
+            f"{_counted(len(study.embedded.cells), 'cell image')}, {manifest.split_statement()}",
+            evaluation=replace(study.evaluation, notes=(*notes, *study.evaluation.notes)),
+            figures=embedding_figures(study.evaluation, pictures),
+            inputs=tuple(inputs.receipts()),
+            parameters=parameters.model_dump(mode="json"),
+        ),
+    )
+    return study.evaluation.numbers
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
+def _projections(study: EmbeddingStudy) -> tuple[Projection, ...]:
+    embedded = study.embedded
+    views = [Projection("PCA", embedded.pca, ("PC 1", "PC 2"))]
+    if embedded.umap is not None:
+        views.append(Projection("UMAP", embedded.umap, ("UMAP 1", "UMAP 2")))
+    return tuple(views)
+
+
+def _colourings(study: EmbeddingStudy) -> tuple[Colouring, ...]:
+    cells = study.embedded.cells
+    colourings = [Colouring("time point", cells["t"].reset_index(drop=True))]
+    if cells["condition"].nunique() > 1:
+        colourings.append(Colouring("condition", cells["condition"].astype(str)))
+    colourings += [
+        Colouring(name.replace("_", " "), values)
+        for name, values in study.annotations.items()
+        if not pd.api.types.is_numeric_dtype(values)
+    ]
+    return tuple(colourings)
+
+
+def _strip(study: EmbeddingStudy, inputs: ReportInputs) -> PatchStrip | None:
+    """The example track of the first task that has one."""
+    cells = study.embedded.cells
+    for task in study.evaluation.tasks:
+        rows = cells.iloc[task.example_rows]
+        if rows.empty or rows["row"].isna().any():
+            continue
+        plate, position = str(rows["plate"].iloc[0]), str(rows["fov_name"].iloc[0])
+        table = open_patch_table(inputs.tables[plate, position].folder)
+        patches = table.read(rows["row"].to_numpy(dtype=np.int64))
+        interval = study.evaluation.settings.interval_min or 0.0
+        t = rows["t"].to_numpy(dtype=np.float64)
+        keys = ["plate", "fov_name", "track_id", "t"]
+        seen = rows[keys].merge(task.predictions, on=keys, how="left")
+        return PatchStrip(
+            images=patches[:, :, patches.shape[2] // 2].astype(np.float64),
+            channel_names=table.info.channel_names,
+            minutes=(t - t[-1]) * interval,
+            probability=seen["probability"].to_numpy(dtype=np.float64),
+            probability_title=f"probability of “{task.positive}”",
+        )
+    return None

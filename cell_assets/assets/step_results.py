@@ -1,0 +1,28 @@
+"""What a body hands back to Dagster: that its step is done, without an event of Dagster's own making.
+
+The event that shows an output is logged by `publishing`, from the ledger. A body that returned None or a plain
+result would be shown a second time, by an event that names no ledger run.
+"""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+# Private, and so tied to the pinned version of Dagster: its own bodies that log their events use the same entry.
+from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
+
+StepResults = Iterator[dg.MaterializeResult[None]]
+"""What every body returns, as a generator: Dagster asks plain functions with several outputs for a tuple.
+
+Bodies with checks are also declared `can_subset`, without which Dagster misses a check that is not evaluated anew.
+"""
+
+
+def finished(asset: str) -> dg.MaterializeResult[None]:
+    """The asset's step is done, whether something was made or all was current.
+
+    Without it Dagster would skip the steps that follow in the same run.
+    """
+    return dg.MaterializeResult(
+        asset_key=asset, metadata={SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True}
+    )

@@ -1,0 +1,1 @@
+"""Store, ledger and MLflow as Dagster sees them."""

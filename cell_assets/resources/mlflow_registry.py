@@ -1,0 +1,107 @@
+"""The MLflow registry: every checkpoint becomes a model version that names its bytes, its ledger and Dagster runs.
+
+Versions are registered through the database address, because MLflow's server refuses a `file://` source.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from cell_assets.database.addresses import DatabaseAddresses
+from cell_assets.ledger.records import Artifact, JsonValue
+from cell_assets.resources.lab import require_database_url
+from cell_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+DIGEST_TAG = "cell_assets.digest"
+MAX_PARAMETER_CHARACTERS = 6000
+"""MLflow's own limit for one parameter's value."""
+
+
+@dataclass(frozen=True)
+class MetricPoint:
+    """One value of a training curve."""
+
+    name: str
+    value: float
+    step: int
+
+
+@dataclass(frozen=True)
+class ModelRegistry:
+    """MLflow's tracking and registry database."""
+
+    url: str
+
+    def register(
+        self,
+        name: str,
+        artifact: Artifact,
+        folder: Path,
+        *,
+        experiment: str,
+        ledger_run: int,
+        dagster_run: str,
+        parameters: Mapping[str, JsonValue],
+        history: Sequence[MetricPoint],
+    ) -> str:
+        """Version of model `name` that holds `artifact`; the same artifact again keeps its version."""
+        from mlflow.entities import Metric, Param
+        from mlflow.exceptions import MlflowException
+        from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
+
+        client = self._client()
+        for version in client.search_model_versions(f"name = '{name}'"):
+            if version.tags.get(DIGEST_TAG) == artifact.digest:
+                return str(version.version)
+        try:
+            client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
+                raise
+        tags = {
+            DIGEST_TAG: artifact.digest,
+            "cell_assets.artifact": str(artifact.id),
+            "cell_assets.ledger_run": str(ledger_run),
+            "dagster.run": dagster_run,
+        }
+        run = client.create_run(self._experiment_id(client, experiment), run_name=name, tags=tags)
+        client.log_batch(
+            run.info.run_id,
+            metrics=[Metric(point.name, point.value, 0, point.step) for point in history],
+            params=[
+                Param(key, str(value)[:MAX_PARAMETER_CHARACTERS]) for key, value in sorted(parameters.items())
+            ],
+        )
+        client.set_terminated(run.info.run_id)
+        created = client.create_model_version(name, source=str(folder), run_id=run.info.run_id, tags=tags)
+        return str(created.version)
+
+    def _client(self) -> "MlflowClient":
+        from mlflow import MlflowClient
+
+        # Its account of creating tables would break the progress bar of whoever registers first.
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
+
+        return MlflowClient(tracking_uri=self.url, registry_uri=self.url)
+
+    @staticmethod
+    def _experiment_id(client: "MlflowClient", name: str) -> str:
+        known = client.get_experiment_by_name(name)
+        return known.experiment_id if known is not None else client.create_experiment(name)
+
+
+def registry_resource(settings: Settings) -> dg.ResourceDefinition:
+    """The registry beside the configured ledger."""
+
+    @dg.resource(description="MLflow model registry")
+    def models(_: dg.InitResourceContext) -> Iterator[ModelRegistry]:
+        yield ModelRegistry(DatabaseAddresses.of(require_database_url(settings)).mlflow)
+
+    return models
