@@ -1,0 +1,1 @@
+"""When and where assets are made: partitions, jobs, executors."""

@@ -1,0 +1,76 @@
+"""`cell-assets ingest`: everything cheap is checked first, then one Dagster run brings the plate in."""
+
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from cell_assets.assets.acquisitions import refuse_other_bytes
+from cell_assets.assets.ingest_request import IngestRequest
+from cell_assets.assets.partitions import register_plate_keys
+from cell_assets.assets.recipes import AssetName
+from cell_assets.automation.session import Session
+from cell_assets.errors import BadInputError, CellAssetsError
+from cell_assets.imaging.ingest import prepare_ingest
+from cell_assets.ledger.names import check_name
+
+
+class IngestResult(BaseModel):
+    """What an ingest published."""
+
+    plate: str
+    experiment: str
+    artifact: int
+    digest: str
+    content_digest: str | None
+    positions: int
+    bytes: int
+
+    def sentence(self) -> str:
+        """For a person."""
+        return (
+            f"plate {self.plate}: {self.positions} FOVs, {self.bytes / 1e6:.1f} MB, artifact {self.artifact}, "
+            f"digest {self.digest[:12]}; next: cell-assets run --experiment {self.experiment}"
+        )
+
+
+def ingest_plate(session: Session, request: IngestRequest) -> IngestResult:
+    """Bring a plate in and measure it.
+
+    Raises:
+        BadInputError: something about the request or the source is wrong; nothing was kept.
+        CellAssetsError: the run failed.
+    """
+    check_name("experiment", request.experiment)
+    check_name("plate", request.plate)
+    prepared = prepare_ingest(Path(request.source), request.options())
+    refuse_other_bytes(session.store, request.plate, prepared.source_digest)
+    _refuse_other_experiment(session, request)
+    with session.executor() as executor:
+        positions = [position.name for position in prepared.source.positions]
+        register_plate_keys(executor.instance, request.experiment, request.plate, positions)
+        config = {"raw_acquisition": {"request": request.model_dump_json()}}
+        outcome = executor.materialise(
+            [AssetName.RAW_ACQUISITION, AssetName.PLATE_QC], partition=request.plate, config=config
+        )
+    if outcome.error is not None:
+        raise CellAssetsError(outcome.error)
+    latest = session.ledger.latest(AssetName.RAW_ACQUISITION, request.plate)
+    assert latest is not None
+    return IngestResult(
+        plate=request.plate,
+        experiment=request.experiment,
+        artifact=latest.artifact.id,
+        digest=latest.artifact.digest,
+        content_digest=latest.artifact.content_digest,
+        positions=len(positions),
+        bytes=latest.artifact.n_bytes,
+    )
+
+
+def _refuse_other_experiment(session: Session, request: IngestRequest) -> None:
+    plate = session.ledger.plate(request.plate)
+    if plate is not None and plate.draft.experiment != request.experiment:
+        raise BadInputError(
+            f"plate {request.plate} belongs to experiment {plate.draft.experiment}, not {request.experiment}; "
+            "give the new plate another name"
+        )

@@ -1,0 +1,289 @@
+"""`cell-assets run`: what is missing or stale of an experiment, stage by stage, as Dagster runs."""
+
+import math
+from collections.abc import Iterator, Mapping
+from statistics import median
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from cell_assets.assets.choices import ExperimentChoices, TrainingChoice
+from cell_assets.assets.inputs import living_plates
+from cell_assets.assets.partitions import fov_key, register_plate_keys, representation_key
+from cell_assets.assets.planning import FovPlan, patch_bytes, plan_plate
+from cell_assets.assets.recipes import AssetName, checkpoint_name, embeddings_name, report_name
+from cell_assets.automation.executing import Executor, Outcome
+from cell_assets.automation.session import Session
+from cell_assets.imaging.fov_chain import Stage
+from cell_assets.ledger.records import Number, Plate
+from cell_assets.methods.registry import load_method
+from cell_assets.reporting.tables import numbers_table
+
+STORED_MARGIN = 1.5
+"""Side of a stored patch over the side that a network sees: room for rotation and scaling."""
+
+FOV_ASSETS = [stage.value for stage in Stage]
+
+
+class RunRequest(BaseModel):
+    """What `cell-assets run` was asked for; None keeps what was chosen before."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    experiment: str
+    method: str = "dynaclr"
+    preset: str | None = None
+    segmentation: str | None = None
+    tracking: str | None = None
+    patch_px: int | None = None
+    tau_min: float | None = None
+    seed: int | None = None
+    choices: dict[str, Any] | None = None
+    """Further choices (`ExperimentChoices` as JSON), from a file."""
+
+
+class PlatePlan(BaseModel):
+    """What one plate needs."""
+
+    plate: str
+    positions: int
+    to_make: int
+    why: str
+    """Why the first FOV must run."""
+    source_bytes: int
+    """Uncompressed pixels of the FOVs that must run."""
+
+
+class StageCost(BaseModel):
+    """What one part of a run will take, judged by earlier runs of the same assets on any machine."""
+
+    what: str
+    seconds: float | None
+    """None: nothing like it was ever run with this ledger."""
+
+    def text(self) -> str:
+        """For a person."""
+        return f"{self.what}: " + ("not known yet" if self.seconds is None else _duration(self.seconds))
+
+
+class ExperimentPlan(BaseModel):
+    """What would run, before it does."""
+
+    experiment: str
+    method: str
+    preset: str
+    plates: tuple[PlatePlan, ...]
+    patch_bytes_at_most: int | None
+    """Upper bound of the patch tables to write; None where the number of cells is not known before tracking."""
+    costs: tuple[StageCost, ...]
+
+    def text(self) -> str:
+        """For a person."""
+        lines = [f"{self.experiment}: {self.method}, preset {self.preset}"]
+        for plate in self.plates:
+            state = (
+                f"{plate.to_make} of {plate.positions} FOVs to make ({plate.why}), "
+                f"{plate.source_bytes / 1e6:.0f} MB of pixels to read"
+                if plate.to_make
+                else f"all {plate.positions} FOVs are current"
+            )
+            lines.append(f"  plate {plate.plate}: {state}")
+        if any(plate.to_make for plate in self.plates):
+            written = (
+                "as many patches as tracking finds cells"
+                if self.patch_bytes_at_most is None
+                else f"{self.patch_bytes_at_most / 1e6:.0f} MB of patches"
+            )
+            lines.append(f"  writes {written}")
+        lines += [f"  {cost.text()}" for cost in self.costs]
+        return "\n".join(lines)
+
+
+class RunOutcome(BaseModel):
+    """What became of it."""
+
+    experiment: str
+    dagster_runs: tuple[str, ...]
+    failed: tuple[str, ...]
+    """One sentence for every run that failed."""
+    numbers: tuple[dict[str, Any], ...]
+    report: str | None
+    """Path of the report's page."""
+    table: str
+
+    def text(self) -> str:
+        """For a person."""
+        if self.failed:
+            return "\n".join(["failed:", *(f"  {sentence}" for sentence in self.failed)])
+        return f"{self.table}\n\nreport: {self.report}"
+
+
+def choose(session: Session, request: RunRequest) -> ExperimentChoices:
+    """Record what `request` changes of the experiment's choices, and return what holds now.
+
+    Raises:
+        BadInputError: a choice has a value that it cannot have; nothing is recorded then.
+    """
+    living_plates(session.store, request.experiment)
+    before = ExperimentChoices.of(session.ledger, request.experiment)
+    values = before.model_dump(mode="json")
+    _merge(values, request.choices or {})
+    if request.segmentation is not None:
+        _merge(values, {"fovs": {"segmentation": {"backend": request.segmentation}}})
+    if request.tracking is not None:
+        _merge(values, {"fovs": {"tracking": {"backend": request.tracking}}})
+    if request.patch_px is not None:
+        _merge(values, {"fovs": {"patches": {"side_px": math.ceil(STORED_MARGIN * request.patch_px)}}})
+    training = ExperimentChoices.checked(values, "run").training_of(request.method)
+    changes = dict(training.changes)
+    if request.preset is not None and request.preset != training.preset:
+        changes = {}
+    if request.patch_px is not None:
+        changes["patch_side_px"] = request.patch_px
+    if request.tau_min is not None:
+        changes["tau_min"] = request.tau_min
+    if request.seed is not None:
+        changes["seed"] = request.seed
+        _merge(values, {"split": {"seed": request.seed}, "report": {"seed": request.seed}})
+    chosen = TrainingChoice(preset=request.preset or training.preset, changes=changes)
+    _merge(values, {"training": {request.method: chosen.model_dump(mode="json")}})
+    choices = ExperimentChoices.checked(values, "run")
+    load_method(request.method).parameters(chosen.preset, chosen.changes)
+    choices.record(session.ledger, request.experiment)
+    return choices
+
+
+def plan_experiment(session: Session, request: RunRequest) -> ExperimentPlan:
+    """What would run for the recorded choices, changed by `request`."""
+    choices = choose(session, request)
+    plates = living_plates(session.store, request.experiment)
+    plans = [(plate, _plan(session, plate, choices)) for plate in plates]
+    return ExperimentPlan(
+        experiment=request.experiment,
+        method=request.method,
+        preset=choices.training_of(request.method).preset,
+        plates=tuple(_plate_plan(plate, fovs) for plate, fovs in plans),
+        patch_bytes_at_most=_patch_bytes([fov for _, fovs in plans for fov in fovs if fov.make]),
+        costs=_costs(session, request, sum(bool(fov.make) for _, fovs in plans for fov in fovs), len(plates)),
+    )
+
+
+def run_experiment(session: Session, request: RunRequest) -> RunOutcome:
+    """Make what is missing or stale; a stage starts only when the one before it is whole."""
+    choices = ExperimentChoices.of(session.ledger, request.experiment)
+    plates = living_plates(session.store, request.experiment)
+    outcomes: list[Outcome] = []
+    with session.executor() as executor:
+        for plate in plates:
+            draft = plate.draft
+            register_plate_keys(executor.instance, draft.experiment, draft.name, draft.positions)
+            todo = [plan.position for plan in _plan(session, plate, choices) if plan.make]
+            if todo:
+                outcomes.append(_run_fovs(executor, draft.name, draft.positions, todo))
+        if all(outcome.succeeded for outcome in outcomes):
+            for outcome in _experiment_runs(executor, request, [plate.draft.name for plate in plates]):
+                outcomes.append(outcome)
+                if not outcome.succeeded:
+                    break
+    return _outcome(session, request, outcomes)
+
+
+def _plan(session: Session, plate: Plate, choices: ExperimentChoices) -> list[FovPlan]:
+    return plan_plate(session.store, plate.draft.name, plate.draft.positions, choices.fovs)
+
+
+def _plate_plan(plate: Plate, fovs: list[FovPlan]) -> PlatePlan:
+    todo = [fov for fov in fovs if fov.make]
+    return PlatePlan(
+        plate=plate.draft.name,
+        positions=len(fovs),
+        to_make=len(todo),
+        why=todo[0].why if todo else "",
+        source_bytes=sum(fov.source_bytes for fov in todo),
+    )
+
+
+def _run_fovs(executor: Executor, plate: str, positions: tuple[str, ...], todo: list[str]) -> Outcome:
+    """One run from the first FOV to make to the last; the body leaves out those between that are current."""
+    if len(todo) == 1:
+        return executor.materialise(FOV_ASSETS, partition=fov_key(plate, todo[0]))
+    wanted = set(todo)
+    ordered = [p for p in executor.instance.get_dynamic_partitions("position") if p in wanted]
+    return executor.materialise(
+        FOV_ASSETS, partition_range=(fov_key(plate, ordered[0]), fov_key(plate, ordered[-1]))
+    )
+
+
+def _experiment_runs(executor: Executor, request: RunRequest, plates: list[str]) -> Iterator[Outcome]:
+    experiment, method = request.experiment, request.method
+    yield executor.materialise([AssetName.EXPERIMENT_MANIFEST, checkpoint_name(method)], partition=experiment)
+    for plate in plates:
+        yield executor.materialise([embeddings_name(method)], partition=representation_key(experiment, plate))
+    yield executor.materialise([report_name(method)], partition=experiment)
+
+
+def _outcome(session: Session, request: RunRequest, outcomes: list[Outcome]) -> RunOutcome:
+    recorded: tuple[Number, ...] = session.ledger.numbers(experiment=request.experiment)
+    latest = session.ledger.latest(report_name(request.method), request.experiment)
+    page = None if latest is None else session.store.path_of(latest.artifact) / "report.html"
+    return RunOutcome(
+        experiment=request.experiment,
+        dagster_runs=tuple(outcome.run_id for outcome in outcomes),
+        failed=tuple(outcome.error for outcome in outcomes if outcome.error is not None),
+        numbers=tuple(
+            {
+                "id": number.id,
+                "report": number.draft.report,
+                "name": number.draft.name,
+                "value": number.draft.value,
+            }
+            for number in recorded
+        ),
+        report=None if page is None else str(page),
+        table=numbers_table(recorded),
+    )
+
+
+def _patch_bytes(todo: list[FovPlan]) -> int | None:
+    sizes = [patch_bytes(fov) for fov in todo]
+    known = [size for size in sizes if size is not None]
+    return sum(known) if len(known) == len(sizes) else None
+
+
+def _costs(session: Session, request: RunRequest, fovs: int, plates: int) -> tuple[StageCost, ...]:
+    """Typical time of each part, whether or not it turns out to be current."""
+
+    def typical(asset: str) -> float | None:
+        seconds = session.ledger.durations(asset)
+        return median(seconds) if seconds else None
+
+    costs = []
+    if fovs:
+        stages = [typical(asset) for asset in FOV_ASSETS]
+        workers = session.settings.processes
+        known = [seconds for seconds in stages if seconds is not None]
+        total = sum(known) * fovs / workers if len(known) == len(stages) else None
+        costs.append(StageCost(what=f"{fovs} FOVs in {workers} processes", seconds=total))
+    method = request.method
+    costs.append(StageCost(what="training, where needed", seconds=typical(checkpoint_name(method))))
+    embedding = typical(embeddings_name(method))
+    costs.append(
+        StageCost(what="embedding, where needed", seconds=None if embedding is None else embedding * plates)
+    )
+    costs.append(StageCost(what="report, where needed", seconds=typical(report_name(method))))
+    return tuple(costs)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"about {seconds:.1f} s"
+    return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
+
+
+def _merge(values: dict[str, Any], changes: Mapping[str, Any]) -> None:
+    """Write `changes` over `values`, level by level."""
+    for key, value in changes.items():
+        if isinstance(value, Mapping) and isinstance(values.get(key), dict) and key != "changes":
+            _merge(values[key], value)
+        else:
+            values[key] = value

@@ -1,0 +1,398 @@
+"""The `cell-assets` command. Nothing heavy is imported until a subcommand needs it."""
+
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cell_assets.errors import BadInputError, CellAssetsError
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from cell_assets.automation.session import Session
+    from cell_assets.resources.progress import ProgressDisplay
+    from cell_assets.settings import Settings
+    from cell_assets.store.boundaries import Observer
+
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+EXPERIMENT = click.option("--experiment", required=True, metavar="E", help="Name of the experiment.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="cell-assets")
+def commands() -> None:
+    """Data assets with lineage for labs that film living cells.
+
+    \b
+    Example, from a plate to an explained number:
+      cell-assets ingest /data/plate.zarr --experiment E1 --plate P1
+      cell-assets run --experiment E1 --preset quick
+      cell-assets numbers --experiment E1
+      cell-assets explain 7
+    """
+
+
+def main() -> None:
+    """Run the command; a fault that a person can act on is one line on stderr and exit code 1.
+
+    A polite kill is answered as Ctrl-C is: what is in hand is given up in order, and no process stays behind.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        commands(standalone_mode=False)
+    except CellAssetsError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("stopped", err=True)
+        sys.exit(130)
+
+
+@contextmanager
+def _session() -> Iterator["Session"]:
+    from cell_assets.automation.session import open_session
+    from cell_assets.settings import Settings
+
+    with open_session(Settings(), _definitions) as session:
+        yield session
+
+
+def _definitions(settings: "Settings", observer: "Observer", display: "ProgressDisplay") -> "dg.Definitions":
+    from cell_assets.definitions import build_defs
+
+    return build_defs(settings, observer, display)
+
+
+@commands.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@EXPERIMENT
+@click.option("--plate", required=True, metavar="P", help="Name of the plate; one name, one set of bytes.")
+@click.option("--format", "source_format", default="auto", show_default=True, help="auto, ome-zarr or ctc.")
+@click.option(
+    "--plate-map", type=click.Path(path_type=Path), help="CSV: well, compound|gene|guide|virus, dose or moi …"
+)
+@click.option("--tracks", type=click.Path(path_type=Path), help="Folder with one track table (CSV) per FOV.")
+@click.option(
+    "--states", type=click.Path(path_type=Path), help="CSV: fov_name, track_id, t and one column per state."
+)
+@click.option("--channel-names", metavar="A,B", help="For sources that name none.")
+@click.option("--pixel-size-um", metavar="Y,X", help="For sources that carry none, in micrometres.")
+@click.option("--z-step-um", type=float, help="For stacks that carry none, in micrometres.")
+@click.option("--interval-min", type=float, help="For movies that carry none, in minutes.")
+@AS_JSON
+def ingest(
+    source: Path,
+    experiment: str,
+    plate: str,
+    source_format: str,
+    plate_map: Path | None,
+    tracks: Path | None,
+    states: Path | None,
+    channel_names: str | None,
+    pixel_size_um: str | None,
+    z_step_um: float | None,
+    interval_min: float | None,
+    as_json: bool,
+) -> None:
+    """Copy a plate into the store, pixel for pixel, and measure its quality.
+
+    \b
+    Example:
+      cell-assets ingest /data/ctc_ecoli --format ctc --experiment E1 --plate P1 \\
+        --channel-names Phase --pixel-size-um 0.065,0.065 --interval-min 5
+    """
+    from cell_assets.assets.ingest_request import IngestRequest
+    from cell_assets.automation.ingesting import ingest_plate
+
+    request = IngestRequest(
+        source=str(source.absolute()),
+        experiment=experiment,
+        plate=plate,
+        format=source_format,
+        plate_map=_text(plate_map),
+        tracks=_text(tracks),
+        states=_text(states),
+        channel_names=None if channel_names is None else tuple(channel_names.split(",")),
+        pixel_size_um=None if pixel_size_um is None else _pixel_size(pixel_size_um),
+        z_step_um=z_step_um,
+        interval_min=interval_min,
+    )
+    with _session() as session:
+        result = ingest_plate(session, request)
+    click.echo(result.model_dump_json(indent=1) if as_json else result.sentence())
+
+
+@commands.command()
+@EXPERIMENT
+@click.option("--method", default="dynaclr", show_default=True, help="Which method to train and report.")
+@click.option(
+    "--preset", type=click.Choice(["quick", "paper"]), help="Training values; kept from the last run."
+)
+@click.option(
+    "--segmentation",
+    type=click.Choice(["auto", "given", "threshold"]),
+    help="Label backend; kept from the last run.",
+)
+@click.option(
+    "--tracking",
+    type=click.Choice(["auto", "import", "ultrack"]),
+    help="Track backend; kept from the last run.",
+)
+@click.option(
+    "--patch-px",
+    type=click.IntRange(32),
+    help="Side of the patch that the network sees, in pixels; kept from the last run.",
+)
+@click.option(
+    "--tau-min", type=float, help="Time offset τ of positive pairs, in minutes; kept from the last run."
+)
+@click.option("--seed", type=int, help="Seed of split, training and bootstrap; kept from the last run.")
+@click.option(
+    "--choices",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="JSON with further choices: segmentation, tracking, patches, split, training, report.",
+)
+@click.option("--plan", "only_plan", is_flag=True, help="Say what would run and what it costs, and stop.")
+@AS_JSON
+def run(
+    experiment: str,
+    method: str,
+    preset: str | None,
+    segmentation: str | None,
+    tracking: str | None,
+    patch_px: int | None,
+    tau_min: float | None,
+    seed: int | None,
+    choices: Path | None,
+    only_plan: bool,
+    as_json: bool,
+) -> None:
+    """Make what is missing or stale of an experiment, as Dagster runs, and print its numbers.
+
+    \b
+    Example:
+      cell-assets run --experiment E1 --preset quick
+    """
+    from cell_assets.automation.running import RunRequest, plan_experiment, run_experiment
+
+    request = RunRequest(
+        experiment=experiment,
+        method=method,
+        preset=preset,
+        segmentation=segmentation,
+        tracking=tracking,
+        patch_px=patch_px,
+        tau_min=tau_min,
+        seed=seed,
+        choices=None if choices is None else _json_object(choices),
+    )
+    with _session() as session:
+        plan = plan_experiment(session, request)
+        click.echo(plan.text(), err=True)
+        if only_plan:
+            click.echo(plan.model_dump_json(indent=1) if as_json else "", nl=as_json)
+            return
+        outcome = run_experiment(session, request)
+        click.echo(outcome.model_dump_json(indent=1) if as_json else outcome.text())
+        if outcome.failed:
+            sys.exit(1)
+
+
+@commands.command()
+@click.option("--experiment", metavar="E", help="Only this experiment's numbers.")
+@AS_JSON
+def numbers(experiment: str | None, as_json: bool) -> None:
+    """List reported numbers with their ids.
+
+    \b
+    Example:
+      cell-assets numbers --experiment E1
+    """
+    from cell_assets.reporting.tables import numbers_json, numbers_table
+
+    with _session() as session:
+        recorded = session.ledger.numbers(experiment=experiment)
+    click.echo(numbers_json(recorded) if as_json else numbers_table(recorded))
+
+
+@commands.command()
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--seed", type=int, help="Same seed, same bytes.")
+@click.option("--wells-per-condition", type=int)
+@click.option("--fovs-per-well", type=int)
+@click.option("--time-points", type=int)
+@click.option("--interval-min", type=float, help="Minutes between frames.")
+@click.option("--cells-per-fov", type=int, help="At the first frame.")
+@click.option("--shape", metavar="Z,Y,X", help="Voxels of one frame.")
+@click.option(
+    "--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes; changes no byte."
+)
+@AS_JSON
+def simulate(
+    out: Path,
+    seed: int | None,
+    wells_per_condition: int | None,
+    fovs_per_well: int | None,
+    time_points: int | None,
+    interval_min: float | None,
+    cells_per_fov: int | None,
+    shape: str | None,
+    workers: int,
+    as_json: bool,
+) -> None:
+    """Write a plate of dividing, infected cells with its true tracks and states into the new folder OUT.
+
+    \b
+    Example:
+      cell-assets simulate ./simulated --seed 1 --fovs-per-well 3 --time-points 24
+    """
+    from tqdm import tqdm
+
+    from cell_assets.simulation.parameters import SimulationParameters
+    from cell_assets.simulation.simulate import simulate as simulate_plate
+
+    given = {
+        "seed": seed,
+        "wells_per_condition": wells_per_condition,
+        "fovs_per_well": fovs_per_well,
+        "time_points": time_points,
+        "interval_min": interval_min,
+        "cells_per_fov": cells_per_fov,
+        "shape_zyx": None if shape is None else tuple(_integers("--shape", shape)),
+    }
+    parameters = SimulationParameters.model_validate({k: v for k, v in given.items() if v is not None})
+    with tqdm(total=parameters.n_positions, desc="simulating FOVs") as bar:
+
+        def show(done: int, _: int) -> None:
+            bar.update(done - bar.n)
+
+        result = simulate_plate(out, parameters, show, workers)
+    if as_json:
+        values = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(result).items()}
+        click.echo(json.dumps(values, indent=1))
+    else:
+        click.echo(
+            f"{result.n_positions} FOVs, {result.n_tracks} tracks, {result.n_divisions} divisions, "
+            f"{result.n_cell_timepoints} cells over time; bring them in with\n"
+            f"  cell-assets ingest {result.plate} --experiment E --plate P --plate-map {result.plate_map} "
+            f"--tracks {result.tracks} --states {result.states}"
+        )
+
+
+@commands.command()
+@click.argument("number", type=int)
+@AS_JSON
+def explain(number: int, as_json: bool) -> None:
+    """Walk a number back to the raw acquisitions that it rests on.
+
+    \b
+    Example:
+      cell-assets explain 7 --json
+    """
+    from cell_assets.audit.explain import explain as explain_number
+    from cell_assets.audit.explanation_json import to_json
+    from cell_assets.audit.explanation_text import to_text
+
+    with _session() as session:
+        explanation = explain_number(session.ledger, number)
+    click.echo(to_json(explanation) if as_json else to_text(explanation))
+
+
+@commands.command()
+def demo() -> None:
+    """Simulate a small two-condition experiment, run the whole graph, and explain one of its numbers.
+
+    \b
+    Example:
+      CELL_ASSETS_HOME=./demo cell-assets demo
+    """
+    from cell_assets.automation.demo import run_demo
+
+    with _session() as session:
+        result = run_demo(session, lambda line: click.echo(line, err=True))
+    click.echo(f"\n{result.numbers}\n\nNumber {result.explained}, explained:\n\n{result.explanation}")
+    click.echo(f"\nreport: {result.report}")
+
+
+@commands.command()
+@click.option("--port", type=int, help="Of the Dagster UI; 3000, or a free one where that is taken.")
+@click.option("--mlflow-port", type=int, help="Of the MLflow UI; 5000, or a free one where that is taken.")
+def dev(port: int | None, mlflow_port: int | None) -> None:
+    """Serve the Dagster UI, its daemon and the MLflow UI on this machine until Ctrl-C.
+
+    \b
+    Example:
+      cell-assets dev --port 3000
+    """
+    from cell_assets.automation.serving import Ports, Served, serve
+    from cell_assets.database.embedded import open_database
+    from cell_assets.settings import Settings
+
+    def say(served: Served) -> None:
+        click.echo(f"Dagster UI  {served.dagster}\nMLflow UI   {served.mlflow}\nlogs        {served.logs}")
+        click.echo("Ctrl-C stops everything.")
+
+    settings = Settings()
+    with open_database(settings) as addresses:
+        serve(settings, addresses, Ports(port, mlflow_port), say)
+
+
+@commands.command()
+@AS_JSON
+def gc(as_json: bool) -> None:
+    """Remove what crashes left behind: staging folders and unrecorded copies whose lease has ended.
+
+    \b
+    Example:
+      cell-assets gc
+    """
+    with _session() as session:
+        report = session.store.sweep()
+    if as_json:
+        click.echo(json.dumps(asdict(report), indent=1))
+    else:
+        click.echo(
+            f"removed {report.removed_staging} staging entries and {len(report.removed_orphans)} unrecorded "
+            f"copies, {report.freed_bytes / 1e6:.1f} MB; left {len(report.kept_intents)} living writers alone"
+        )
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise BadInputError(f"{path}: line {error.lineno}: {error.msg}; give a JSON object") from None
+    if not isinstance(value, dict):
+        raise BadInputError(f"{path}: holds a {type(value).__name__}, give a JSON object")
+    return value
+
+
+def _pixel_size(text: str) -> tuple[float, float]:
+    try:
+        y, x = (float(part) for part in text.split(","))
+    except ValueError:
+        raise BadInputError(
+            f"--pixel-size-um is {text!r}, give Y,X in micrometres, such as 0.1,0.1"
+        ) from None
+    return y, x
+
+
+def _integers(option: str, text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise BadInputError(f"{option} is {text!r}, give whole numbers separated by commas") from None
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path.absolute())

@@ -1,0 +1,39 @@
+"""build_defs(): the one place where assets, checks and resources meet."""
+
+import dagster as dg
+
+from cell_assets.assets.acquisitions import plate_qc, raw_acquisition
+from cell_assets.assets.experiments import experiment_manifest
+from cell_assets.assets.fov_chain import fov_chain
+from cell_assets.assets.methods import method_assets
+from cell_assets.resources.lab import store_resource, workers_resource
+from cell_assets.resources.mlflow_registry import registry_resource
+from cell_assets.resources.progress import ProgressDisplay, progress_resource
+from cell_assets.settings import Settings
+from cell_assets.store.boundaries import Observer, unobserved
+
+
+def build_defs(
+    settings: Settings | None = None,
+    observer: Observer = unobserved,
+    display: ProgressDisplay = ProgressDisplay.LOG,
+) -> dg.Definitions:
+    """Fresh definitions; a database address is asked for only when something runs.
+
+    Args:
+        observer: told of every write boundary; tests stop a process there.
+    """
+    settings = settings or Settings()
+    return dg.Definitions(
+        assets=[raw_acquisition, plate_qc, fov_chain, experiment_manifest, *method_assets()],
+        resources={
+            "store": store_resource(settings, observer),
+            "models": registry_resource(settings),
+            "progress": progress_resource(display),
+            "workers": workers_resource(settings),
+        },
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_defs()

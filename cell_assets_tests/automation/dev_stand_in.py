@@ -1,0 +1,33 @@
+"""`cell-assets dev` over the stub definitions: prints its addresses as JSON, then serves."""
+
+import json
+import sys
+from pathlib import Path
+
+from cell_assets.automation.serving import CodeLocation, Ports, Served, serve
+from cell_assets.database.embedded import open_database
+from cell_assets.errors import CellAssetsError
+from cell_assets.settings import Settings
+
+
+def say(served: Served) -> None:
+    """Tell the test that everything answers."""
+    print(json.dumps({"dagster": served.dagster, "mlflow": served.mlflow}), flush=True)
+
+
+def main(home: Path) -> str | None:
+    """Serve; returns what went wrong."""
+    settings = Settings(home=home, database_url=None)
+    stub = CodeLocation(
+        "cell_assets_tests.automation.stub_definitions", folder=Path(__file__).resolve().parents[2]
+    )
+    try:
+        with open_database(settings) as addresses:
+            serve(settings, addresses, Ports(), say, stub)
+    except CellAssetsError as error:
+        return str(error)
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
