@@ -1,0 +1,135 @@
+"""The Dagster UI as a test drives it: a real `cell-assets dev`, and a real Chromium that looks at its pages."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Locator, Page, ViewportSize, sync_playwright
+
+from cell_assets_tests.automation.dev_session import ask_graphql
+from cell_assets_tests.chromium import FLAGS, chromium
+from cell_assets_tests.end_to_end.lab import CHECKOUT
+
+SCREENSHOTS = CHECKOUT / "test-output" / "dagster_ui"
+WINDOW: ViewportSize = {"width": 1800, "height": 1100}
+PATIENCE_MS = 45_000
+"""For a page to show what is asked for; the machine may be busy."""
+
+_NODES = "{ assetNodes { assetKey { path } partitionKeys } }"
+_STALENESS = """
+query Staleness($asset: AssetKeyInput!, $partition: String!) {
+  assetNodeOrError(assetKey: $asset) { ... on AssetNode {
+    staleStatus(partition: $partition) staleCauses(partition: $partition) { reason key { path } }
+  } }
+}
+"""
+_RUNS = "{ runsOrError(limit: 100) { ... on Runs { results { runId status tags { key value } } } } }"
+
+
+@dataclass(frozen=True)
+class Staleness:
+    """What the UI says of one partition."""
+
+    asset: str
+    partition: str
+    status: str
+    """FRESH, STALE or MISSING."""
+    causes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ShownRun:
+    """A run as the UI lists it."""
+
+    run_id: str
+    status: str
+    tags: dict[str, str]
+
+
+@dataclass(frozen=True)
+class DagsterUi:
+    """One browser page on one running Dagster."""
+
+    address: str
+    page: Page
+
+    def open(self, path: str) -> None:
+        self.page.goto(self.address + path)
+
+    def wait_for(self, text: str, within: Locator | None = None) -> None:
+        """Wait until the page shows a text that starts so."""
+        (within or self.page.locator("body")).get_by_text(text).first.wait_for(timeout=PATIENCE_MS)
+
+    def text(self) -> str:
+        """Everything that the page says."""
+        return self.page.inner_text("body")
+
+    def screenshot(self, name: str) -> None:
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=SCREENSHOTS / f"{name}.png", animations="disabled")
+
+    def choose_partition(self, key: str) -> None:
+        """In the dialogue that launches a run: pick a key of the next dimension that has none yet."""
+        self.page.get_by_text("Select a partition or create one").first.click()
+        self.page.locator(".dagster-popover [role=menuitem]").filter(has_text=key).first.click()
+        self.page.keyboard.press("Escape")
+        self.page.locator(".dagster-popover").wait_for(state="detached")
+
+    def ask(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
+        return ask_graphql(self.address, query, variables)
+
+    def staleness(self) -> list[Staleness]:
+        """What the UI says of every partition of every asset."""
+        found = []
+        for node in self.ask(_NODES)["assetNodes"]:
+            for partition in node["partitionKeys"]:
+                asked = {"asset": {"path": node["assetKey"]["path"]}, "partition": partition}
+                said = self.ask(_STALENESS, asked)["assetNodeOrError"]
+                causes = tuple(f"{'/'.join(c['key']['path'])} {c['reason']}" for c in said["staleCauses"])
+                asset = "/".join(node["assetKey"]["path"])
+                found.append(Staleness(asset, partition, said["staleStatus"], causes))
+        return found
+
+    def runs(self) -> list[ShownRun]:
+        """All runs, the newest first."""
+        results = self.ask(_RUNS)["runsOrError"]["results"]
+        return [
+            ShownRun(run["runId"], run["status"], {tag["key"]: tag["value"] for tag in run["tags"]})
+            for run in results
+        ]
+
+
+@contextmanager
+def served(home: Path) -> Iterator[str]:
+    """`cell-assets dev` over a home; gives the address of the Dagster UI."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("CELL_ASSETS_")}
+    environment |= {"CELL_ASSETS_HOME": str(home), "CELL_ASSETS_WORKERS": "1"}
+    command = [sys.executable, "-c", "from cell_assets.cli import main; main()", "dev"]
+    process = subprocess.Popen(
+        command, cwd=CHECKOUT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        if not said.startswith("Dagster UI"):
+            raise AssertionError(said + process.communicate(timeout=60)[1])
+        yield said.split()[-1]
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+
+
+@contextmanager
+def browsed(address: str) -> Iterator[DagsterUi]:
+    """A headless Chromium on the UI."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=list(FLAGS))
+        page = browser.new_page(viewport=WINDOW)
+        page.set_default_timeout(PATIENCE_MS)
+        yield DagsterUi(address, page)
+        browser.close()

@@ -1,0 +1,107 @@
+"""The command line: every help has an example, nothing heavy loads early, and JSON is JSON."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from cell_assets.automation.ingesting import ingest_plate
+from cell_assets.cli import commands
+from cell_assets.settings import Settings
+from cell_assets_tests.end_to_end.lab import (
+    CHECKOUT,
+    PlateFolder,
+    cell_assets,
+    opened,
+    run,
+    small_run,
+)
+
+HEAVY = ("dagster", "torch", "pandas", "numpy", "sqlalchemy", "mlflow", "umap", "lightning", "pydantic")
+
+
+def loaded_by(statement: str, names: tuple[str, ...]) -> list[str]:
+    """Which of `names` a fresh interpreter has imported after `statement`."""
+    script = f"import sys\n{statement}\nprint(*[n for n in {names!r} if n in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=CHECKOUT, capture_output=True, text=True, check=True
+    )
+    return done.stdout.splitlines()[-1].split()
+
+
+@pytest.mark.parametrize("name", sorted(commands.commands))
+def test_every_help_has_an_example_that_names_its_own_options(name: str) -> None:
+    command = commands.commands[name]
+    said = CliRunner().invoke(commands, [name, "--help"])
+    assert said.exit_code == 0
+    _, mark, example = said.output.partition("Example:")
+    assert mark, said.output
+    assert f"cell-assets {name}" in example.partition("Options:")[0]
+    options = {option for parameter in command.params for option in parameter.opts if option[:2] == "--"}
+    used = {word for word in example.partition("Options:")[0].split() if word.startswith("--")}
+    assert used <= options
+
+
+def test_every_option_of_every_command_is_explained() -> None:
+    unexplained = [
+        f"{name} {parameter.opts[0]}"
+        for name, command in commands.commands.items()
+        for parameter in command.params
+        if isinstance(parameter, click.Option) and not parameter.help
+    ]
+    self_explaining = {"simulate --wells-per-condition", "simulate --fovs-per-well", "simulate --time-points"}
+    assert set(unexplained) <= self_explaining
+
+
+def test_help_loads_nothing_heavy() -> None:
+    statement = (
+        "from click.testing import CliRunner\nfrom cell_assets.cli import commands\n"
+        "assert 'Usage:' in CliRunner().invoke(commands, ['--help']).output"
+    )
+    assert loaded_by(statement, HEAVY) == []
+
+
+def test_definitions_load_without_torch_and_umap() -> None:
+    statement = "from cell_assets.definitions import defs\nassert defs.resolve_all_asset_keys()"
+    heavy = ("torch", "umap", "lightning", "mlflow", "ultrack", "sklearn", "matplotlib", "anndata", "numba")
+    assert loaded_by(statement, heavy) == []
+
+
+def test_a_wrong_option_is_said_on_one_screen() -> None:
+    said = CliRunner().invoke(commands, ["run"])
+    assert said.exit_code == 2
+    assert "--experiment" in said.output
+
+
+def test_json_of_every_result(new_lab: Callable[[], Settings], two_fovs: PlateFolder) -> None:
+    settings = new_lab()
+    ingested = cell_assets(settings, "ingest", *two_fovs.arguments("E1", "P1"), "--json")
+    assert json.loads(ingested.out)["positions"] == 2
+
+    plan = json.loads(cell_assets(settings, "run", "--experiment", "E1", "--plan", "--json").out)
+    assert [(plate["plate"], plate["to_make"]) for plate in plan["plates"]] == [("P1", 2)]
+    with opened(settings) as session:
+        assert session.ledger.artifacts("segmentation") == ()
+        ingest_plate(session, two_fovs.request("E1", "P1"))
+        outcome = run(session, small_run("E1"))
+        assert outcome.failed == ()
+        (raw,) = session.ledger.artifacts("raw_acquisition")
+
+    numbers = json.loads(cell_assets(settings, "numbers", "--experiment", "E1", "--json").out)
+    ids = {number["id"] for number in numbers}
+    assert ids == {number["id"] for number in outcome.numbers}
+    assert len(ids) > 10
+    assert json.loads(cell_assets(settings, "numbers", "--experiment", "E2", "--json").out) == []
+
+    explained = cell_assets(settings, "explain", str(min(ids)), "--json")
+    assert json.loads(explained.out)
+    assert raw.digest in explained.out
+
+    again = json.loads(cell_assets(settings, "run", "--experiment", "E1", "--json").out)
+    assert again["failed"] == []
+    assert {number["id"] for number in again["numbers"]} == ids
+    assert json.loads(cell_assets(settings, "gc", "--json").out)["removed_orphans"] == []

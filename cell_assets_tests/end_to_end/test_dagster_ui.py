@@ -1,0 +1,202 @@
+"""What a person sees in the Dagster UI after a real ingest and run; every page is asked for its data.
+
+The tests share one lab, one `cell-assets dev` and one browser, and go in the order of a person's day.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator
+
+from cell_assets.assets.recipes import RECIPES, AssetName
+from cell_assets.automation.executing import OWNER_TAG
+from cell_assets.automation.ingesting import ingest_plate
+from cell_assets.automation.running import RunOutcome
+from cell_assets.automation.session import Session
+from cell_assets.imaging.fov_chain import Stage
+from cell_assets.settings import Settings
+from cell_assets_tests.automation.dev_session import wait_until
+from cell_assets_tests.chromium import chromium
+from cell_assets_tests.end_to_end.dagster_ui import WINDOW, DagsterUi, browsed, served
+from cell_assets_tests.end_to_end.lab import (
+    PlateFolder,
+    assert_dagster_agrees,
+    opened,
+    run,
+    small_run,
+)
+
+pytestmark = pytest.mark.needs_chromium
+
+DAMAGED = "A/2/000"
+DAMAGED_KEY = f"P2|{DAMAGED}"
+REPORT = "dynaclr_report"
+
+
+@dataclass(frozen=True)
+class Lab:
+    """E1 with plate P1 is finished up to its report; plate P2 of E2 has one damaged FOV of two."""
+
+    home: Path
+    whole: RunOutcome
+    broken: RunOutcome
+    damaged_chunk: Path
+    sound_bytes: bytes
+
+    def repair(self) -> None:
+        self.damaged_chunk.write_bytes(self.sound_bytes)
+        self.damaged_chunk.chmod(0o444)
+
+
+@pytest.fixture(scope="module")
+def lab(home: Path, two_fovs: PlateFolder) -> Lab:
+    chromium()
+    with _opened(home) as session:
+        ingest_plate(session, two_fovs.request("E1", "P1"))
+        whole = run(session, small_run("E1"))
+        ingest_plate(session, two_fovs.request("E2", "P2"))
+        raw = session.store.read(AssetName.RAW_ACQUISITION, "P2").path
+        chunk = next(
+            path for path in sorted((raw / "plate.zarr" / DAMAGED).rglob("c/**/*")) if path.is_file()
+        )
+        sound = chunk.read_bytes()
+        chunk.chmod(0o644)
+        chunk.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
+        broken = run(session, small_run("E2"))
+    return Lab(home, whole, broken, chunk, sound)
+
+
+def _opened(home: Path) -> AbstractContextManager[Session]:
+    return opened(Settings(home=home, database_url=None, workers=1))
+
+
+@pytest.fixture(scope="module")
+def ui(lab: Lab) -> Iterator[DagsterUi]:
+    with served(lab.home) as address, browsed(address) as ui:
+        yield ui
+
+
+def test_the_graph_shows_every_asset(ui: DagsterUi) -> None:
+    groups = ("acquisitions", "fovs", "experiments", "dynaclr")
+    # Zoomed out, nodes show their names alone, some of them shortened.
+    ui.page.set_viewport_size({"width": 3600, "height": 1800})
+    ui.open("/asset-groups?expanded=" + ",".join(f"global@global:{group}" for group in groups))
+    ui.page.get_by_text("Latest event").nth(len(RECIPES) - 1).wait_for()
+    ui.page.get_by_text("1 failed").nth(len(Stage) - 1).wait_for()
+    ui.screenshot("asset_graph")
+    said = ui.text()
+    ui.page.set_viewport_size(WINDOW)
+    for name in (*groups, *RECIPES):
+        assert name in said
+    assert said.count("(1 failed)") == len(Stage)
+
+
+def test_fresh_data_is_shown_as_fresh(ui: DagsterUi, lab: Lab) -> None:
+    shown = ui.staleness()
+    with _opened(lab.home) as session:
+        made = {
+            (one.asset, one.partition): session.ledger.latest(one.asset, one.partition) is not None
+            for one in shown
+        }
+    assert [
+        one for one in shown if one.status != ("FRESH" if made[one.asset, one.partition] else "MISSING")
+    ] == []
+    assert sum(made.values()) == 2 * 2 + 3 * 3 + 4
+
+
+def test_a_failed_fov_alone_is_red_among_the_plates_partitions(ui: DagsterUi) -> None:
+    ui.open("/assets/segmentation?view=partitions")
+    ui.wait_for("Failed (1)")
+    assert "Materialized (3)" in ui.text()
+    assert "Missing (0)" in ui.text()
+    ui.page.get_by_text("P2", exact=True).first.click()
+    ui.page.get_by_text(DAMAGED, exact=True).first.click()
+    ui.wait_for("failed, and did not materialize this asset")
+    ui.screenshot("plate_partitions_failed")
+
+    ui.open("/assets/segmentation?view=partitions&partition=P1%7CA%2F1%2F000")
+    ui.wait_for("ledger_run")
+    assert "Unsynced" not in ui.text()
+    ui.screenshot("plate_partitions_materialised")
+
+
+def test_a_reports_materialisation_shows_its_numbers_and_figures(ui: DagsterUi, lab: Lab) -> None:
+    with _opened(lab.home) as session:
+        latest = session.ledger.latest(REPORT, "E1")
+        assert latest is not None
+        numbers = session.ledger.numbers_of_runs([latest.run.id])
+        drawn = {figure.stem for figure in session.store.path_of(latest.artifact).glob("figures/*.png")}
+    ui.open(f"/assets/{REPORT}?view=partitions&partition=E1")
+    ui.wait_for("[Show Markdown]")
+    assert latest.artifact.digest in ui.text()
+    assert "Unsynced" not in ui.text()
+    ui.screenshot("report")
+
+    dialogue = ui.page.get_by_role("dialog")
+    _row(ui, "numbers").get_by_text("[Show Markdown]").click()
+    dialogue.locator("tbody tr").first.wait_for()
+    ids = dialogue.locator("tbody tr td:first-child").all_inner_texts()
+    assert [int(one) for one in ids] == [number.id for number in numbers]
+    ui.screenshot("report_numbers")
+    dialogue.get_by_text("Close").click()
+
+    _row(ui, "figures").get_by_text("[Show Markdown]").click()
+    dialogue.locator("img").first.wait_for()
+    images = dialogue.locator("img").evaluate_all(
+        "found => found.map(image => [image.alt, image.naturalWidth, image.getBoundingClientRect().right])"
+    )
+    assert {name for name, _, _ in images} == drawn
+    frame = dialogue.bounding_box()
+    assert frame is not None
+    assert [name for name, width, right in images if width == 0 or right > frame["x"] + frame["width"]] == []
+    ui.screenshot("report_figures")
+
+
+def _row(ui: DagsterUi, entry: str) -> Locator:
+    return ui.page.locator("tr").filter(has=ui.page.get_by_text(entry, exact=True)).last
+
+
+def test_runs_of_the_command_line_have_their_pages(ui: DagsterUi, lab: Lab) -> None:
+    shown = {run.run_id: run for run in ui.runs()}
+    assert {shown[run_id].status for run_id in lab.whole.dagster_runs} == {"SUCCESS"}
+    failed = shown[lab.broken.dagster_runs[0]]
+    assert failed.status == "FAILURE"
+    assert OWNER_TAG in failed.tags
+    ui.open(f"/runs/{failed.run_id}?focusedTime=0")
+    ui.wait_for("STEP_FAILURE")
+    said = ui.text()
+    assert f"1 FOVs failed: {DAMAGED_KEY}" in said
+    assert "is not what was ingested" in said
+    ui.screenshot("failed_run")
+    ui.open(f"/runs/{lab.whole.dagster_runs[0]}")
+    ui.wait_for("RUN_SUCCESS")
+    ui.screenshot("run")
+
+
+def test_a_repaired_fov_is_made_from_the_ui(ui: DagsterUi, lab: Lab) -> None:
+    lab.repair()
+    before = {run.run_id for run in ui.runs()}
+    ui.open("/locations/cell_assets/asset-groups/fovs/lineage")
+    ui.page.get_by_text("Materialize all").click()
+    ui.choose_partition("P2")
+    ui.choose_partition(DAMAGED)
+    ui.screenshot("launch")
+    ui.page.get_by_role("button", name="Launch 1 run").click()
+
+    def launched() -> list[str]:
+        return [run.status for run in ui.runs() if run.run_id not in before]
+
+    wait_until(lambda: launched() in (["SUCCESS"], ["FAILURE"], ["CANCELED"]), 90, launched)
+    assert launched() == ["SUCCESS"]
+    ui.open(
+        f"/assets/patch_table?view=partitions&partition={DAMAGED_KEY.replace('|', '%7C').replace('/', '%2F')}"
+    )
+    ui.wait_for("Failed (0)")
+    ui.wait_for("ledger_run")
+    assert "Materialized (4)" in ui.text()
+    ui.screenshot("repaired")
+    with _opened(lab.home) as session:
+        assert_dagster_agrees(session)
