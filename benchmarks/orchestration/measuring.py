@@ -12,6 +12,8 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits
+
 from cell_assets.assets.choices import ExperimentChoices
 from cell_assets.assets.ingest_request import IngestRequest
 from cell_assets.assets.partitions import fov_key
@@ -131,7 +133,7 @@ def _positions(session: Session, plate: str) -> tuple[str, ...]:
 
 
 def _plain_loop(session: Session, plate: str, positions: tuple[str, ...]) -> float:
-    """Seconds for the bodies alone: no store, no ledger, no Dagster, no second process."""
+    """Seconds for the bodies alone: no store, no ledger, no Dagster, no second process, BLAS as in a worker."""
     request = ExperimentChoices.of(session.ledger, EXPERIMENT).fovs
     plans = plan_plate(session.store, plate, positions, request)
     out = session.settings.home / "loop"
@@ -150,7 +152,8 @@ def _plain_loop(session: Session, plate: str, positions: tuple[str, ...]) -> flo
         for folder in task.make.values():
             folder.mkdir(parents=True)
     started = time.perf_counter()
-    results = [process_fov(task) for task in tasks]
+    with threadpool_limits(1):
+        results = [process_fov(task) for task in tasks]
     seconds = time.perf_counter() - started
     assert [result.error for result in results if result.error is not None] == []
     shutil.rmtree(out)

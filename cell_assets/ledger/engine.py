@@ -23,6 +23,7 @@ from cell_assets.errors import BadInputError, CellAssetsError
 from cell_assets.ledger.column_types import DatabaseNow
 
 _BUSY_TIMEOUT_S = 60.0
+_JOURNAL_MODE_LOCK = 0
 _LOCK_POLL_S = (0.005, 0.25)
 """First and longest pause between attempts at an advisory lock. Polled, because a wait inside libpq would not
 let Ctrl-C through."""
@@ -46,7 +47,7 @@ class LedgerEngine:
             connect_args={"timeout": _BUSY_TIMEOUT_S} if self.is_sqlite else {},
         )
         if self.is_sqlite:
-            event.listen(engine, "connect", _prepare_sqlite)
+            event.listen(engine, "connect", self._prepare_sqlite)
             event.listen(engine, "begin", _begin_sqlite)
             self._write = engine
             self._read = engine.execution_options(ledger_begin="BEGIN")
@@ -117,6 +118,17 @@ class LedgerEngine:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
 
+    def _prepare_sqlite(self, connection: Any, record: object) -> None:
+        # The driver's own BEGIN is lazy and deferred; `_begin_sqlite` says which BEGIN is meant.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        # SQLite does not wait its busy timeout where two connections change a new file to WAL at once.
+        with self._sqlite_lock(_JOURNAL_MODE_LOCK):
+            cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.close()
+
     @contextlib.contextmanager
     def _postgres_lock(self, key: int) -> Iterator[None]:
         with self.read() as connection:
@@ -170,16 +182,6 @@ def connection_faults(url: sa.URL) -> Iterator[None]:
 
 def _to_json(value: object) -> str:
     return json.dumps(value, allow_nan=False, ensure_ascii=False)
-
-
-def _prepare_sqlite(connection: Any, record: object) -> None:
-    # The driver's own BEGIN is lazy and deferred; `_begin_sqlite` says which BEGIN is meant.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.close()
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
