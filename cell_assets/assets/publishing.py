@@ -33,6 +33,9 @@ from cell_assets.store.boundaries import Boundary
 from cell_assets.store.code_identity import code_identity
 from cell_assets.store.store import Staged, Store
 
+_PAGE = 200
+"""Events read at a time."""
+
 _AFTER_EVERY_EVENT = 2**62
 """Pointer of an edge that joins all partitions: other experiments' plates must not make this one's data stale."""
 
@@ -246,20 +249,25 @@ def emit_lost_events(instance: dg.DagsterInstance, store: Store) -> int:
 
 
 def _storage_ids(instance: dg.DagsterInstance, runs: Sequence[Provenance]) -> dict[int, int]:
-    """Ledger run to the storage id of the event that shows it, for those that are shown."""
-    wanted = {run.run.id for run in runs}
+    """Ledger run to the storage id of the event that shows it, for those that are shown.
+
+    Reads the newest events first, and for a run that is not shown all events of its asset's partition.
+    """
+    wanted: dict[str, set[int]] = {}
     partitions: dict[str, list[str]] = {}
     for run in runs:
+        wanted.setdefault(run.run.asset, set()).add(run.run.id)
         partitions.setdefault(run.run.asset, []).append(run.run.partition)
     found: dict[int, int] = {}
     for asset, keys in partitions.items():
-        records = instance.fetch_materializations(
-            dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=keys),
-            limit=4 * len(keys),
-        ).records
-        for record in records:
-            event = record.asset_materialization
-            shown = event.metadata.get(LEDGER_RUN) if event is not None else None
-            if isinstance(shown, dg.IntMetadataValue) and shown.value in wanted:
-                found[shown.value] = record.storage_id
+        asked = dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=keys)
+        cursor, has_more = None, True
+        while has_more and wanted[asset] - found.keys():
+            page = instance.fetch_materializations(asked, limit=_PAGE, cursor=cursor)
+            cursor, has_more = page.cursor, page.has_more
+            for record in page.records:
+                event = record.asset_materialization
+                shown = event.metadata.get(LEDGER_RUN) if event is not None else None
+                if isinstance(shown, dg.IntMetadataValue) and shown.value in wanted[asset]:
+                    found[shown.value] = record.storage_id
     return found

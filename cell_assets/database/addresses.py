@@ -11,10 +11,6 @@ from psycopg2 import errors, sql
 from cell_assets.errors import BadInputError, CellAssetsError
 
 _DAGSTER = "_dagster"
-_EVENTS_NEED_NOT_WAIT = sql.SQL("ALTER DATABASE {} SET synchronous_commit = off")
-"""Dagster commits several times for every event, and each would wait for the disk. A machine that fails may lose
-Dagster's last events, but none that the ledger holds recorded: one server writes one log for all its databases,
-and the ledger's commits wait for it."""
 
 _BASE_URL = re.compile(
     r"postgres(?:ql)?(?:\+\w+)?://(?P<server>[^/?]*)/(?P<name>[^/?]+)(?P<options>\?[^?]*)?"
@@ -96,8 +92,6 @@ def _create(cursor: "psycopg2.extensions.cursor", name: str, names: list[str], s
     statement = sql.SQL("CREATE DATABASE {} ENCODING 'UTF8' TEMPLATE template0").format(sql.Identifier(name))
     try:
         cursor.execute(statement)
-        if name.endswith(_DAGSTER):
-            cursor.execute(_EVENTS_NEED_NOT_WAIT.format(sql.Identifier(name)))
     except (errors.DuplicateDatabase, errors.UniqueViolation):
         # Another process created it in between.
         return

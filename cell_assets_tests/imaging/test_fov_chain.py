@@ -13,7 +13,9 @@ def _threads_of_libraries() -> dict[str, int]:
     import scipy.linalg
 
     assert scipy.linalg.norm(np.ones((2, 2)) @ np.ones((2, 2))) == 4
-    return {f"{pool['internal_api']} of {pool['filepath']}": pool["num_threads"] for pool in threadpool_info()}
+    return {
+        f"{pool['internal_api']} of {pool['filepath']}": pool["num_threads"] for pool in threadpool_info()
+    }
 
 
 def test_a_worker_uses_one_thread_of_each_library_whether_loaded_before_or_after() -> None:
