@@ -5,11 +5,11 @@ from pathlib import Path
 import dagster as dg
 
 from cell_assets.assets.checks import quality_check_evaluation, quality_check_spec
-from cell_assets.assets.edges import EDGES
 from cell_assets.assets.ingest_request import IngestRequest
 from cell_assets.assets.partitions import plates
 from cell_assets.assets.publishing import Making, Publisher, Written, emit_lost_events
-from cell_assets.assets.recipes import RECIPES, AssetName, shown_code_version
+from cell_assets.assets.recipes import RECIPES, AssetName
+from cell_assets.assets.specs import asset_spec
 from cell_assets.assets.step_results import StepResults, finished
 from cell_assets.errors import BadInputError, CellAssetsError, NotFoundError
 from cell_assets.ledger.ledger import Ledger
@@ -28,13 +28,11 @@ class IngestConfig(dg.Config):
 @dg.multi_asset(
     name="raw_acquisition",
     specs=[
-        dg.AssetSpec(
-            AssetName.RAW_ACQUISITION.value,
-            code_version=shown_code_version(AssetName.RAW_ACQUISITION),
-            description="A plate as it was filmed, as OME-Zarr, equal to its source pixel for pixel.",
-            skippable=True,
-            group_name="acquisitions",
-            kinds={"zarr"},
+        asset_spec(
+            AssetName.RAW_ACQUISITION,
+            "acquisitions",
+            "A plate as it was filmed, as OME-Zarr, equal to its source pixel for pixel.",
+            {"zarr"},
         )
     ],
     partitions_def=plates,
@@ -81,14 +79,11 @@ def raw_acquisition(
 @dg.multi_asset(
     name="plate_qc",
     specs=[
-        dg.AssetSpec(
-            AssetName.PLATE_QC.value,
-            deps=EDGES[AssetName.PLATE_QC],
-            code_version=shown_code_version(AssetName.PLATE_QC),
-            description="Statistics of every channel of a plate, its FOVs and time points; empty frames by name.",
-            skippable=True,
-            group_name="acquisitions",
-            kinds={"parquet"},
+        asset_spec(
+            AssetName.PLATE_QC,
+            "acquisitions",
+            "Statistics of every channel of a plate, its FOVs and time points; empty frames by name.",
+            {"parquet"},
         )
     ],
     partitions_def=plates,

@@ -6,11 +6,11 @@ from pathlib import Path
 import dagster as dg
 
 from cell_assets.assets.choices import ExperimentChoices
-from cell_assets.assets.edges import EDGES
 from cell_assets.assets.inputs import experiment_inputs
 from cell_assets.assets.partitions import experiments
 from cell_assets.assets.publishing import Making, Publisher, Written, emit_lost_events
-from cell_assets.assets.recipes import RECIPES, AssetName, shown_code_version
+from cell_assets.assets.recipes import RECIPES, AssetName
+from cell_assets.assets.specs import asset_spec
 from cell_assets.assets.step_results import StepResults, finished
 from cell_assets.evaluation.splits import SplitParameters
 from cell_assets.ledger.records import JsonValue
@@ -20,15 +20,12 @@ from cell_assets.store.store import Store
 @dg.multi_asset(
     name="experiment_manifest",
     specs=[
-        dg.AssetSpec(
-            AssetName.EXPERIMENT_MANIFEST.value,
-            deps=EDGES[AssetName.EXPERIMENT_MANIFEST],
-            code_version=shown_code_version(AssetName.EXPERIMENT_MANIFEST),
-            description="Frozen list of plates, FOVs and conditions, with the split of every track. The edges "
+        asset_spec(
+            AssetName.EXPERIMENT_MANIFEST,
+            "experiments",
+            "Frozen list of plates, FOVs and conditions, with the split of every track. The edges "
             "to all partitions are for the picture only: the ledger holds which ones were used.",
-            skippable=True,
-            group_name="experiments",
-            kinds={"parquet"},
+            {"parquet"},
         )
     ],
     partitions_def=experiments,

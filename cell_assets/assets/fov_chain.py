@@ -17,11 +17,11 @@ import dagster as dg
 
 from cell_assets.assets.checks import fov_check_evaluations, fov_check_specs
 from cell_assets.assets.choices import ExperimentChoices
-from cell_assets.assets.edges import EDGES
 from cell_assets.assets.partitions import fov_key, fovs, split_fov_key
 from cell_assets.assets.planning import FovPlan, plan_plate
 from cell_assets.assets.publishing import Making, Publisher, emit_lost_events
-from cell_assets.assets.recipes import RECIPES, AssetName, shown_code_version
+from cell_assets.assets.recipes import RECIPES, AssetName
+from cell_assets.assets.specs import asset_spec
 from cell_assets.assets.step_results import StepResults, finished
 from cell_assets.errors import BadInputError
 from cell_assets.imaging.fov_chain import FovResult, FovTask, Stage, process_fov, start_worker
@@ -52,32 +52,15 @@ class OpenFov:
 @dg.multi_asset(
     name="fov_chain",
     specs=[
-        dg.AssetSpec(
-            AssetName.SEGMENTATION.value,
-            deps=EDGES[AssetName.SEGMENTATION],
-            code_version=shown_code_version(AssetName.SEGMENTATION),
-            description="Instance labels of every frame of one FOV.",
-            skippable=True,
-            group_name="fovs",
-            kinds={"zarr"},
+        asset_spec(AssetName.SEGMENTATION, "fovs", "Instance labels of every frame of one FOV.", {"zarr"}),
+        asset_spec(
+            AssetName.TRACKS, "fovs", "Tracks and divisions of one FOV, in Ultrack's columns.", {"parquet"}
         ),
-        dg.AssetSpec(
-            AssetName.TRACKS.value,
-            deps=EDGES[AssetName.TRACKS],
-            code_version=shown_code_version(AssetName.TRACKS),
-            description="Tracks and divisions of one FOV, in Ultrack's columns.",
-            skippable=True,
-            group_name="fovs",
-            kinds={"parquet"},
-        ),
-        dg.AssetSpec(
-            AssetName.PATCH_TABLE.value,
-            deps=EDGES[AssetName.PATCH_TABLE],
-            code_version=shown_code_version(AssetName.PATCH_TABLE),
-            description="One row and one image patch per cell and time point of one FOV.",
-            skippable=True,
-            group_name="fovs",
-            kinds={"zarr", "parquet"},
+        asset_spec(
+            AssetName.PATCH_TABLE,
+            "fovs",
+            "One row and one image patch per cell and time point of one FOV.",
+            {"zarr", "parquet"},
         ),
     ],
     partitions_def=fovs,

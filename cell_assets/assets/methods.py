@@ -13,7 +13,6 @@ from pydantic import BaseModel
 
 from cell_assets.assets.checks import report_check_evaluations, report_check_specs
 from cell_assets.assets.choices import ExperimentChoices
-from cell_assets.assets.edges import EDGES
 from cell_assets.assets.inputs import ReadArtifact, experiment_inputs, plate_tables
 from cell_assets.assets.partitions import (
     experiments,
@@ -27,8 +26,8 @@ from cell_assets.assets.recipes import (
     checkpoint_name,
     embeddings_name,
     report_name,
-    shown_code_version,
 )
+from cell_assets.assets.specs import asset_spec
 from cell_assets.assets.step_results import StepResults, finished
 from cell_assets.errors import NotFoundError
 from cell_assets.ledger.ledger import Ledger
@@ -55,14 +54,11 @@ def checkpoint_asset(entry: MethodEntry) -> dg.AssetsDefinition:
     @dg.multi_asset(
         name=name,
         specs=[
-            dg.AssetSpec(
+            asset_spec(
                 name,
-                deps=EDGES[name],
-                code_version=shown_code_version(name),
-                description=f"{entry.title}. The edges to all patch tables are for the picture only.",
-                skippable=True,
-                group_name=entry.name,
-                kinds={"pytorch", "mlflow"},
+                entry.name,
+                f"{entry.title}. The edges to all patch tables are for the picture only.",
+                {"pytorch", "mlflow"},
             )
         ],
         partitions_def=experiments,
@@ -152,14 +148,11 @@ def embeddings_asset(entry: MethodEntry) -> dg.AssetsDefinition:
     @dg.multi_asset(
         name=name,
         specs=[
-            dg.AssetSpec(
+            asset_spec(
                 name,
-                deps=EDGES[name],
-                code_version=shown_code_version(name),
-                description="Features of every cell and time point of one plate, as AnnData.",
-                skippable=True,
-                group_name=entry.name,
-                kinds={"anndata"},
+                entry.name,
+                "Features of every cell and time point of one plate, as AnnData.",
+                {"anndata"},
             )
         ],
         partitions_def=representations,
@@ -232,17 +225,7 @@ def report_asset(entry: MethodEntry) -> dg.AssetsDefinition:
 
     @dg.multi_asset(
         name=name,
-        specs=[
-            dg.AssetSpec(
-                name,
-                deps=EDGES[name],
-                code_version=shown_code_version(name),
-                description="Numbers with intervals, figures and an HTML page.",
-                skippable=True,
-                group_name=entry.name,
-                kinds={"html"},
-            )
-        ],
+        specs=[asset_spec(name, entry.name, "Numbers with intervals, figures and an HTML page.", {"html"})],
         partitions_def=experiments,
         can_subset=True,
         check_specs=report_check_specs(name),

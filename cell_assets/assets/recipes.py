@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from cell_assets.methods.registry import ENTRIES
-from cell_assets.store.code_identity import code_version
 from cell_assets.store.store import FormatName
 
 
@@ -64,6 +63,7 @@ _SHARED: tuple[Recipe, ...] = (
             f"{_IMAGING}.readers",
             f"{_IMAGING}.acquisition",
             f"{_IMAGING}.ome_zarr_plate",
+            f"{_IMAGING}.source_position",
             f"{_IMAGING}.pixel_digest",
             f"{_IMAGING}.plate_map",
             f"{_IMAGING}.track_files",
@@ -120,8 +120,3 @@ RECIPES: dict[str, Recipe] = {
     for recipe in (*_SHARED, *(recipe for entry in ENTRIES for recipe in _method_recipes(entry.name)))
 }
 """Every asset's recipe, by asset name."""
-
-
-def shown_code_version(asset: str) -> str:
-    """What Dagster shows of the code that makes `asset`, and compares with what made its outputs."""
-    return code_version(RECIPES[asset].code)[:12]

@@ -47,8 +47,9 @@ from cell_assets.imaging.ome_zarr_plate import (
     slabs,
 )
 from cell_assets.imaging.pixel_digest import PixelDigest
-from cell_assets.imaging.readers.base import PlateSource, SourcePosition
+from cell_assets.imaging.readers.base import PlateSource
 from cell_assets.imaging.readers.registry import open_source
+from cell_assets.imaging.source_position import SourcePosition
 from cell_assets.imaging.track_files import write_track_csv
 from cell_assets.imaging.track_tables import ImageExtent, check_tracks
 

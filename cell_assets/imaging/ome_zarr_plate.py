@@ -17,6 +17,7 @@ import zarr
 from numpy.typing import NDArray
 
 from cell_assets.errors import BadInputError
+from cell_assets.imaging.source_position import SourcePosition
 from cell_assets.imaging.zarr_chunks import missing_chunks
 from cell_assets.imaging.zarr_reading import VolumeReader
 from cell_assets.imaging.zarr_shards import ShardWriter
@@ -64,22 +65,6 @@ _PER_MINUTE: Mapping[str, float] = {
 
 
 @dataclass(frozen=True)
-class StatedImage:
-    """What a plate states about one position. Lengths in µm, interval in minutes, None = not stated."""
-
-    name: str
-    """`row/column/fov`."""
-    shape: tuple[int, int, int, int, int]
-    """(T, C, Z, Y, X)."""
-    dtype: np.dtype
-    channel_names: tuple[str, ...] | None
-    z_um: float | None
-    y_um: float | None
-    x_um: float | None
-    interval_min: float | None
-
-
-@dataclass(frozen=True)
 class NewImage:
     """A position to be created: name `row/column/fov`, shape (T, C, Z, Y, X)."""
 
@@ -114,7 +99,7 @@ class OmeZarrPlate:
         """Whether the plate says that it is a simulation."""
         self._pixels = VolumeReader()
         self._arrays: dict[str, tuple[ImageArray, str]] = {}
-        self.images: tuple[StatedImage, ...] = tuple(
+        self.images: tuple[SourcePosition, ...] = tuple(
             self._read_position(well.path, field)
             for well in self._plate.metadata.wells
             for field in _fields(path, self._plate, well.path)
@@ -156,7 +141,7 @@ class OmeZarrPlate:
             "again with them"
         )
 
-    def _read_position(self, well: str, field: str) -> StatedImage:
+    def _read_position(self, well: str, field: str) -> SourcePosition:
         name = f"{well}/{field}"
         try:
             node = self._plate[name]
@@ -184,7 +169,7 @@ class OmeZarrPlate:
         length = {axis: _length_um(scale.get(axis), units.get(axis)) for axis in "zyx"}
         if all(scale.get(axis, 1.0) == 1.0 and units.get(axis) in (None, "micrometer") for axis in "zyx"):
             length = dict.fromkeys("zyx")  # iohub and others write 1 µm everywhere when nobody gave a size
-        return StatedImage(
+        return SourcePosition(
             name=name,
             shape=(size.get("t", 1), size.get("c", 1), size.get("z", 1), size["y"], size["x"]),
             dtype=np.dtype(array.dtype),

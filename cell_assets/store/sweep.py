@@ -73,6 +73,10 @@ class Sweep:
             ended = self._ledger.take_expired_intent(intent.id)
         title = f"{intent.asset} {intent.partition}"
         (self._closed if ended else self._kept).append(title)
+        if ended:
+            # Its writer may have died between making this folder and moving the bytes into it.
+            with self._ledger.lock(intent.asset, intent.partition):
+                remove_if_empty(self._layout.partition(intent.asset, intent.partition))
         if lock is not None:
             lock.release() if ended else lock.let_go()
 

@@ -3,6 +3,8 @@
 import io
 import os
 import re
+import signal
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -13,6 +15,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import dagster as dg
+from pydantic import BaseModel
 
 from cell_assets.assets.display import LEDGER_RUN
 from cell_assets.assets.ingest_request import IngestRequest
@@ -27,6 +30,7 @@ from cell_assets.ledger.records import ArtifactState, Run
 from cell_assets.settings import Settings
 from cell_assets.simulation.parameters import SimulationParameters
 from cell_assets.simulation.simulate import simulate
+from cell_assets.store.boundaries import Boundary
 from cell_assets_tests.store.drafts import leftovers
 
 CHECKOUT = Path(__file__).parents[2]
@@ -182,6 +186,25 @@ def assert_session_ends(session_id: int) -> None:
     while processes_of(session_id) and time.monotonic() < until:
         time.sleep(0.1)
     assert processes_of(session_id) == []
+
+
+def run_until_killed(
+    home: Path, boundary: Boundary, asset: str, command: str, request: BaseModel, with_server: bool = False
+) -> None:
+    """`ingest` or `run` in a process that kills itself right after a boundary of one asset's write."""
+    log = home / "killed.log"
+    module = "cell_assets_tests.end_to_end.crash_runner"
+    arguments = [str(home), boundary, asset, command, request.model_dump_json()]
+    with log.open("w") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments, *(["server"] if with_server else [])],
+            cwd=CHECKOUT,
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+        )
+        assert process.wait(500) == -signal.SIGKILL, log.read_text()[-2000:]
+    assert_session_ends(process.pid)
 
 
 def assert_published_is_whole(session: Session) -> None:

@@ -1,8 +1,5 @@
 """`kill -9` at every write boundary: nothing published is hurt, nothing is left, and the rerun completes."""
 
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,14 +11,13 @@ from cell_assets.automation.session import Session
 from cell_assets.settings import Settings
 from cell_assets.store.boundaries import Boundary
 from cell_assets_tests.end_to_end.lab import (
-    CHECKOUT,
     PlateFolder,
     assert_dagster_agrees,
     assert_nothing_left,
     assert_published_is_whole,
-    assert_session_ends,
     opened,
     run,
+    run_until_killed,
     small_run,
 )
 
@@ -38,19 +34,7 @@ def session(home: Path) -> Iterator[Session]:
 def kill_at(session: Session, boundary: Boundary, asset: str, command: str, request: BaseModel) -> None:
     """Run a command that dies there, and see what must hold before anybody runs again."""
     committed = {artifact.id for artifact in session.ledger.artifacts(asset)}
-    module = "cell_assets_tests.end_to_end.crash_runner"
-    home = str(session.settings.home)
-    log = session.settings.home / "killed.log"
-    with log.open("w") as said:
-        process = subprocess.Popen(
-            [sys.executable, "-m", module, home, boundary, asset, command, request.model_dump_json()],
-            cwd=CHECKOUT,
-            stdout=said,
-            stderr=said,
-            start_new_session=True,
-        )
-        assert process.wait(500) == -signal.SIGKILL, log.read_text()[-2000:]
-    assert_session_ends(process.pid)
+    run_until_killed(session.settings.home, boundary, asset, command, request)
     assert_published_is_whole(session)
     is_visible = boundary in (Boundary.COMMIT, Boundary.EVENT)
     made = {artifact.id for artifact in session.ledger.artifacts(asset)} - committed

@@ -2,6 +2,8 @@
 
 import errno
 import fcntl
+import itertools
+import multiprocessing
 import signal
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from cell_assets.ledger.records import ArtifactState
 from cell_assets.store.boundaries import Boundary
 from cell_assets.store.leases import Holder, WriterLock
 from cell_assets.store.store import Store
+from cell_assets_tests.store import writer_process
 from cell_assets_tests.store.drafts import FORMAT, contents, fill, leftovers, publish, run_draft
 
 CHECKOUT = Path(__file__).parents[2]
@@ -79,6 +82,29 @@ def test_killed_at_a_boundary(store: Store, ledger_url: str, boundary: Boundary)
     assert contents(store.read("tracks", KEY).path)["tracks.parquet"] == b"content"
     assert nothing_is_wrong(store)
     assert leftovers(store) == []
+
+
+def test_killed_before_every_change_to_the_file_system(store: Store, ledger_url: str) -> None:
+    """Between the named boundaries too: a plate's FOVs are published side by side, each at a step of its own."""
+    before = publish(store, "P0").artifact
+    forks = multiprocessing.get_context("forkserver")
+    forks.set_forkserver_preload(["cell_assets_tests.store.writer_process"])
+    for n in itertools.count():
+        partition = f"P1|A/1/{n:03}"
+        arguments = (n, ledger_url, str(store.root), partition)
+        writer = forks.Process(target=writer_process.write_until_change, args=arguments)
+        writer.start()
+        writer.join(60)
+        store.sweep()
+        assert leftovers(store) == [], f"killed before change {n}"
+        assert store.ledger.open_intents() == ()
+        if writer.exitcode == 0:
+            break
+        assert writer.exitcode == -signal.SIGKILL
+    assert n > 10
+    assert nothing_is_wrong(store)
+    assert store.verify(before).is_verified
+    assert contents(store.read("tracks", partition).path)["tracks.parquet"] == b"content"
 
 
 def test_rerun_takes_the_place_of_an_orphan_without_a_sweep(store: Store, ledger_url: str) -> None:

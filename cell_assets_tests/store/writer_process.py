@@ -14,6 +14,26 @@ from cell_assets.store.boundaries import Boundary
 from cell_assets.store.store import Store
 from cell_assets_tests.store.drafts import FORMAT, fill, run_draft
 
+_CHANGES = {"open", "os.mkdir", "os.rename", "os.chmod", "os.remove", "os.rmdir"}
+
+
+def write_until_change(n: int, url: str, root: str, partition: str) -> None:
+    """`main`, killed right before the n-th time, counted from 0, that it is about to change the file system."""
+    seen = 0
+
+    def count(event: str, arguments: tuple[object, ...]) -> None:
+        nonlocal seen
+        if event not in _CHANGES or not str(arguments[0]).startswith(root):
+            return
+        if event == "open" and not int(str(arguments[2])) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            return
+        if seen == n:
+            os.kill(os.getpid(), signal.SIGKILL)
+        seen += 1
+
+    sys.addaudithook(count)
+    main(url, root, partition, "content")
+
 
 def main(url: str, root: str, partition: str, content: str, mode: str = "") -> None:
     def kill(boundary: Boundary, asset: str, partition: str) -> None:

@@ -10,29 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cell_assets.imaging.source_position import SourcePosition
+
 WHOLE = slice(None)
-
-
-@dataclass(frozen=True)
-class SourcePosition:
-    """One FOV of a source."""
-
-    name: str
-    """`row/column/fov`, alphanumeric parts."""
-    shape: tuple[int, int, int, int, int]
-    """(T, C, Z, Y, X)."""
-    dtype: np.dtype
-    channel_names: tuple[str, ...] | None
-    z_um: float | None
-    y_um: float | None
-    x_um: float | None
-    interval_min: float | None
-    """None wherever the source does not state it."""
-
-    @property
-    def well(self) -> str:
-        """`row/column`."""
-        return self.name.rsplit("/", 1)[0]
 
 
 class PlateSource(ABC):

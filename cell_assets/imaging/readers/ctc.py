@@ -15,7 +15,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cell_assets.errors import BadInputError
-from cell_assets.imaging.readers.base import WHOLE, PlateSource, Reader, SourcePosition
+from cell_assets.imaging.readers.base import WHOLE, PlateSource, Reader
+from cell_assets.imaging.source_position import SourcePosition
 from cell_assets.imaging.tiff_volumes import TiffVolume, inspect_tiff, read_tiff
 from cell_assets.imaging.track_files import read_ctc_tracks
 from cell_assets.imaging.track_tables import NO_PARENT, TRACK_COLUMNS, Column

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell_assets.imaging.ome_zarr_plate import OmeZarrPlate, is_plate
-from cell_assets.imaging.readers.base import WHOLE, PlateSource, Reader, SourcePosition
+from cell_assets.imaging.readers.base import WHOLE, PlateSource, Reader
 
 
 class OmeZarrSource(PlateSource):
@@ -17,7 +17,7 @@ class OmeZarrSource(PlateSource):
         self.path = path
         self._plate = OmeZarrPlate(path)
         self.simulated = self._plate.simulated
-        self.positions = tuple(SourcePosition(**vars(image)) for image in self._plate.images)
+        self.positions = self._plate.images
 
     def check(self) -> None:
         for position in self.positions:
