@@ -68,6 +68,13 @@ class LedgerEngine:
         with self._mine(self._read).connect() as connection:
             yield connection
 
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[sa.Connection]:
+        """A connection whose queries all see one moment, whatever is recorded meanwhile."""
+        isolated = self._write.execution_options(isolation_level="REPEATABLE READ")
+        with self._mine(self._read if self.is_sqlite else isolated).begin() as connection:
+            yield connection
+
     def _mine(self, engine: sa.Engine) -> sa.Engine:
         """The engine, without connections that a forked child inherited: two processes must not share one."""
         if self._process != os.getpid():

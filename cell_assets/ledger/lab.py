@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from cell_assets.errors import BadInputError, NotFoundError
 from cell_assets.ledger import schema
+from cell_assets.ledger.chain import Recording, recording
 from cell_assets.ledger.engine import LedgerEngine
 from cell_assets.ledger.names import check_name, check_position, check_well
 from cell_assets.ledger.recording import checked_json
@@ -20,8 +21,8 @@ from cell_assets.ledger.records import AnnotationSet, JsonValue, Plate, PlateDra
 def register_experiment(engine: LedgerEngine, name: str) -> None:
     """Add an experiment; does nothing when it is there."""
     check_name("experiment", name)
-    with engine.write() as connection:
-        _experiment(engine, connection, name)
+    with recording(engine) as history:
+        _experiment(history, name)
 
 
 def experiments(engine: LedgerEngine) -> tuple[str, ...]:
@@ -35,22 +36,17 @@ def register_plate(engine: LedgerEngine, draft: PlateDraft) -> Plate:
     """Add a plate with its wells and positions; see `Ledger.register_plate`."""
     _check_draft(draft)
     options = checked_json(draft.ingest_options, f"ingest options of plate {draft.name}")
-    with engine.write() as connection:
-        plate_id = connection.execute(
-            engine.insert(schema.plate)
-            .values(
-                experiment_id=_experiment(engine, connection, draft.experiment),
-                name=draft.name,
-                source_uri=draft.source_uri,
-                source_format=draft.source_format,
-                ingest_options=options,
-            )
-            .on_conflict_do_nothing(index_elements=["name"])
-            .returning(schema.plate.c.id)
-        ).scalar_one_or_none()
-        if plate_id is not None:
-            _insert_wells_and_fovs(engine, connection, plate_id, draft)
-        (plate,) = _plates(connection, schema.plate.c.name == draft.name)
+    with recording(engine) as history:
+        row = {
+            "experiment_id": _experiment(history, draft.experiment),
+            "name": draft.name,
+            "source_uri": draft.source_uri,
+            "source_format": draft.source_format,
+            "ingest_options": options,
+        }
+        for registered in history.append(schema.plate, [row], unless=["name"]):
+            _append_wells_and_fovs(history, registered.id, draft)
+        (plate,) = _plates(history.connection, schema.plate.c.name == draft.name)
     _refuse_other_content(plate.draft, draft)
     return plate
 
@@ -72,16 +68,15 @@ def plate(engine: LedgerEngine, name: str) -> Plate | None:
 def record_choices(engine: LedgerEngine, experiment: str, choices: Mapping[str, JsonValue]) -> None:
     """Record what was chosen for an experiment, unless it is what holds already."""
     plain = checked_json(choices, f"choices for experiment {experiment}")
-    with engine.write() as connection:
-        experiment_id = connection.execute(
+    with recording(engine) as history:
+        experiment_id = history.execute(
             sa.select(schema.experiment.c.id).where(schema.experiment.c.name == experiment)
         ).scalar_one_or_none()
         if experiment_id is None:
             raise NotFoundError(f"experiment {experiment!r} is not in the ledger: ingest a plate of it first")
-        if _newest_choices(connection, experiment) != plain:
-            connection.execute(
-                sa.insert(schema.experiment_choices).values(experiment_id=experiment_id, choices=plain)
-            )
+        if _newest_choices(history.connection, experiment) != plain:
+            chosen = {"experiment_id": experiment_id, "choices": plain}
+            history.append(schema.experiment_choices, [chosen])
 
 
 def choices_of(engine: LedgerEngine, experiment: str) -> Mapping[str, JsonValue]:
@@ -107,19 +102,17 @@ def record_annotation_set(
 ) -> AnnotationSet:
     """Record one version of a plate's labels; the same digest again returns the record that is there."""
     table = schema.annotation_set
-    with engine.write() as connection:
-        plate_id = connection.execute(
+    with recording(engine) as history:
+        plate_id = history.execute(
             sa.select(schema.plate.c.id).where(schema.plate.c.name == plate_name)
         ).scalar_one_or_none()
         if plate_id is None:
             raise NotFoundError(f"plate {plate_name!r} is not in the ledger: ingest it before annotating it")
-        connection.execute(
-            engine.insert(table)
-            .values(plate_id=plate_id, name=name, digest=digest, source_uri=source_uri, n_rows=n_rows)
-            .on_conflict_do_nothing(index_elements=["plate_id", "name", "digest"])
-        )
+        version = {"plate_id": plate_id, "name": name, "digest": digest}
+        labels = {**version, "source_uri": source_uri, "n_rows": n_rows}
+        history.append(table, [labels], unless=list(version))
         key = (table.c.plate_id == plate_id, table.c.name == name, table.c.digest == digest)
-        row = connection.execute(sa.select(table).where(*key)).one()
+        row = history.execute(sa.select(table).where(*key)).one()
     return _to_annotation_set(row, plate_name)
 
 
@@ -178,32 +171,24 @@ def _well_of(position: str) -> str:
     return position.rpartition("/")[0]
 
 
-def _experiment(engine: LedgerEngine, connection: sa.Connection, name: str) -> int:
+def _experiment(history: Recording, name: str) -> int:
     table = schema.experiment
-    connection.execute(engine.insert(table).values(name=name).on_conflict_do_nothing(index_elements=["name"]))
-    return connection.execute(sa.select(table.c.id).where(table.c.name == name)).scalar_one()
+    history.append(table, [{"name": name}], unless=["name"])
+    return history.execute(sa.select(table.c.id).where(table.c.name == name)).scalar_one()
 
 
-def _insert_wells_and_fovs(
-    engine: LedgerEngine, connection: sa.Connection, plate_id: int, draft: PlateDraft
-) -> None:
-    conditions = _conditions(engine, connection, draft.wells)
-    if draft.wells:
-        wells = [
-            {"plate_id": plate_id, "name": well.name, "condition_id": conditions[_condition_digest(well)]}
-            for well in draft.wells
-        ]
-        connection.execute(sa.insert(schema.well), wells)
-    if draft.positions:
-        found = connection.execute(
-            sa.select(schema.well.c.name, schema.well.c.id).where(schema.well.c.plate_id == plate_id)
-        )
-        well_ids = {row.name: row.id for row in found}
-        fovs = [
-            {"plate_id": plate_id, "well_id": well_ids[_well_of(position)], "name": position}
-            for position in draft.positions
-        ]
-        connection.execute(sa.insert(schema.fov), fovs)
+def _append_wells_and_fovs(history: Recording, plate_id: int, draft: PlateDraft) -> None:
+    conditions = _conditions(history, draft.wells)
+    wells = [
+        {"plate_id": plate_id, "name": well.name, "condition_id": conditions[_condition_digest(well)]}
+        for well in draft.wells
+    ]
+    well_ids = {row.name: row.id for row in history.append(schema.well, wells)}
+    fovs = [
+        {"plate_id": plate_id, "well_id": well_ids[_well_of(position)], "name": position}
+        for position in draft.positions
+    ]
+    history.append(schema.fov, fovs)
 
 
 def _condition(well: WellDraft) -> dict[str, Any]:
@@ -217,21 +202,15 @@ def _condition_digest(well: WellDraft) -> str:
     return hashlib.sha256(said.encode()).hexdigest()
 
 
-def _conditions(
-    engine: LedgerEngine, connection: sa.Connection, wells: Sequence[WellDraft]
-) -> dict[str, int]:
+def _conditions(history: Recording, wells: Sequence[WellDraft]) -> dict[str, int]:
     """Key of every condition among `wells`, by digest; new ones are added."""
     distinct = {_condition_digest(well): _condition(well) for well in wells}
     table = schema.condition
     # Sorted, so that two plates registered at once wait for each other's conditions in the same order.
     for digest, columns in sorted(distinct.items()):
-        connection.execute(
-            engine.insert(table)
-            .values(digest=digest, **columns)
-            .on_conflict_do_nothing(index_elements=["digest"])
-        )
-    found = connection.execute(
-        sa.select(table.c.digest, table.c.id).where(table.c.digest.in_(engine.texts(list(distinct))))
+        history.append(table, [{"digest": digest, **columns}], unless=["digest"])
+    found = history.execute(
+        sa.select(table.c.digest, table.c.id).where(table.c.digest.in_(history.engine.texts(list(distinct))))
     )
     return {row.digest: row.id for row in found}
 

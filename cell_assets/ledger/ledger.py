@@ -9,6 +9,7 @@ from typing import Self
 from blake3 import blake3
 
 from cell_assets.ledger import graph, intents, lab, queries, recording, remarks
+from cell_assets.ledger.chain import ChainReport, check_chain
 from cell_assets.ledger.engine import LedgerEngine
 from cell_assets.ledger.migrations.upgrade import upgrade
 from cell_assets.ledger.records import (
@@ -36,8 +37,8 @@ from cell_assets.ledger.records import (
 class Ledger:
     """The metadata store of record, on PostgreSQL or SQLite. Threads may share one.
 
-    History is append-only: what was recorded is superseded by newer records and never edited. All times are
-    the database's clock, in UTC.
+    History is append-only: what was recorded is superseded by newer records and never edited, and each
+    transaction is sealed by an entry of a hash chain. All times are the database's clock, in UTC.
     """
 
     def __init__(self, engine: LedgerEngine) -> None:
@@ -298,6 +299,10 @@ class Ledger:
     def tombstones(self) -> tuple[Tombstone, ...]:
         """Everything that was withdrawn, oldest first."""
         return remarks.tombstones(self._engine)
+
+    def check_chain(self) -> ChainReport:
+        """Hold every row of history against the entry that sealed it; linear in the number of rows."""
+        return check_chain(self._engine)
 
     def blob(self, digest: str) -> bytes:
         """Bytes kept under this digest. Raises NotFoundError."""

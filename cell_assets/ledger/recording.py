@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from cell_assets.errors import BadInputError, CellAssetsError
 from cell_assets.ledger import graph, schema
+from cell_assets.ledger.chain import Recording, recording
 from cell_assets.ledger.column_types import DatabaseNow
 from cell_assets.ledger.engine import LedgerEngine
 from cell_assets.ledger.records import (
@@ -45,18 +46,16 @@ def commit(
             f"but the output is {output.asset} {output.partition}"
         )
     input_ids = _distinct(receipts)
-    with engine.write() as connection:
-        _close(connection, intent)
-        _check_receipts(
-            engine, connection, receipts, f"{output.asset} {output.partition}", withdrawn_too=False
-        )
-        experiment_id = _experiment_id(connection, experiment)
-        artifact, recreated = _artifact(engine, connection, output)
+    with recording(engine) as history:
+        _close(history, intent)
+        _check_receipts(history, receipts, f"{output.asset} {output.partition}", withdrawn_too=False)
+        experiment_id = _experiment_id(history, experiment)
+        artifact, recreated = _artifact(history, output)
         if recreated:
-            _refuse_cycle(engine, connection, artifact, input_ids)
-        run_id = _insert_run(connection, output.asset, output.partition, run, artifact.id, None)
-        _insert_edges(connection, run_id, input_ids)
-        _insert_numbers(connection, run_id, experiment_id, numbers)
+            _refuse_cycle(history, artifact, input_ids)
+        run_id = _append_run(history, output.asset, output.partition, run, artifact.id, None)
+        _append_edges(history, run_id, input_ids)
+        _append_numbers(history, run_id, experiment_id, numbers)
     return Commit(artifact, run_id, recreated)
 
 
@@ -69,15 +68,15 @@ def record_failure(
     receipts: Sequence[ReadReceipt],
 ) -> int:
     """Record an attempt that made nothing; returns the run's id."""
-    with engine.write() as connection:
-        _check_receipts(engine, connection, receipts, f"{asset} {partition}", withdrawn_too=True)
-        run_id = _insert_run(connection, asset, partition, run, None, error.replace("\0", "") or "no message")
-        _insert_edges(connection, run_id, _distinct(receipts))
+    with recording(engine) as history:
+        _check_receipts(history, receipts, f"{asset} {partition}", withdrawn_too=True)
+        run_id = _append_run(history, asset, partition, run, None, error.replace("\0", "") or "no message")
+        _append_edges(history, run_id, _distinct(receipts))
     return run_id
 
 
-def _close(connection: sa.Connection, intent: Intent) -> None:
-    closed = connection.execute(
+def _close(history: Recording, intent: Intent) -> None:
+    closed = history.execute(
         sa.update(schema.intent)
         .where(schema.intent.c.id == intent.id, schema.intent.c.closed.is_(None))
         .values(closed=DatabaseNow())
@@ -94,19 +93,15 @@ def _distinct(receipts: Sequence[ReadReceipt]) -> list[int]:
 
 
 def _check_receipts(
-    engine: LedgerEngine,
-    connection: sa.Connection,
-    receipts: Sequence[ReadReceipt],
-    reader: str,
-    withdrawn_too: bool,
+    history: Recording, receipts: Sequence[ReadReceipt], reader: str, withdrawn_too: bool
 ) -> None:
     """Refuse a receipt that names no artifact of this ledger or, unless `withdrawn_too`, a withdrawn one."""
     if not receipts:
         return
     table = schema.artifact.c
-    found = connection.execute(
+    found = history.execute(
         sa.select(table.id, table.asset, table.partition, table.digest, state_now.label("state")).where(
-            table.id.in_(engine.integers(_distinct(receipts)))
+            table.id.in_(history.engine.integers(_distinct(receipts)))
         )
     )
     known = {row.id: row for row in found}
@@ -129,10 +124,10 @@ def _check_receipts(
             )
 
 
-def _experiment_id(connection: sa.Connection, name: str | None) -> int | None:
+def _experiment_id(history: Recording, name: str | None) -> int | None:
     if name is None:
         return None
-    found = connection.execute(sa.select(schema.experiment.c.id).where(schema.experiment.c.name == name))
+    found = history.execute(sa.select(schema.experiment.c.id).where(schema.experiment.c.name == name))
     experiment_id = found.scalar_one_or_none()
     if experiment_id is None:
         raise BadInputError(
@@ -141,37 +136,29 @@ def _experiment_id(connection: sa.Connection, name: str | None) -> int | None:
     return experiment_id
 
 
-def _artifact(engine: LedgerEngine, connection: sa.Connection, output: OutputDraft) -> tuple[Artifact, bool]:
+def _artifact(history: Recording, output: OutputDraft) -> tuple[Artifact, bool]:
     """The output's artifact and whether the same bytes stood there before."""
-    key = ["asset", "partition", "digest"]
-    created = connection.execute(
-        engine.insert(schema.artifact)
-        .values(**asdict(output))
-        .on_conflict_do_nothing(index_elements=key)
-        .returning(schema.artifact.c.id, schema.artifact.c.created)
-    ).one_or_none()
-    if created is not None:
-        made = Artifact(**asdict(output), id=created.id, created=created.created, state=ArtifactState.PRESENT)
+    created = history.append(schema.artifact, [asdict(output)], unless=["asset", "partition", "digest"])
+    if created:
+        (row,) = created
+        made = Artifact(**asdict(output), id=row.id, created=row.created, state=ArtifactState.PRESENT)
         return made, False
     table = schema.artifact.c
-    row = connection.execute(
+    row = history.execute(
         ARTIFACTS.where(
             table.asset == output.asset, table.partition == output.partition, table.digest == output.digest
         )
     ).one()
     if row.state == ArtifactState.EVICTED:
-        connection.execute(
-            sa.insert(schema.artifact_state).values(artifact_id=row.id, state=ArtifactState.PRESENT.value)
-        )
-        row = connection.execute(ARTIFACTS.where(table.id == row.id)).one()
+        back = {"artifact_id": row.id, "state": ArtifactState.PRESENT.value}
+        history.append(schema.artifact_state, [back])
+        row = history.execute(ARTIFACTS.where(table.id == row.id)).one()
     return to_artifact(row), True
 
 
-def _refuse_cycle(
-    engine: LedgerEngine, connection: sa.Connection, artifact: Artifact, input_ids: list[int]
-) -> None:
+def _refuse_cycle(history: Recording, artifact: Artifact, input_ids: list[int]) -> None:
     """A new artifact has no descendants, so only an artifact that is made again can close a cycle."""
-    already = connection.execute(
+    already = history.execute(
         sa.select(schema.input_edge.c.input_id)
         .join(schema.run, schema.run.c.id == schema.input_edge.c.run_id)
         .where(schema.run.c.artifact_id == artifact.id)
@@ -179,24 +166,24 @@ def _refuse_cycle(
     added = sorted(set(input_ids) - set(already))
     if not added:
         return
-    if not engine.is_sqlite:
-        connection.execute(_RECREATION_LOCK)
-    if artifact.id in graph.ancestors(engine, connection, added).artifact_ids:
+    if not history.engine.is_sqlite:
+        history.execute(_RECREATION_LOCK)
+    if artifact.id in graph.ancestors(history.engine, history.connection, added).artifact_ids:
         raise BadInputError(
             f"{artifact.asset} {artifact.partition} (artifact {artifact.id}) cannot be made from artifacts "
             f"{added}: at least one of them was itself made from it"
         )
 
 
-def _insert_run(
-    connection: sa.Connection,
+def _append_run(
+    history: Recording,
     asset: str,
     partition: str,
     run: RunDraft,
     artifact_id: int | None,
     error: str | None,
 ) -> int:
-    _check_diff(connection, run.code.dirty_diff_digest)
+    _check_diff(history, run.code.dirty_diff_digest)
     outcome = RunOutcome.SUCCEEDED if error is None else RunOutcome.FAILED
     values: dict[str, Any] = {
         **asdict(run.code),
@@ -209,13 +196,14 @@ def _insert_run(
         "outcome": outcome.value,
         "error": error,
     }
-    return connection.execute(sa.insert(schema.run).values(**values).returning(schema.run.c.id)).scalar_one()
+    (row,) = history.append(schema.run, [values])
+    return row.id
 
 
-def _check_diff(connection: sa.Connection, digest: str | None) -> None:
+def _check_diff(history: Recording, digest: str | None) -> None:
     if digest is None:
         return
-    blob = connection.execute(sa.select(schema.blob.c.digest).where(schema.blob.c.digest == digest))
+    blob = history.execute(sa.select(schema.blob.c.digest).where(schema.blob.c.digest == digest))
     if blob.scalar_one_or_none() is None:
         raise BadInputError(f"the uncommitted diff {digest} is not in the ledger: store it as a blob first")
 
@@ -237,21 +225,15 @@ def checked_json(value: JsonValue | Any, what: str) -> Any:
     raise BadInputError(f"{what} hold {value!r} of type {type(value).__name__}, which JSON cannot say")
 
 
-def _insert_edges(connection: sa.Connection, run_id: int, input_ids: list[int]) -> None:
-    if input_ids:
-        rows = [{"run_id": run_id, "input_id": input_id} for input_id in input_ids]
-        connection.execute(sa.insert(schema.input_edge), rows)
+def _append_edges(history: Recording, run_id: int, input_ids: list[int]) -> None:
+    history.append(schema.input_edge, [{"run_id": run_id, "input_id": one} for one in input_ids])
 
 
-def _insert_numbers(
-    connection: sa.Connection, run_id: int, experiment_id: int | None, numbers: Sequence[NumberDraft]
+def _append_numbers(
+    history: Recording, run_id: int, experiment_id: int | None, numbers: Sequence[NumberDraft]
 ) -> None:
-    if numbers:
-        rows = [
-            {"run_id": run_id, "experiment_id": experiment_id, **asdict(draft), **_plain(draft)}
-            for draft in numbers
-        ]
-        connection.execute(sa.insert(schema.number), rows)
+    ids = {"run_id": run_id, "experiment_id": experiment_id}
+    history.append(schema.number, [{**ids, **asdict(draft), **_plain(draft)} for draft in numbers])
 
 
 def _plain(draft: NumberDraft) -> dict[str, float | int | None]:

@@ -6,6 +6,7 @@ import sqlalchemy as sa
 
 from cell_assets.errors import BadInputError, NotFoundError
 from cell_assets.ledger import schema
+from cell_assets.ledger.chain import Recording, recording
 from cell_assets.ledger.engine import LedgerEngine
 from cell_assets.ledger.records import ArtifactState, ModelVersion, Tombstone
 from cell_assets.ledger.rows import ARTIFACTS
@@ -16,35 +17,33 @@ def announce(engine: LedgerEngine, event_of_run: Mapping[int, int]) -> None:
     if not event_of_run:
         return
     rows = [{"run_id": run, "event_storage_id": event} for run, event in sorted(event_of_run.items())]
-    with engine.write() as connection:
+    with recording(engine) as history:
         known = set(
-            connection.execute(
+            history.execute(
                 sa.select(schema.run.c.id).where(schema.run.c.id.in_(list(event_of_run)))
             ).scalars()
         )
         unknown = sorted(set(event_of_run) - known)
         if unknown:
             raise NotFoundError(f"run {unknown[0]} is not in the ledger, so no event can show it")
-        connection.execute(
-            engine.insert(schema.announcement).on_conflict_do_nothing(index_elements=["run_id"]), rows
-        )
+        history.append(schema.announcement, rows, unless=["run_id"])
 
 
 def tombstone_artifact(engine: LedgerEngine, artifact_id: int, reason: str) -> None:
     """Withdraw an artifact; the first reason given stands."""
-    with engine.write() as connection:
-        _existing_state(connection, artifact_id)
-        _bury(engine, connection, "artifact_id", artifact_id, reason)
+    with recording(engine) as history:
+        _existing_state(history, artifact_id)
+        history.append(schema.tombstone, [{"artifact_id": artifact_id, "reason": reason}], ["artifact_id"])
 
 
 def tombstone_plate(engine: LedgerEngine, name: str, reason: str) -> None:
     """Withdraw a plate; the first reason given stands."""
-    with engine.write() as connection:
-        found = connection.execute(sa.select(schema.plate.c.id).where(schema.plate.c.name == name))
+    with recording(engine) as history:
+        found = history.execute(sa.select(schema.plate.c.id).where(schema.plate.c.name == name))
         plate_id = found.scalar_one_or_none()
         if plate_id is None:
             raise NotFoundError(f"plate {name!r} is not in the ledger, so it cannot be withdrawn")
-        _bury(engine, connection, "plate_id", plate_id, reason)
+        history.append(schema.tombstone, [{"plate_id": plate_id, "reason": reason}], ["plate_id"])
 
 
 def tombstones(engine: LedgerEngine) -> tuple[Tombstone, ...]:
@@ -61,26 +60,20 @@ def tombstones(engine: LedgerEngine) -> tuple[Tombstone, ...]:
 
 def record_eviction(engine: LedgerEngine, artifact_id: int) -> None:
     """Record that an artifact's bytes are gone; they can be made again."""
-    with engine.write() as connection:
-        if _existing_state(connection, artifact_id) is ArtifactState.PRESENT:
-            connection.execute(
-                sa.insert(schema.artifact_state).values(
-                    artifact_id=artifact_id, state=ArtifactState.EVICTED.value
-                )
-            )
+    with recording(engine) as history:
+        if _existing_state(history, artifact_id) is ArtifactState.PRESENT:
+            gone = {"artifact_id": artifact_id, "state": ArtifactState.EVICTED.value}
+            history.append(schema.artifact_state, [gone])
 
 
 def record_model_version(engine: LedgerEngine, artifact_id: int, registered_name: str, version: str) -> None:
     """Record a checkpoint's entry in the MLflow registry; the same entry again changes nothing."""
     table = schema.model_version
-    with engine.write() as connection:
-        _existing_state(connection, artifact_id)
-        connection.execute(
-            engine.insert(table)
-            .values(artifact_id=artifact_id, registered_name=registered_name, version=version)
-            .on_conflict_do_nothing(index_elements=["registered_name", "version"])
-        )
-        owner = connection.execute(
+    with recording(engine) as history:
+        _existing_state(history, artifact_id)
+        row = {"artifact_id": artifact_id, "registered_name": registered_name, "version": version}
+        history.append(table, [row], unless=["registered_name", "version"])
+        owner = history.execute(
             sa.select(table.c.artifact_id).where(
                 table.c.registered_name == registered_name, table.c.version == version
             )
@@ -105,12 +98,8 @@ def model_versions(engine: LedgerEngine, artifact_ids: Sequence[int]) -> tuple[M
 
 def store_blob(engine: LedgerEngine, digest: str, content: bytes) -> None:
     """Keep content-addressed bytes; bytes that are there already are left alone."""
-    with engine.write() as connection:
-        connection.execute(
-            engine.insert(schema.blob)
-            .values(digest=digest, content=content)
-            .on_conflict_do_nothing(index_elements=["digest"])
-        )
+    with recording(engine) as history:
+        history.append(schema.blob, [{"digest": digest, "content": content}], unless=["digest"])
 
 
 def blob(engine: LedgerEngine, digest: str) -> bytes:
@@ -123,16 +112,8 @@ def blob(engine: LedgerEngine, digest: str) -> bytes:
     return bytes(content)
 
 
-def _existing_state(connection: sa.Connection, artifact_id: int) -> ArtifactState:
-    row = connection.execute(ARTIFACTS.where(schema.artifact.c.id == artifact_id)).one_or_none()
+def _existing_state(history: Recording, artifact_id: int) -> ArtifactState:
+    row = history.execute(ARTIFACTS.where(schema.artifact.c.id == artifact_id)).one_or_none()
     if row is None:
         raise NotFoundError(f"artifact {artifact_id} is not in the ledger")
     return ArtifactState(row.state)
-
-
-def _bury(engine: LedgerEngine, connection: sa.Connection, column: str, target_id: int, reason: str) -> None:
-    connection.execute(
-        engine.insert(schema.tombstone)
-        .values({column: target_id, "reason": reason})
-        .on_conflict_do_nothing(index_elements=[column])
-    )

@@ -248,6 +248,18 @@ experiment_choices = Table(
 )
 """What people chose for an experiment's segmentation, training and reports; the newest row holds."""
 
+entry = Table(
+    "entry",
+    metadata,
+    _key(),
+    Column("previous", Text, nullable=False),
+    Column("items", JSON, nullable=False),
+    Column("digest", Text, nullable=False, unique=True),
+    _refers("run_id", "run.id", nullable=True),
+    UniqueConstraint("run_id"),
+)
+"""Seals the rows of one transaction, see `chain.py`; `run_id` where that transaction recorded a run."""
+
 intent = Table(
     "intent",
     metadata,

@@ -1,0 +1,234 @@
+"""The chain over history: each transaction that records something ends with an entry that seals its rows.
+
+An entry holds the digest of every row of its transaction and the digest of the entry before it, so a row or an
+entry that is edited, removed or slipped in later no longer fits. What the chain alone cannot show is that its
+newest entries are gone together with their rows: Dagster's events and evidence bundles hold digests of entries.
+"""
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+from blake3 import blake3
+
+from cell_assets.ledger import schema
+from cell_assets.ledger.engine import LedgerEngine
+
+GENESIS = "0" * 64
+"""What the first entry names as the entry before it."""
+
+_SEAL_LOCK = sa.text("SELECT pg_advisory_xact_lock(2957110382)")
+"""Held from the sealing of a transaction to its end: entries follow one another, and writers wait only here."""
+
+_CHECKED_AT_ONCE = 500
+
+Key = int | str
+Item = tuple[str, Key, str]
+"""Table, key, digest. Rows that were recorded under one key, such as a run's inputs, are one item."""
+
+SEALED_TABLES = tuple(
+    table for table in schema.metadata.sorted_tables if table not in (schema.intent, schema.entry)
+)
+
+
+class FaultKind(StrEnum):
+    """How history can differ from what was sealed."""
+
+    CHANGED = "changed"
+    MISSING = "missing"
+    EXTRA = "extra"
+
+
+@dataclass(frozen=True)
+class ChainFault:
+    """One place in which history is not what was recorded."""
+
+    kind: FaultKind
+    table: str
+    key: Key
+    why: str
+
+
+@dataclass(frozen=True)
+class ChainReport:
+    """What a check of the whole chain found."""
+
+    n_entries: int
+    n_items: int
+    head: str
+    """Digest of the newest entry."""
+    faults: tuple[ChainFault, ...]
+
+
+def key_column(table: sa.Table) -> sa.Column[Any]:
+    """The column by which entries name the rows of a table."""
+    return next(iter(table.primary_key.columns))
+
+
+@dataclass
+class Recording:
+    """One transaction that adds rows to history. Only `append` may insert into its tables."""
+
+    connection: sa.Connection
+    engine: LedgerEngine
+    items: list[Item] = field(default_factory=list)
+    run_id: int | None = None
+
+    def execute(self, statement: sa.Executable) -> sa.CursorResult[Any]:
+        """A question, or a change of a table that is not history."""
+        return self.connection.execute(statement)
+
+    def append(
+        self, table: sa.Table, rows: Sequence[Mapping[str, Any]], unless: Sequence[str] | None = None
+    ) -> Sequence[sa.Row[Any]]:
+        """Insert rows and remember what to seal; returns them as they stand, database defaults included.
+
+        Args:
+            unless: columns by which a row that is there already makes a new one superfluous; such a row is
+                neither inserted nor returned.
+        """
+        if not rows:
+            return ()
+        insert = self.engine.insert(table)
+        if unless is not None:
+            insert = insert.on_conflict_do_nothing(index_elements=unless)
+        inserted = self.connection.execute(insert.returning(*table.c), [dict(row) for row in rows]).all()
+        self.items.extend(items_of(table, inserted))
+        if table is schema.run:
+            self.run_id = inserted[-1].id
+        return inserted
+
+
+@contextlib.contextmanager
+def recording(engine: LedgerEngine) -> Iterator[Recording]:
+    """A transaction that is sealed and committed when the block ends, and rolled back when it raises."""
+    with engine.write() as connection:
+        history = Recording(connection, engine)
+        yield history
+        if history.items:
+            seal(connection, engine.is_sqlite, history.items, history.run_id)
+
+
+def seal(connection: sa.Connection, is_sqlite: bool, items: Sequence[Item], run_id: int | None) -> None:
+    """Append the entry over `items`; the transaction may add nothing after it."""
+    if not is_sqlite:
+        connection.execute(_SEAL_LOCK)
+    newest = sa.select(schema.entry.c.digest).order_by(schema.entry.c.id.desc()).limit(1)
+    previous = connection.execute(newest).scalar_one_or_none() or GENESIS
+    said = [list(item) for item in items]
+    connection.execute(
+        sa.insert(schema.entry).values(
+            previous=previous, items=said, digest=entry_digest(previous, said), run_id=run_id
+        )
+    )
+
+
+def entry_digest(previous: str, items: object) -> str:
+    """Digest of an entry: of the one before it and of its items."""
+    return blake3(_canonical([previous, items])).hexdigest()
+
+
+def items_of(table: sa.Table, rows: Sequence[sa.Row[Any]]) -> list[Item]:
+    """What an entry says of rows of one table, ordered by key.
+
+    A column that is NULL is not part of a row's digest, so that columns can be added to a table later.
+    """
+    column = key_column(table).name
+    by_key: dict[Key, list[str]] = {}
+    for row in rows:
+        said = {
+            name: _plain(value, table.c[name].type)
+            for name, value in row._mapping.items()
+            if value is not None
+        }
+        by_key.setdefault(row._mapping[column], []).append(blake3(_canonical(said)).hexdigest())
+    return [
+        (
+            table.name,
+            key,
+            digests[0] if len(digests) == 1 else blake3(_canonical(sorted(digests))).hexdigest(),
+        )
+        for key, digests in sorted(by_key.items())
+    ]
+
+
+def _plain(value: Any, kind: sa.types.TypeEngine[Any]) -> object:
+    if isinstance(kind, sa.Float):
+        # SQLite's RETURNING gives whole numbers as integers, a later SELECT as floats.
+        return float(value)
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="microseconds")
+    if isinstance(value, bytes | memoryview):
+        return blake3(bytes(value)).hexdigest()
+    return value
+
+
+def _canonical(value: object) -> bytes:
+    return json.dumps(
+        value, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":")
+    ).encode()
+
+
+def check_chain(engine: LedgerEngine) -> ChainReport:
+    """Hold all of history against its entries; linear in the number of rows, a few hundred entries at a time.
+
+    Reads one snapshot, so recording may go on meanwhile.
+    """
+    faults: list[ChainFault] = []
+    sealed: dict[str, set[Key]] = {table.name: set() for table in SEALED_TABLES}
+    tables = {table.name: table for table in SEALED_TABLES}
+    previous, last, n_entries, n_items = GENESIS, 0, 0, 0
+    with engine.snapshot() as connection:
+        while entries := _entries_after(connection, last):
+            by_table: dict[str, dict[Key, str]] = {}
+            for entry in entries:
+                faults.extend(_entry_faults(entry, previous, last))
+                previous, last = entry.digest, entry.id
+                n_entries, n_items = n_entries + 1, n_items + len(entry.items)
+                for table, key, digest in entry.items:
+                    by_table.setdefault(table, {})[key] = digest
+            for name, digests in by_table.items():
+                sealed[name].update(digests)
+                faults.extend(_row_faults(engine, connection, tables[name], digests))
+        for name, table in tables.items():
+            keys = connection.execute(sa.select(key_column(table)).distinct()).scalars()
+            faults.extend(
+                ChainFault(FaultKind.EXTRA, name, key, f"{name} {key} was added outside the ledger")
+                for key in sorted(set(keys) - sealed[name])
+            )
+    return ChainReport(n_entries, n_items, previous, tuple(faults))
+
+
+def _entries_after(connection: sa.Connection, entry_id: int) -> Sequence[sa.Row[Any]]:
+    table = schema.entry
+    query = sa.select(table).where(table.c.id > entry_id).order_by(table.c.id).limit(_CHECKED_AT_ONCE)
+    return connection.execute(query).all()
+
+
+def _entry_faults(entry: sa.Row[Any], previous: str, last: int) -> Iterator[ChainFault]:
+    if entry.previous != previous:
+        why = f"entries between {last} and {entry.id} are missing or changed"
+        yield ChainFault(FaultKind.MISSING, "entry", entry.id, why)
+    if entry_digest(entry.previous, entry.items) != entry.digest:
+        yield ChainFault(FaultKind.CHANGED, "entry", entry.id, f"entry {entry.id} was changed")
+
+
+def _row_faults(
+    engine: LedgerEngine, connection: sa.Connection, table: sa.Table, digests: Mapping[Key, str]
+) -> Iterator[ChainFault]:
+    column = key_column(table)
+    keys: Any = list(digests)
+    wanted = engine.texts(keys) if isinstance(keys[0], str) else engine.integers(keys)
+    rows = connection.execute(sa.select(table).where(column.in_(wanted))).all()
+    found = {key: digest for _, key, digest in items_of(table, rows)}
+    for key, digest in digests.items():
+        if key not in found:
+            yield ChainFault(FaultKind.MISSING, table.name, key, f"{table.name} {key} is missing")
+        elif found[key] != digest:
+            why = f"{table.name} {key} was changed after it was recorded"
+            yield ChainFault(FaultKind.CHANGED, table.name, key, why)
