@@ -93,7 +93,8 @@ def fov_chain(
                 bar.advance()
     if failed:
         named = "; ".join(f"{key}: {error}" for key, error in sorted(failed.items()))
-        raise dg.Failure(description=f"{len(failed)} FOVs failed: {named}", allow_retries=False)
+        counted = "1 FOV" if len(failed) == 1 else f"{len(failed)} FOVs"
+        raise dg.Failure(description=f"{counted} failed: {named}", allow_retries=False)
     for stage in Stage:
         if stage in stages:
             yield finished(stage.value)

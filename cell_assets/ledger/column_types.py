@@ -41,7 +41,7 @@ class UtcTime(TypeDecorator[datetime]):
 
 
 class DatabaseNow(FunctionElement[datetime]):
-    """The database's clock at the moment of evaluation (not of the transaction's start)."""
+    """The database's clock at the moment of evaluation (not of the transaction's start), seconds later if given."""
 
     type = UtcTime()
     inherit_cache = True
@@ -49,9 +49,12 @@ class DatabaseNow(FunctionElement[datetime]):
 
 @compiles(DatabaseNow)
 def _now_elsewhere(element: DatabaseNow, compiler: SQLCompiler, **kw: object) -> str:
+    for seconds in element.clauses:
+        return f"clock_timestamp() + make_interval(secs => {compiler.process(seconds, **kw)})"
     return "clock_timestamp()"
 
 
 @compiles(DatabaseNow, "sqlite")
 def _now_on_sqlite(element: DatabaseNow, compiler: SQLCompiler, **kw: object) -> str:
-    return "strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')"
+    later = "".join(f", {compiler.process(seconds, **kw)} || ' seconds'" for seconds in element.clauses)
+    return f"strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now'{later})"

@@ -1,6 +1,6 @@
 """Intents: who is writing which output where, and until when they must be left alone."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import sqlalchemy as sa
 
@@ -16,13 +16,11 @@ def open_intent(
     engine: LedgerEngine, asset: str, partition: str, staging: str, owner: str, lease: timedelta
 ) -> Intent:
     """Record the wish to write; the lease starts at the database's now."""
+    values = {"asset": asset, "partition": partition, "staging": staging, "owner": owner}
+    insert = sa.insert(intent).values(**values, lease_until=_lease_end(lease))
     with engine.write() as connection:
-        until = _now(connection) + lease
-        values = {"asset": asset, "partition": partition, "staging": staging, "owner": owner}
-        inserted = connection.execute(
-            sa.insert(intent).values(**values, lease_until=until).returning(intent.c.id)
-        )
-        return Intent(id=inserted.scalar_one(), lease_until=until, **values)
+        row = connection.execute(insert.returning(intent.c.id, intent.c.lease_until)).one()
+    return Intent(id=row.id, lease_until=row.lease_until, **values)
 
 
 def open_intents(engine: LedgerEngine) -> tuple[Intent, ...]:
@@ -38,7 +36,7 @@ def renew_intent(engine: LedgerEngine, intent_id: int, lease: timedelta) -> Inte
         renewed = connection.execute(
             sa.update(intent)
             .where(intent.c.id == intent_id, intent.c.closed.is_(None))
-            .values(lease_until=_now(connection) + lease)
+            .values(lease_until=_lease_end(lease))
         )
         if renewed.rowcount != 1:
             raise NotFoundError(f"intent {intent_id} has closed, so its lease cannot be renewed: write again")
@@ -55,5 +53,5 @@ def close_intent(engine: LedgerEngine, intent_id: int, only_if_lease_ended: bool
         return closed.rowcount == 1
 
 
-def _now(connection: sa.Connection) -> datetime:
-    return connection.execute(sa.select(DatabaseNow())).scalar_one()
+def _lease_end(lease: timedelta) -> DatabaseNow:
+    return DatabaseNow(sa.literal(lease.total_seconds()))

@@ -81,7 +81,7 @@ def test_one_corrupt_fov_of_twelve(new_lab: Callable[[], Settings], tmp_path: Pa
         failed = cell_assets(settings, *command)
         assert failed.code == 1
         red = fov_key("P1", CORRUPT)
-        assert f"1 FOVs failed: {red}: segmentation: " in failed.out + failed.err
+        assert f"1 FOV failed: {red}: segmentation: " in failed.out + failed.err
         assert chunk.name in failed.out + failed.err
         assert "Traceback" not in failed.out + failed.err
 

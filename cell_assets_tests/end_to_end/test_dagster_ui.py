@@ -168,7 +168,7 @@ def test_runs_of_the_command_line_have_their_pages(ui: DagsterUi, lab: Lab) -> N
     ui.open(f"/runs/{failed.run_id}?focusedTime=0")
     ui.wait_for("STEP_FAILURE")
     said = ui.text()
-    assert f"1 FOVs failed: {DAMAGED_KEY}" in said
+    assert f"1 FOV failed: {DAMAGED_KEY}" in said
     assert "is not what was ingested" in said
     ui.screenshot("failed_run")
     ui.open(f"/runs/{lab.whole.dagster_runs[0]}")
