@@ -35,7 +35,7 @@ EMIT_EVERY = 16
 COMMITTERS = 2
 """Threads that publish: most of a commit is waiting for the disk and the database."""
 
-WINDOW_PER_WORKER = 2
+WINDOW_PER_WORKER = 4
 """FOVs handed to each worker ahead of time; more would only hold more intents open."""
 
 
