@@ -31,6 +31,7 @@ from cell_assets.ledger.records import (
     Run,
     RunDraft,
     Tombstone,
+    Verification,
 )
 
 
@@ -198,6 +199,10 @@ class Ledger:
         """Record that an artifact's bytes are gone and can be made again."""
         remarks.record_eviction(self._engine, artifact_id)
 
+    def record_verifications(self, said: Sequence[tuple[int, str, str, int]]) -> None:
+        """Record what re-hashes said: artifact id, verdict, why, bytes read."""
+        remarks.record_verifications(self._engine, said)
+
     def store_blob(self, content: bytes) -> str:
         """Keep small bytes, such as the diff of an uncommitted tree; returns their BLAKE3 digest."""
         digest = blake3(content).hexdigest()
@@ -295,6 +300,10 @@ class Ledger:
     def model_versions(self, artifact_ids: Iterable[int]) -> tuple[ModelVersion, ...]:
         """MLflow registry entries of these artifacts, oldest first."""
         return remarks.model_versions(self._engine, list(artifact_ids))
+
+    def verifications(self, artifact_ids: Iterable[int]) -> dict[int, Verification]:
+        """The newest re-hash of each of these artifacts; one that was never re-hashed is left out."""
+        return remarks.verifications(self._engine, list(artifact_ids))
 
     def tombstones(self) -> tuple[Tombstone, ...]:
         """Everything that was withdrawn, oldest first."""

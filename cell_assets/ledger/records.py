@@ -229,6 +229,18 @@ class ModelVersion:
 
 
 @dataclass(frozen=True)
+class Verification:
+    """What a re-hash of an artifact's bytes said."""
+
+    artifact_id: int
+    verdict: str
+    why: str
+    n_bytes: int
+    """Bytes read."""
+    checked: datetime
+
+
+@dataclass(frozen=True)
 class Tombstone:
     """Why and when an artifact or a plate was withdrawn."""
 

@@ -8,7 +8,7 @@ from cell_assets.errors import BadInputError, NotFoundError
 from cell_assets.ledger import schema
 from cell_assets.ledger.chain import Recording, recording
 from cell_assets.ledger.engine import LedgerEngine
-from cell_assets.ledger.records import ArtifactState, ModelVersion, Tombstone
+from cell_assets.ledger.records import ArtifactState, ModelVersion, Tombstone, Verification
 from cell_assets.ledger.rows import ARTIFACTS
 
 
@@ -94,6 +94,32 @@ def model_versions(engine: LedgerEngine, artifact_ids: Sequence[int]) -> tuple[M
             ModelVersion(row.artifact_id, row.registered_name, row.version, row.recorded)
             for row in connection.execute(query.order_by(table.id))
         )
+
+
+def record_verifications(engine: LedgerEngine, said: Sequence[tuple[int, str, str, int]]) -> None:
+    """Record what re-hashes said: artifact, verdict, why, bytes read."""
+    rows = [
+        {"artifact_id": artifact_id, "verdict": verdict, "why": why, "n_bytes": n_bytes}
+        for artifact_id, verdict, why, n_bytes in said
+    ]
+    with recording(engine) as history:
+        history.append(schema.verification, rows)
+
+
+def verifications(engine: LedgerEngine, artifact_ids: Sequence[int]) -> dict[int, Verification]:
+    """The newest re-hash of each artifact, by artifact; one that was never re-hashed is left out."""
+    table = schema.verification.c
+    newest = (
+        sa.select(sa.func.max(table.id))
+        .where(table.artifact_id.in_(engine.integers(artifact_ids)))
+        .group_by(table.artifact_id)
+    )
+    with engine.read() as connection:
+        found = connection.execute(sa.select(schema.verification).where(table.id.in_(newest)))
+        return {
+            row.artifact_id: Verification(row.artifact_id, row.verdict, row.why, row.n_bytes, row.checked)
+            for row in found
+        }
 
 
 def store_blob(engine: LedgerEngine, digest: str, content: bytes) -> None:

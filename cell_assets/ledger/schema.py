@@ -260,6 +260,19 @@ entry = Table(
 )
 """Seals the rows of one transaction, see `chain.py`; `run_id` where that transaction recorded a run."""
 
+verification = Table(
+    "verification",
+    metadata,
+    _key(),
+    _refers("artifact_id", "artifact.id"),
+    Column("verdict", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("n_bytes", BigId, nullable=False),
+    Column("checked", UtcTime, nullable=False, server_default=DatabaseNow()),
+    Index(None, "artifact_id"),
+)
+"""What a re-hash of an artifact's bytes said, and how many it read; the newest row says how old that word is."""
+
 intent = Table(
     "intent",
     metadata,

@@ -39,6 +39,7 @@ class Verdict:
     extra: tuple[str, ...] = ()
     why: str = ""
     """Empty exactly when verified."""
+    n_bytes_read: int = 0
 
     @property
     def is_verified(self) -> bool:
@@ -58,9 +59,11 @@ def verify_folder(folder: Path, artifact: Artifact, within: str = "") -> Verdict
         changed: tuple[str, ...] = (),
         missing: tuple[str, ...] = (),
         extra: tuple[str, ...] = (),
+        n_bytes_read: int = 0,
     ) -> Verdict:
+        named = (changed, missing, extra)
         return Verdict(
-            artifact.id, artifact.asset, artifact.partition, state, within, changed, missing, extra, why
+            artifact.id, artifact.asset, artifact.partition, state, within, *named, why, n_bytes_read
         )
 
     if artifact.digest_type != DIGEST_TYPE:
@@ -91,13 +94,14 @@ def verify_folder(folder: Path, artifact: Artifact, within: str = "") -> Verdict
     except OSError as error:
         return verdict(VerdictState.UNVERIFIABLE, f"{error.filename} cannot be read: {error.strerror}")
     if found.root == expected and not listing.irregular:
-        return verdict(VerdictState.VERIFIED)
+        return verdict(VerdictState.VERIFIED, n_bytes_read=found.n_bytes)
     if recorded is None:
         return verdict(
             VerdictState.CHANGED,
             f"its bytes differ; {manifest_path(folder)}, which would name the files, is missing or altered",
+            n_bytes_read=found.n_bytes,
         )
-    return verdict(*_name_differences(recorded, found, listing))
+    return verdict(*_name_differences(recorded, found, listing), n_bytes_read=found.n_bytes)
 
 
 def _name_differences(

@@ -12,8 +12,10 @@ from cell_assets.ledger.records import (
     JsonValue,
     NumberDraft,
     OutputDraft,
+    PlateDraft,
     ReadReceipt,
     RunDraft,
+    WellDraft,
 )
 
 LEASE = timedelta(minutes=5)
@@ -59,3 +61,24 @@ def make(
     return ledger.commit(
         intent, run or run_draft(), output(asset, partition, content), receipts, numbers, experiment
     )
+
+
+def fill_every_table(ledger: Ledger) -> None:
+    """Rows in every table of history."""
+    wells = (WellDraft("A/1", "compound", "taxol", 1.5, "uM", "tubulin", False), WellDraft("A/2"))
+    options = {"pixel_size_um": [0.1, 0.2], "note": "µ"}
+    ledger.register_plate(PlateDraft("E1", "P1", "src", "ctc", wells, ("A/1/000", "A/2/000"), options))
+    ledger.record_annotation_set("P1", "states", "d", "labels.csv", 1)
+    ledger.record_choices("E1", {"preset": "quick", "τ": 0.1})
+    ledger.store_blob(b"diff")
+    raw = [make(ledger, "raw", f"P{n}", content=f"bytes {n}") for n in range(3)]
+    numbers = [NumberDraft("r", "auc", "test", 0.1 + 0.2, 3, ci_low=0.1, ci_high=1 / 3)]
+    made = make(ledger, "report", inputs=raw, numbers=numbers, experiment="E1")
+    ledger.announce({made.run_id: 1, raw[0].run_id: 2})
+    ledger.record_model_version(made.artifact.id, "model", "1")
+    ledger.record_eviction(raw[0].artifact.id)
+    make(ledger, "raw", "P0", content="bytes 0")
+    ledger.record_failure("raw", "P9", run_draft(), "no such plate", [receipt(raw[1])])
+    ledger.tombstone_artifact(raw[2].artifact.id, "wrong")
+    ledger.tombstone_plate("P1", "wrong")
+    ledger.record_verifications([(made.artifact.id, "changed", "1 changed (first: a)", 10)])

@@ -16,28 +16,8 @@ from cell_assets.ledger.chain import GENESIS, SEALED_TABLES, FaultKind, entry_di
 from cell_assets.ledger.engine import LedgerEngine
 from cell_assets.ledger.ledger import Ledger
 from cell_assets.ledger.migrations.upgrade import upgrade
-from cell_assets.ledger.records import NumberDraft, PlateDraft, WellDraft
-from cell_assets_tests.ledger.making import make, receipt, run_draft
-
-
-def fill(ledger: Ledger) -> None:
-    """Rows in every table of history."""
-    wells = (WellDraft("A/1", "compound", "taxol", 1.5, "uM", "tubulin", False), WellDraft("A/2"))
-    options = {"pixel_size_um": [0.1, 0.2], "note": "µ"}
-    ledger.register_plate(PlateDraft("E1", "P1", "src", "ctc", wells, ("A/1/000", "A/2/000"), options))
-    ledger.record_annotation_set("P1", "states", "d", "labels.csv", 1)
-    ledger.record_choices("E1", {"preset": "quick", "τ": 0.1})
-    ledger.store_blob(b"diff")
-    raw = [make(ledger, "raw", f"P{n}", content=f"bytes {n}") for n in range(3)]
-    numbers = [NumberDraft("r", "auc", "test", 0.1 + 0.2, 3, ci_low=0.1, ci_high=1 / 3)]
-    made = make(ledger, "report", inputs=raw, numbers=numbers, experiment="E1")
-    ledger.announce({made.run_id: 1, raw[0].run_id: 2})
-    ledger.record_model_version(made.artifact.id, "model", "1")
-    ledger.record_eviction(raw[0].artifact.id)
-    make(ledger, "raw", "P0", content="bytes 0")
-    ledger.record_failure("raw", "P9", run_draft(), "no such plate", [receipt(raw[1])])
-    ledger.tombstone_artifact(raw[2].artifact.id, "wrong")
-    ledger.tombstone_plate("P1", "wrong")
+from cell_assets.ledger.records import NumberDraft
+from cell_assets_tests.ledger.making import fill_every_table, make, run_draft
 
 
 @contextmanager
@@ -57,7 +37,7 @@ def unguarded(url: str) -> Iterator[sa.Connection]:
 
 def test_untouched_history_fits_and_covers_every_row(ledger: Ledger, ledger_url: str) -> None:
     assert ledger.check_chain().head == GENESIS
-    fill(ledger)
+    fill_every_table(ledger)
     report = ledger.check_chain()
     assert report.faults == ()
     with unguarded(ledger_url) as connection:
@@ -97,7 +77,7 @@ def _another(value: Any, column: str) -> Any:
 
 def test_an_edited_value_is_named(ledger: Ledger, ledger_url: str) -> None:
     """Every column of every table that no constraint fixes, one after the other, each put back afterwards."""
-    fill(ledger)
+    fill_every_table(ledger)
     with unguarded(ledger_url):
         pass  # on SQLite the triggers are gone from here on
     for table in SEALED_TABLES:
@@ -121,7 +101,7 @@ def test_an_edited_value_is_named(ledger: Ledger, ledger_url: str) -> None:
 
 @pytest.mark.parametrize("table", SEALED_TABLES, ids=lambda table: table.name)
 def test_a_deleted_row_is_named(ledger: Ledger, ledger_url: str, table: sa.Table) -> None:
-    fill(ledger)
+    fill_every_table(ledger)
     with unguarded(ledger_url) as connection:
         key = connection.execute(sa.select(key_column(table)).limit(1)).scalar_one()
         connection.execute(sa.delete(table).where(key_column(table) == key))
@@ -130,7 +110,7 @@ def test_a_deleted_row_is_named(ledger: Ledger, ledger_url: str, table: sa.Table
 
 
 def test_one_of_many_inputs_is_missed(ledger: Ledger, ledger_url: str) -> None:
-    fill(ledger)
+    fill_every_table(ledger)
     edge = schema.input_edge.c
     with unguarded(ledger_url) as connection:
         run_id, input_id = connection.execute(sa.select(edge.run_id, edge.input_id).limit(1)).one()
@@ -142,7 +122,7 @@ def test_one_of_many_inputs_is_missed(ledger: Ledger, ledger_url: str) -> None:
 
 
 def test_a_row_that_was_slipped_in_is_named(ledger: Ledger, ledger_url: str) -> None:
-    fill(ledger)
+    fill_every_table(ledger)
     with unguarded(ledger_url) as connection:
         connection.execute(sa.insert(schema.experiment).values(id=77, name="invented"))
     (fault,) = ledger.check_chain().faults
@@ -150,7 +130,7 @@ def test_a_row_that_was_slipped_in_is_named(ledger: Ledger, ledger_url: str) -> 
 
 
 def test_an_edited_or_removed_entry_is_named(ledger: Ledger, ledger_url: str) -> None:
-    fill(ledger)
+    fill_every_table(ledger)
     entry = schema.entry
     with unguarded(ledger_url) as connection:
         ids = connection.execute(sa.select(entry.c.id).order_by(entry.c.id)).scalars().all()
@@ -171,9 +151,10 @@ def test_an_edited_or_removed_entry_is_named(ledger: Ledger, ledger_url: str) ->
 
 def test_what_was_there_before_the_chain_is_sealed_by_the_migration(ledger_url: str, ledger: Ledger) -> None:
     """A ledger of the first revision: the same rows, and no table of entries yet."""
-    fill(ledger)
+    fill_every_table(ledger)
     with unguarded(ledger_url) as connection:
         connection.exec_driver_sql("DROP TABLE entry")
+        connection.exec_driver_sql("DROP TABLE verification")
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
     engine = LedgerEngine(ledger_url)
     upgrade(engine)

@@ -17,9 +17,8 @@ from cell_assets.ledger import migrations
 from cell_assets.ledger.engine import LedgerEngine
 from cell_assets.ledger.ledger import Ledger
 from cell_assets.ledger.migrations.upgrade import REVISIONS, current_revision, upgrade
-from cell_assets.ledger.records import NumberDraft, PlateDraft, WellDraft
 from cell_assets.ledger.schema import HISTORY_TABLES, metadata
-from cell_assets_tests.ledger.making import make
+from cell_assets_tests.ledger.making import fill_every_table, make
 
 
 @pytest.fixture
@@ -110,22 +109,8 @@ def test_many_processes_may_migrate_at_once(empty_url: str) -> None:
         assert len(ledger.runs(artifact.id)) == 4
 
 
-def _fill_every_table(ledger: Ledger) -> None:
-    ledger.register_plate(PlateDraft("E1", "P1", "src", "ctc", (WellDraft("A/1"),), ("A/1/000",)))
-    ledger.record_annotation_set("P1", "states", "d", "labels.csv", 1)
-    ledger.record_choices("E1", {"preset": "quick"})
-    ledger.store_blob(b"diff")
-    raw = make(ledger, "raw")
-    number = NumberDraft("r", "auc", "test", 0.5, 3)
-    made = make(ledger, "report", inputs=[raw], numbers=[number], experiment="E1")
-    ledger.announce({made.run_id: 1})
-    ledger.record_model_version(made.artifact.id, "model", "1")
-    ledger.record_eviction(raw.artifact.id)
-    ledger.tombstone_artifact(raw.artifact.id, "wrong")
-
-
 def test_history_cannot_be_edited(ledger: Ledger, ledger_url: str) -> None:
-    _fill_every_table(ledger)
+    fill_every_table(ledger)
     engine = sa.create_engine(ledger_url)
     assert len(HISTORY_TABLES) == len(metadata.tables) - 1
     for table in HISTORY_TABLES:

@@ -1,0 +1,62 @@
+"""What an audit is about: a number, an artifact, or a part of a plate, as a person names it."""
+
+import re
+from dataclasses import dataclass
+
+from cell_assets.errors import BadInputError, NotFoundError
+from cell_assets.ledger.ledger import Ledger
+
+_POSITION = re.compile(r"(?P<plate>[^|]+)(\|(?P<within>[^|]+))?")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The artifacts that an audit starts from."""
+
+    title: str
+    artifact_ids: tuple[int, ...]
+    number_id: int | None = None
+
+
+def find_subject(ledger: Ledger, named: str) -> Subject:
+    """Find what `named` means: `15` number 15, `artifact:12`, a plate `P1`, a well `P1|A/1`, a FOV `P1|A/1/000`.
+
+    A plate stands for its raw acquisition; a well or FOV for every artifact of its positions, besides.
+
+    Raises:
+        BadInputError: the name can be read in none of these ways.
+        NotFoundError: there is no such number, artifact, plate or position, or nothing was made of it.
+    """
+    if named.isdecimal():
+        number = ledger.number(int(named))
+        return Subject(f"number {number.id}", (number.artifact_id,), number.id)
+    kind, colon, rest = named.partition(":")
+    if colon and kind == "artifact" and rest.isdecimal():
+        artifact = ledger.artifact(int(rest))
+        title = f"artifact {artifact.id} ({artifact.asset} {artifact.partition})"
+        return Subject(title, (artifact.id,))
+    match = _POSITION.fullmatch(named)
+    if match is None:
+        raise BadInputError(
+            f"{named!r} names nothing: give a number's id, artifact:ID, a plate, or PLATE|WELL or PLATE|FOV"
+        )
+    return _part_of_plate(ledger, match["plate"], match["within"])
+
+
+def _part_of_plate(ledger: Ledger, name: str, within: str | None) -> Subject:
+    plate = ledger.plate(name)
+    if plate is None:
+        raise NotFoundError(f"plate {name!r} is not in the ledger: `cell-assets numbers` lists what is")
+    if within is None:
+        raw = [one for one in ledger.artifacts("raw_acquisition") if one.partition == name]
+        if not raw:
+            raise NotFoundError(f"nothing was made of plate {name} yet")
+        return Subject(f"plate {name}", tuple(one.id for one in raw))
+    positions = [one for one in plate.draft.positions if one == within or one.startswith(f"{within}/")]
+    if not positions:
+        raise NotFoundError(f"plate {name} has no well or position {within}")
+    keys = {f"{name}|{position}" for position in positions}
+    made = [one.id for one in ledger.artifacts() if one.partition in keys]
+    if not made:
+        raise NotFoundError(f"nothing was made of {name}|{within} yet")
+    return Subject(f"{name}|{within}", tuple(made))
