@@ -309,6 +309,82 @@ def explain(number: int, as_json: bool) -> None:
 
 
 @commands.command()
+@click.argument("subject")
+@click.option("--quick", is_flag=True, help="Look at names, sizes and times only; certifies nothing.")
+@click.option(
+    "--resume-hours",
+    type=click.FloatRange(0, min_open=True),
+    metavar="H",
+    help="Take over what was verified in the last H hours, such as by a run that was interrupted.",
+)
+@AS_JSON
+def verify(subject: str, quick: bool, resume_hours: float | None, as_json: bool) -> None:
+    """Re-hash everything that SUBJECT rests on, and hold the ledger's history against its entries.
+
+    SUBJECT is a number's id, artifact:ID, a plate, or a well or FOV as 'PLATE|WELL' or 'PLATE|FOV'. Exit code 1
+    when anything is not as it was published.
+
+    \b
+    Example:
+      cell-assets verify 7
+    """
+    from datetime import timedelta
+
+    from tqdm import tqdm
+
+    from cell_assets.audit.subjects import find_subject
+    from cell_assets.audit.verification_text import to_json, to_text
+    from cell_assets.audit.verify import verify as verify_subject
+
+    with _session() as session, tqdm(unit="B", unit_scale=True, disable=quick) as bar:
+
+        def step(done: int, total: int, what: str) -> None:
+            bar.total = total
+            bar.set_postfix_str(what, refresh=False)
+            bar.update(done - bar.n)
+
+        since = None
+        if resume_hours is not None:
+            since = session.ledger.now() - timedelta(hours=resume_hours)
+        found = verify_subject(
+            session.store,
+            find_subject(session.ledger, subject),
+            quick=quick,
+            since=since,
+            workers=session.settings.processes,
+            step=step,
+        )
+    click.echo(to_json(found) if as_json else to_text(found))
+    if not found.looks_right:
+        sys.exit(1)
+
+
+@commands.command()
+@click.argument("subject")
+@click.option("--tombstone", is_flag=True, help="Withdraw SUBJECT and everything that was made from it.")
+@click.option("--why", default="", metavar="TEXT", help="What was wrong, for whoever meets the tombstone.")
+@AS_JSON
+def impact(subject: str, tombstone: bool, why: str, as_json: bool) -> None:
+    """List every artifact, model and number that was made from SUBJECT, however remotely.
+
+    SUBJECT is artifact:ID, a plate, or a well or FOV as 'PLATE|WELL' or 'PLATE|FOV'.
+
+    \b
+    Example:
+      cell-assets impact 'P1|A/3' --tombstone --why "contaminated"
+    """
+    from cell_assets.audit.impact import impact_of, to_json, to_text, withdraw
+    from cell_assets.audit.subjects import find_subject
+
+    if why and not tombstone:
+        raise BadInputError("--why says why something is withdrawn: give --tombstone with it")
+    with _session() as session:
+        found = find_subject(session.ledger, subject)
+        affected = withdraw(session.ledger, found, why) if tombstone else impact_of(session.ledger, found)
+    click.echo(to_json(affected) if as_json else to_text(affected))
+
+
+@commands.command()
 def demo() -> None:
     """Simulate a small two-condition experiment, run the whole graph, and explain one of its numbers.
 

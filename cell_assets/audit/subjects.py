@@ -16,6 +16,8 @@ class Subject:
     title: str
     artifact_ids: tuple[int, ...]
     number_id: int | None = None
+    plate: str | None = None
+    """Set where the subject is a whole plate."""
 
 
 def find_subject(ledger: Ledger, named: str) -> Subject:
@@ -46,12 +48,13 @@ def find_subject(ledger: Ledger, named: str) -> Subject:
 def _part_of_plate(ledger: Ledger, name: str, within: str | None) -> Subject:
     plate = ledger.plate(name)
     if plate is None:
-        raise NotFoundError(f"plate {name!r} is not in the ledger: `cell-assets numbers` lists what is")
+        known = ", ".join(one.draft.name for one in ledger.plates()) or "none"
+        raise NotFoundError(f"plate {name!r} is not in the ledger; its plates are: {known}")
     if within is None:
         raw = [one for one in ledger.artifacts("raw_acquisition") if one.partition == name]
         if not raw:
             raise NotFoundError(f"nothing was made of plate {name} yet")
-        return Subject(f"plate {name}", tuple(one.id for one in raw))
+        return Subject(f"plate {name}", tuple(one.id for one in raw), plate=name)
     positions = [one for one in plate.draft.positions if one == within or one.startswith(f"{within}/")]
     if not positions:
         raise NotFoundError(f"plate {name} has no well or position {within}")

@@ -104,6 +104,52 @@ def verify_folder(folder: Path, artifact: Artifact, within: str = "") -> Verdict
     return verdict(*_name_differences(recorded, found, listing), n_bytes_read=found.n_bytes)
 
 
+def quick_look(folder: Path, artifact: Artifact) -> Verdict:
+    """What names, sizes and times say without reading a byte; `verified` here certifies nothing.
+
+    A published file never changes after the list of files beside it was written, so one whose inode changed
+    later was touched, also where its size and modification time were put back.
+    """
+    named = (artifact.id, artifact.asset, artifact.partition)
+    if artifact.state is ArtifactState.EVICTED:
+        why = "its bytes were evicted; make it again to verify it"
+        return Verdict(*named, VerdictState.UNVERIFIABLE, why=why)
+    path = manifest_path(folder)
+    manifest = read_manifest(path, artifact.digest)
+    if manifest is None:
+        why = f"{path}, which lists its files, is missing or altered; verify it without --quick"
+        return Verdict(*named, VerdictState.UNVERIFIABLE, why=why)
+    try:
+        sealed = path.stat().st_ctime_ns
+        listing = list_folder(folder)
+        seen = {file.path: (folder / file.path).stat() for file in listing.files}
+    except NotFoundError:
+        files = tuple(file.path for file in manifest.folder.files)
+        return Verdict(*named, VerdictState.MISSING, missing=files, why=f"its folder {folder} is gone")
+    except OSError as error:
+        why = f"{error.filename} cannot be looked at: {error.strerror}"
+        return Verdict(*named, VerdictState.UNVERIFIABLE, why=why)
+    now = FolderDigest(
+        tuple(
+            FileDigest(
+                file.path,
+                seen[file.path].st_size,
+                file.digest if seen[file.path].st_ctime_ns <= sealed else "touched since",
+            )
+            for file in manifest.folder.files
+            if file.path in seen
+        )
+        + tuple(
+            FileDigest(path, stat.st_size, "not recorded")
+            for path, stat in seen.items()
+            if path not in _by_path(manifest.folder.files)
+        ),
+        listing.empty_folders,
+    )
+    state, why, changed, missing, extra = _name_differences(manifest.folder, now, listing)
+    return Verdict(*named, state, changed=changed, missing=missing, extra=extra, why=why)
+
+
 def _name_differences(
     recorded: FolderDigest, found: FolderDigest, listing: Listing
 ) -> tuple[VerdictState, str, tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
@@ -119,6 +165,8 @@ def _name_differences(
     extra = sorted((now.keys() - was.keys()) | {path for path in irregular if path not in was})
     extra += sorted(_extra_folders(recorded, found))
     kinds = [kind for kind, names in (("changed", changed), ("missing", missing), ("extra", extra)) if names]
+    if not kinds:
+        return VerdictState.VERIFIED, "", (), (), ()
     state = VerdictState(kinds[0]) if len(kinds) == 1 else VerdictState.CHANGED
     counts = (("changed", changed), ("missing", missing), ("extra", extra))
     why = ", ".join(f"{len(names)} {kind} (first: {names[0]})" for kind, names in counts if names)

@@ -101,6 +101,12 @@ def test_json_of_every_result(new_lab: Callable[[], Settings], two_fovs: PlateFo
     assert json.loads(explained.out)
     assert raw.digest in explained.out
 
+    verified = cell_assets(settings, "verify", str(min(ids)), "--json")
+    assert verified.code == 0
+    assert {one["verdict"] for one in json.loads(verified.out)["artifacts"]} == {"verified"}
+    affected = json.loads(cell_assets(settings, "impact", "P1", "--json").out)
+    assert {number["id"] for number in affected["numbers"]} == ids
+
     again = json.loads(cell_assets(settings, "run", "--experiment", "E1", "--json").out)
     assert again["failed"] == []
     assert {number["id"] for number in again["numbers"]} == ids

@@ -1,0 +1,151 @@
+"""Re-hashing everything that a number, an artifact or a plate rests on, and history itself."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from multiprocessing import get_context
+from pathlib import Path
+
+from cell_assets.audit.subjects import Subject
+from cell_assets.imaging.array_files import ArrayRegion, region_of_file
+from cell_assets.ledger.chain import ChainReport
+from cell_assets.ledger.records import Artifact
+from cell_assets.store.store import Store
+from cell_assets.store.verdict import Verdict, VerdictState, quick_look, verify_folder
+
+_WORTH_A_PROCESS_BYTES = 512 * 2**20
+"""Closures smaller than this are hashed here: starting workers takes longer."""
+
+_RECORD_EVERY = 64
+"""Verdicts written to the ledger together; what an interrupted run has to do again."""
+
+Step = Callable[[int, int, str], None]
+"""Called with bytes done, bytes in all, and what was looked at last."""
+
+
+@dataclass(frozen=True)
+class VerifiedArtifact:
+    """One node of the closure."""
+
+    artifact: Artifact
+    verdict: Verdict
+    regions: tuple[ArrayRegion, ...]
+    """Which pixels the changed, missing and extra files hold, where they are chunks of an array."""
+    earlier: datetime | None
+    """When it was verified, if that was an earlier, interrupted run."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What a verification found."""
+
+    title: str
+    nodes: tuple[VerifiedArtifact, ...]
+    chain: ChainReport | None
+    """History held against its entries; None for a quick look."""
+    certifies: bool
+    """False for a quick look, which reads no bytes."""
+
+    @property
+    def n_bytes_read(self) -> int:
+        """Bytes that this run hashed."""
+        return sum(node.verdict.n_bytes_read for node in self.nodes if node.earlier is None)
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether every byte was read and is the recorded one, and history fits its entries."""
+        return self.certifies and self.looks_right
+
+    @property
+    def looks_right(self) -> bool:
+        """Whether nothing wrong was found."""
+        sound = all(node.verdict.is_verified for node in self.nodes)
+        return sound and (self.chain is None or not self.chain.faults)
+
+
+def closure(store: Store, subject: Subject) -> tuple[Artifact, ...]:
+    """The subject's artifacts and everything that they were made from, oldest first."""
+    ids = {*subject.artifact_ids, *store.ledger.ancestors(subject.artifact_ids).artifact_ids}
+    return tuple(store.ledger.artifacts_with_ids(sorted(ids)).values())
+
+
+def verify(
+    store: Store,
+    subject: Subject,
+    *,
+    quick: bool = False,
+    since: datetime | None = None,
+    workers: int = 1,
+    step: Step | None = None,
+) -> Verification:
+    """Re-hash the closure of `subject` and hold the ledger's history against its entries.
+
+    Each verdict is recorded in the ledger as the work goes on, so that an interrupted run can be taken up.
+
+    Args:
+        quick: look at names, sizes and times only; certifies nothing and records nothing.
+        since: take over what was verified after this moment instead of reading it again.
+        workers: processes that hash, where there is enough to read.
+    """
+    artifacts = closure(store, subject)
+    total = sum(artifact.n_bytes for artifact in artifacts)
+    if quick:
+        looked = [(artifact, quick_look(store.path_of(artifact), artifact)) for artifact in artifacts]
+        return Verification(
+            subject.title, tuple(_node(store, *pair, None) for pair in looked), None, certifies=False
+        )
+    recorded = store.ledger.verifications([a.id for a in artifacts]) if since is not None else {}
+    nodes: dict[int, VerifiedArtifact] = {}
+    for artifact in artifacts:
+        earlier = recorded.get(artifact.id)
+        still_holds = earlier is not None and since is not None and earlier.checked >= since
+        if still_holds and earlier is not None and earlier.verdict == VerdictState.VERIFIED:
+            verdict = Verdict(
+                artifact.id, artifact.asset, artifact.partition, VerdictState.VERIFIED, n_bytes_read=0
+            )
+            nodes[artifact.id] = _node(store, artifact, verdict, earlier.checked)
+    done = sum(node.artifact.n_bytes for node in nodes.values())
+    todo = [artifact for artifact in artifacts if artifact.id not in nodes]
+    unrecorded: list[Verdict] = []
+    try:
+        for artifact, verdict in _hashed(store, todo, workers):
+            nodes[artifact.id] = _node(store, artifact, verdict, None)
+            unrecorded.append(verdict)
+            if len(unrecorded) >= _RECORD_EVERY:
+                _record(store, unrecorded)
+            done += artifact.n_bytes
+            if step is not None:
+                step(done, total, f"{artifact.asset} {artifact.partition}")
+    finally:
+        _record(store, unrecorded)
+    return Verification(
+        subject.title,
+        tuple(nodes[artifact.id] for artifact in artifacts),
+        store.ledger.check_chain(),
+        certifies=True,
+    )
+
+
+def _hashed(store: Store, artifacts: Sequence[Artifact], workers: int) -> Iterator[tuple[Artifact, Verdict]]:
+    if workers == 1 or sum(artifact.n_bytes for artifact in artifacts) < _WORTH_A_PROCESS_BYTES:
+        for artifact in artifacts:
+            yield artifact, verify_folder(store.path_of(artifact), artifact)
+        return
+    folders: list[Path] = [store.path_of(artifact) for artifact in artifacts]
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield from zip(artifacts, pool.map(verify_folder, folders, artifacts), strict=True)
+
+
+def _record(store: Store, verdicts: list[Verdict]) -> None:
+    store.ledger.record_verifications(
+        [(one.artifact_id, one.state.value, one.why, one.n_bytes_read) for one in verdicts]
+    )
+    verdicts.clear()
+
+
+def _node(store: Store, artifact: Artifact, verdict: Verdict, earlier: datetime | None) -> VerifiedArtifact:
+    folder = store.path_of(artifact)
+    files = (*verdict.changed, *verdict.missing, *verdict.extra)
+    regions = (region_of_file(folder, file) for file in files)
+    return VerifiedArtifact(artifact, verdict, tuple(one for one in regions if one is not None), earlier)

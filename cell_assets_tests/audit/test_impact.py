@@ -1,0 +1,91 @@
+"""Who is affected by a bad well, and what a tombstone does to everything that rests on it."""
+
+import json
+
+import pytest
+
+from cell_assets.audit.impact import impact_of, to_json, to_text, withdraw
+from cell_assets.audit.subjects import find_subject
+from cell_assets.errors import BadInputError
+from cell_assets.ledger.ledger import Ledger
+from cell_assets.ledger.records import ArtifactState, NumberDraft, PlateDraft, WellDraft
+from cell_assets_tests.ledger.making import make
+
+
+@pytest.fixture
+def lab(ledger: Ledger) -> Ledger:
+    """Two plates; the model is trained on both, and each has a report of its own."""
+    wells, positions = (WellDraft("A/1"), WellDraft("A/2")), ("A/1/000", "A/2/000")
+    for plate in ("P1", "P2"):
+        ledger.register_plate(PlateDraft("E1", plate, plate, "ctc", wells, positions))
+        raw = make(ledger, "raw_acquisition", plate, plate)
+        for position in positions:
+            make(ledger, "tracks", f"{plate}|{position}", f"{plate} {position}", [raw])
+    tracks = ledger.artifacts("tracks")
+    first = make(
+        ledger, "report_of_P1", "E1", "1", tracks[:2], [NumberDraft("r1", "a", "test", 0.1, 3)], "E1"
+    )
+    model = make(ledger, "checkpoint", "E1", "m", tracks)
+    ledger.record_model_version(model.artifact.id, "E1.model", "1")
+    make(ledger, "report", "E1", "2", [model], [NumberDraft("r2", "b", "test", 0.2, 3)], "E1")
+    assert first.artifact.asset == "report_of_P1"
+    return ledger
+
+
+def assets(ledger: Ledger, subject: str) -> list[str]:
+    found = impact_of(ledger, find_subject(ledger, subject))
+    return [f"{one.asset} {one.partition}" for one in found.artifacts]
+
+
+def test_everything_below_is_found_and_nothing_beside(lab: Ledger) -> None:
+    assert assets(lab, "P2") == [
+        "raw_acquisition P2",
+        "tracks P2|A/1/000",
+        "tracks P2|A/2/000",
+        "checkpoint E1",
+        "report E1",
+    ]
+    assert assets(lab, "P1|A/1") == ["tracks P1|A/1/000", "report_of_P1 E1", "checkpoint E1", "report E1"]
+    found = impact_of(lab, find_subject(lab, "P2"))
+    assert [number.draft.name for number in found.numbers] == ["b"]
+    assert [model.registered_name for model in found.models] == ["E1.model"]
+    assert found.reports == ("r2",)
+    assert "E1 r2 b, test = 0.2" in to_text(found)
+    assert [one["name"] for one in json.loads(to_json(found))["numbers"]] == ["b"]
+
+
+def test_a_withdrawn_well_takes_everything_with_it_and_refuses_what_is_built_on_it(lab: Ledger) -> None:
+    (beside,) = [one for one in lab.artifacts("tracks") if one.partition == "P1|A/2/000"]
+    found = withdraw(lab, find_subject(lab, "P1|A/1"), "contaminated")
+    assert {one.state for one in found.artifacts} == {ArtifactState.TOMBSTONED}
+    assert lab.artifact(beside.id).state is ArtifactState.PRESENT
+    reasons = {one.artifact_id: one.reason for one in lab.tombstones()}
+    assert reasons[found.artifacts[0].id] == "contaminated"
+    assert reasons[found.artifacts[-1].id] == "made from P1|A/1: contaminated"
+    with pytest.raises(BadInputError, match="has been withdrawn"):
+        make(lab, "report", "E1", "3", [found.artifacts[0]])
+    assert lab.check_chain().faults == ()
+
+
+def test_a_withdrawn_plate_leaves_its_experiment(lab: Ledger) -> None:
+    withdraw(lab, find_subject(lab, "P2"), "wrong dye")
+    assert [plate.draft.name for plate in lab.plates("E1") if not plate.tombstoned] == ["P1"]
+    assert {lab.artifact(one.artifact_id).state for one in lab.numbers("E1", "r2")} == {
+        ArtifactState.TOMBSTONED
+    }
+
+
+def test_a_second_withdrawal_keeps_the_first_reason(lab: Ledger) -> None:
+    withdraw(lab, find_subject(lab, "P1|A/1"), "contaminated")
+    withdraw(lab, find_subject(lab, "P1"), "all of it")
+    reasons = {one.artifact_id: one.reason for one in lab.tombstones()}
+    (first,) = find_subject(lab, "P1|A/1").artifact_ids
+    assert reasons[first] == "contaminated"
+
+
+def test_what_cannot_be_withdrawn(lab: Ledger) -> None:
+    with pytest.raises(BadInputError, match="number 1 is only stated by an artifact"):
+        withdraw(lab, find_subject(lab, "1"), "wrong")
+    with pytest.raises(BadInputError, match="--why is empty"):
+        withdraw(lab, find_subject(lab, "P1"), " ")
+    assert lab.tombstones() == ()
