@@ -14,6 +14,8 @@ import click
 from cell_assets.errors import BadInputError, CellAssetsError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import dagster as dg
 
     from cell_assets.automation.session import Session
@@ -22,6 +24,11 @@ if TYPE_CHECKING:
     from cell_assets.store.boundaries import Observer
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+AS_OF = click.option(
+    "--as-of",
+    metavar="DATE",
+    help="As it stood then: 2026-03-03 (that day's end, UTC) or 2026-03-03T12:00:00Z.",
+)
 EXPERIMENT = click.option("--experiment", required=True, metavar="E", help="Name of the experiment.")
 
 
@@ -210,8 +217,9 @@ def run(
 
 @commands.command()
 @click.option("--experiment", metavar="E", help="Only this experiment's numbers.")
+@AS_OF
 @AS_JSON
-def numbers(experiment: str | None, as_json: bool) -> None:
+def numbers(experiment: str | None, as_of: str | None, as_json: bool) -> None:
     """List reported numbers with their ids.
 
     \b
@@ -221,7 +229,7 @@ def numbers(experiment: str | None, as_json: bool) -> None:
     from cell_assets.reporting.tables import numbers_json, numbers_table
 
     with _session() as session:
-        recorded = session.ledger.numbers(experiment=experiment)
+        recorded = session.ledger.numbers(experiment=experiment, as_of=_moment(as_of))
     click.echo(numbers_json(recorded) if as_json else numbers_table(recorded))
 
 
@@ -291,20 +299,28 @@ def simulate(
 
 @commands.command()
 @click.argument("number", type=int)
+@click.option("--depth", type=click.IntRange(0), metavar="N", help="Steps to walk; all of them by default.")
+@click.option(
+    "--html", "page", type=click.Path(path_type=Path, dir_okay=False), help="Write a page to this file."
+)
+@AS_OF
 @AS_JSON
-def explain(number: int, as_json: bool) -> None:
+def explain(number: int, depth: int | None, page: Path | None, as_of: str | None, as_json: bool) -> None:
     """Walk a number back to the raw acquisitions that it rests on.
 
     \b
     Example:
-      cell-assets explain 7 --json
+      cell-assets explain 7 --depth 2 --html number_7.html
     """
     from cell_assets.audit.explain import explain as explain_number
+    from cell_assets.audit.explanation_html import to_html
     from cell_assets.audit.explanation_json import to_json
     from cell_assets.audit.explanation_text import to_text
 
     with _session() as session:
-        explanation = explain_number(session.ledger, number)
+        explanation = explain_number(session.ledger, number, depth=depth, as_of=_moment(as_of))
+    if page is not None:
+        page.write_text(to_html(explanation), encoding="utf-8")
     click.echo(to_json(explanation) if as_json else to_text(explanation))
 
 
@@ -451,6 +467,22 @@ def _json_object(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BadInputError(f"{path}: holds a {type(value).__name__}, give a JSON object")
     return value
+
+
+def _moment(text: str | None) -> "datetime | None":
+    from datetime import UTC, date, datetime, time
+
+    if text is None:
+        return None
+    try:
+        if len(text) == len("2026-03-03"):
+            return datetime.combine(date.fromisoformat(text), time.max, UTC)
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise BadInputError(
+            f"--as-of is {text!r}, give a date such as 2026-03-03 or a moment such as 2026-03-03T12:00:00Z"
+        ) from None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _pixel_size(text: str) -> tuple[float, float]:

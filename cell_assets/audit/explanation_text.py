@@ -16,31 +16,35 @@ _SHORT_DIGEST = 12
 
 
 def to_text(explanation: Explanation) -> str:
-    """The explanation as a tree of lines, with what it rests on at the end.
+    """The explanation as a tree of lines, with what it rests on and what has changed since at the end.
 
     Of many inputs of one asset only the first is shown with what is behind it; `to_json` holds them all.
     """
     lines = [
-        _number(explanation.number),
+        number_text(explanation.number),
         *_tree(explanation),
         "",
         *_sources(explanation),
+        *_since(explanation),
         _totals(explanation),
     ]
     return "\n".join(lines)
 
 
-def _number(number: Number) -> str:
+def number_text(number: Number) -> str:
+    """A number with its interval, experiment and time of recording, in one line."""
     draft = number.draft
     said = f"{draft.report} {draft.name}, {draft.split}"
     if draft.value is None:
         said += f": not computed, {draft.why_missing}"
     else:
-        said += f" = {draft.value:.6g}" + (f" {draft.unit}" if draft.unit else "")
+        said += f" = {draft.value:.6g}"
         if draft.ci_low is not None:
             said += f" [{draft.ci_low:.6g}, {draft.ci_high:.6g}]"
+    if number.withdrawn_because is not None:
+        said += f", WITHDRAWN because {number.withdrawn_because}"
     experiment = "" if number.experiment is None else f", experiment {number.experiment}"
-    return f"number {number.id}: {said}, n = {draft.n}{experiment}, recorded {_time(number.recorded)}"
+    return f"number {number.id}: {said}, n = {f"{draft.n} {draft.unit}".strip()}{experiment}, recorded {_time(number.recorded)}"
 
 
 def _tree(explanation: Explanation) -> list[str]:
@@ -61,7 +65,10 @@ def _tree(explanation: Explanation) -> list[str]:
             continue
         shown.add(branch)
         below = indent + ("   " if is_last else "│  ")
-        branches = _branches([known[one] for one in node.input_ids])
+        branches = _branches([known[one] for one in node.input_ids if one in known])
+        deeper = sum(one not in known for one in node.input_ids)
+        if deeper:
+            branches.append(f"… {_count(deeper, 'input')} deeper")
         rule = below + ("│  " if branches else "   ")
         lines.append(head + _title(node))
         lines.extend(rule + line for line in _details(node))
@@ -107,6 +114,17 @@ def _details(node: ExplainedArtifact) -> list[str]:
         again = ", ".join(str(one.run.id) for one in others)
         differing = any(one.input_ids != first.input_ids for one in others)
         lines.append(f"made again by run {again}" + (", also from other inputs" if differing else ""))
+    if node.failures:
+        last = node.failures[-1]
+        lines.append(
+            f"failed {_count(len(node.failures), 'time')}, last as run {last.id} at {_time(last.ended)}: {last.error}"
+        )
+    if node.superseded_by:
+        newest = node.superseded_by[-1]
+        lines.append(
+            f"superseded {_count(len(node.superseded_by), 'time')} since, last by run {newest.id} "
+            f"(artifact {newest.artifact_id}) at {_time(newest.ended)}"
+        )
     return lines
 
 
@@ -139,6 +157,18 @@ def _sources(explanation: Explanation) -> list[str]:
     lines = ["rests on", *(f"  {one.asset} {one.partition}  {one.digest}" for one in listed)]
     if len(sources) > _SOURCES_LISTED:
         lines.append(f"  … and {len(sources) - _SOURCES_LISTED} more")
+    return lines
+
+
+def _since(explanation: Explanation) -> list[str]:
+    lines = []
+    if explanation.superseded:
+        assets = ", ".join(sorted({one.artifact.asset for one in explanation.superseded}))
+        lines.append(f"newer bytes exist of {_count(len(explanation.superseded), 'artifact')}: {assets}")
+    if explanation.n_deeper:
+        lines.append(f"{_count(explanation.n_deeper, 'artifact')} deeper than asked for")
+    if explanation.as_of is not None:
+        lines.append(f"as known at {_time(explanation.as_of)}")
     return lines
 
 

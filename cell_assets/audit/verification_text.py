@@ -28,7 +28,7 @@ def to_text(found: Verification) -> str:
     if not found.certifies:
         said = said.replace(VerdictState.VERIFIED.value, "untouched by names, sizes and times")
     taken_over = sum(node.earlier is not None for node in found.nodes)
-    lines.append(f"{found.title}: {len(found.nodes)} artifacts: {said}")
+    lines.append(f"{found.title}, artifacts: {said}")
     if found.certifies:
         lines.append(f"{found.n_bytes_read / 1e6:.1f} MB read and hashed")
     else:

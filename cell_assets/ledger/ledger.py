@@ -213,11 +213,11 @@ class Ledger:
 
     def artifact(self, artifact_id: int) -> Artifact:
         """One artifact. Raises NotFoundError."""
-        return queries.artifacts_with_ids(self._engine, [artifact_id])[artifact_id]
+        return self.artifacts_with_ids([artifact_id])[artifact_id]
 
-    def artifacts_with_ids(self, ids: Iterable[int]) -> dict[int, Artifact]:
-        """These artifacts, by id, in one query. Raises NotFoundError naming one that is unknown."""
-        return queries.artifacts_with_ids(self._engine, list(ids))
+    def artifacts_with_ids(self, ids: Iterable[int], as_of: datetime | None = None) -> dict[int, Artifact]:
+        """These artifacts, by id, in the state of now or of `as_of`. Raises NotFoundError naming an unknown one."""
+        return queries.artifacts_with_ids(self._engine, list(ids), as_of)
 
     def artifacts(self, asset: str | None = None, state: ArtifactState | None = None) -> tuple[Artifact, ...]:
         """Artifacts of one asset, in one state, or all; oldest first."""
@@ -261,6 +261,12 @@ class Ledger:
         """Every attempt at one asset's partition, successful or not, oldest first."""
         return queries.attempts(self._engine, asset, partition)
 
+    def other_attempts(
+        self, artifact_ids: Iterable[int], as_of: datetime | None = None
+    ) -> dict[int, tuple[Run, ...]]:
+        """By artifact, every run of its asset's partition that made other bytes or none; in one query."""
+        return queries.other_attempts(self._engine, list(artifact_ids), as_of)
+
     def durations(self, asset: str, newest: int = 50) -> tuple[float, ...]:
         """Seconds that the newest successful runs of an asset took, for estimates; newest first."""
         return queries.durations(self._engine, asset, newest)
@@ -270,22 +276,26 @@ class Ledger:
         return queries.unannounced(self._engine)
 
     def numbers(
-        self, experiment: str | None = None, report: str | None = None, superseded: bool = False
+        self,
+        experiment: str | None = None,
+        report: str | None = None,
+        superseded: bool = False,
+        as_of: datetime | None = None,
     ) -> tuple[Number, ...]:
         """Numbers by experiment and report, ordered by experiment, report, name and split.
 
         Only what the newest successful run of each asset's partition states, unless `superseded` asks for
-        older ones too.
+        older ones too. With `as_of`, the answer as it stood at that moment.
         """
-        return queries.numbers(self._engine, experiment, report, superseded)
+        return queries.numbers(self._engine, experiment, report, superseded, as_of)
 
     def numbers_of_runs(self, run_ids: Iterable[int]) -> tuple[Number, ...]:
         """The numbers that these runs state, superseded or not, in one query."""
         return queries.numbers_of_runs(self._engine, list(run_ids))
 
-    def number(self, number_id: int) -> Number:
-        """One number, superseded or not. Raises NotFoundError."""
-        return queries.number(self._engine, number_id)
+    def number(self, number_id: int, as_of: datetime | None = None) -> Number:
+        """One number, superseded or not, as known at `as_of` or now. Raises NotFoundError."""
+        return queries.number(self._engine, number_id, as_of)
 
     def ancestors(self, artifact_ids: Iterable[int]) -> LineageGraph:
         """What these artifacts were made from, however remotely, in one query."""

@@ -1,6 +1,7 @@
 """Reading history: runs with what they made and read, artifacts, numbers."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import sqlalchemy as sa
 
@@ -14,6 +15,7 @@ from cell_assets.ledger.rows import (
     RUNS,
     artifacts_by_id,
     inputs_by_run,
+    numbers_as_of,
     state_now,
     to_artifact,
     to_number,
@@ -34,10 +36,12 @@ def artifacts(engine: LedgerEngine, asset: str | None, state: ArtifactState | No
         return tuple(to_artifact(row) for row in connection.execute(query))
 
 
-def artifacts_with_ids(engine: LedgerEngine, ids: Sequence[int]) -> dict[int, Artifact]:
+def artifacts_with_ids(
+    engine: LedgerEngine, ids: Sequence[int], as_of: datetime | None
+) -> dict[int, Artifact]:
     """The artifacts with these ids; raises NotFoundError naming the first that is unknown."""
     with engine.read() as connection:
-        found = artifacts_by_id(engine, connection, ids)
+        found = artifacts_by_id(engine, connection, ids, as_of)
     for artifact_id in ids:
         if artifact_id not in found:
             raise NotFoundError(f"artifact {artifact_id} is not in the ledger")
@@ -114,6 +118,34 @@ def run(engine: LedgerEngine, run_id: int) -> Run:
     return to_run(row)
 
 
+def other_attempts(
+    engine: LedgerEngine, artifact_ids: Sequence[int], as_of: datetime | None
+) -> dict[int, tuple[Run, ...]]:
+    """By artifact, every run of its asset's partition that made other bytes or none, oldest first; one query."""
+    made = schema.artifact.c
+    query = (
+        sa.select(*RUNS.selected_columns, made.id.label("beside"))
+        .select_from(
+            RUNS.get_final_froms()[0].join(
+                schema.artifact,
+                sa.and_(made.asset == schema.run.c.asset, made.partition == schema.run.c.partition),
+            )
+        )
+        .where(
+            made.id.in_(engine.integers(artifact_ids)),
+            schema.run.c.artifact_id.is_distinct_from(made.id),
+        )
+        .order_by(schema.run.c.id)
+    )
+    if as_of is not None:
+        query = query.where(schema.run.c.ended <= as_of)
+    gathered: dict[int, list[Run]] = {}
+    with engine.read() as connection:
+        for row in connection.execute(query):
+            gathered.setdefault(row.beside, []).append(to_run(row))
+    return {artifact_id: tuple(runs) for artifact_id, runs in gathered.items()}
+
+
 def attempts(engine: LedgerEngine, asset: str, partition: str) -> tuple[Run, ...]:
     """Every attempt at one asset's partition, successful or not, oldest first."""
     table = schema.run.c
@@ -143,24 +175,29 @@ def unannounced(engine: LedgerEngine) -> tuple[Run, ...]:
 
 
 def numbers(
-    engine: LedgerEngine, experiment: str | None, report: str | None, superseded: bool
+    engine: LedgerEngine,
+    experiment: str | None,
+    report: str | None,
+    superseded: bool,
+    as_of: datetime | None,
 ) -> tuple[Number, ...]:
     """Numbers by experiment and report; see `Ledger.numbers`."""
-    query = NUMBERS
+    query = numbers_as_of(as_of)
     if experiment is not None:
         query = query.where(schema.experiment.c.name == experiment)
     if report is not None:
         query = query.where(schema.number.c.report == report)
     if not superseded:
         later = schema.run.alias("later")
-        query = query.where(
-            ~sa.exists().where(
-                later.c.asset == schema.run.c.asset,
-                later.c.partition == schema.run.c.partition,
-                later.c.id > schema.run.c.id,
-                later.c.outcome == RunOutcome.SUCCEEDED.value,
-            )
-        )
+        supersedes = [
+            later.c.asset == schema.run.c.asset,
+            later.c.partition == schema.run.c.partition,
+            later.c.id > schema.run.c.id,
+            later.c.outcome == RunOutcome.SUCCEEDED.value,
+        ]
+        if as_of is not None:
+            supersedes.append(later.c.ended <= as_of)
+        query = query.where(~sa.exists().where(*supersedes))
     table = schema.number.c
     with engine.read() as connection:
         found = connection.execute(
@@ -176,10 +213,13 @@ def numbers_of_runs(engine: LedgerEngine, run_ids: Sequence[int]) -> tuple[Numbe
         return tuple(to_number(row) for row in connection.execute(query))
 
 
-def number(engine: LedgerEngine, number_id: int) -> Number:
-    """One number; raises NotFoundError when there is no such number."""
+def number(engine: LedgerEngine, number_id: int, as_of: datetime | None) -> Number:
+    """One number, as known at `as_of`; raises NotFoundError when there is, or then was, no such number."""
+    query = numbers_as_of(as_of).where(schema.number.c.id == number_id)
     with engine.read() as connection:
-        row = connection.execute(NUMBERS.where(schema.number.c.id == number_id)).one_or_none()
+        row = connection.execute(query).one_or_none()
+    if row is None and as_of is not None:
+        raise NotFoundError(f"number {number_id} was not in the ledger at {as_of.isoformat()}")
     if row is None:
         raise NotFoundError(f"number {number_id} is not in the ledger: `numbers` lists the ids that are")
     return to_number(row)

@@ -174,6 +174,8 @@ class Number:
     experiment: str | None
     recorded: datetime
     draft: NumberDraft
+    withdrawn_because: str | None = None
+    """The tombstone's reason, where the artifact that states the number was withdrawn."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """From database rows to the ledger's records: which columns to select, and how a row becomes a record."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,43 +19,68 @@ from cell_assets.ledger.records import (
     RunOutcome,
 )
 
-_LAST_STATE = (
-    sa.select(schema.artifact_state.c.state)
-    .where(schema.artifact_state.c.artifact_id == schema.artifact.c.id)
-    .order_by(schema.artifact_state.c.id.desc())
-    .limit(1)
-    .correlate(schema.artifact)
-    .scalar_subquery()
-)
 
-state_now: sa.ColumnElement[str] = sa.case(
-    (
-        sa.exists().where(schema.tombstone.c.artifact_id == schema.artifact.c.id),
-        sa.literal_column("'tombstoned'"),
-    ),
-    else_=sa.func.coalesce(_LAST_STATE, sa.literal_column("'present'")),
-)
-"""The state that an artifact is in now: withdrawn, else what its newest state row says, else present."""
+def _state_at(moment: datetime | None) -> sa.ColumnElement[str]:
+    """The state of an artifact: withdrawn, else what its newest state row says, else present."""
+    buried = schema.tombstone.c.artifact_id == schema.artifact.c.id
+    of_artifact = schema.artifact_state.c.artifact_id == schema.artifact.c.id
+    if moment is not None:
+        buried &= schema.tombstone.c.made <= moment
+        of_artifact &= schema.artifact_state.c.changed <= moment
+    last = (
+        sa.select(schema.artifact_state.c.state)
+        .where(of_artifact)
+        .order_by(schema.artifact_state.c.id.desc())
+        .limit(1)
+        .correlate(schema.artifact)
+        .scalar_subquery()
+    )
+    return sa.case(
+        (sa.exists().where(buried), sa.literal_column("'tombstoned'")),
+        else_=sa.func.coalesce(last, sa.literal_column("'present'")),
+    )
 
-ARTIFACTS = sa.select(*schema.artifact.c, state_now.label("state"))
+
+state_now = _state_at(None)
+
+
+def artifacts_as_of(moment: datetime | None) -> sa.Select[Any]:
+    """Every artifact with the state that it was in at `moment`; None: that it is in now."""
+    return sa.select(*schema.artifact.c, _state_at(moment).label("state"))
+
+
+ARTIFACTS = artifacts_as_of(None)
 
 RUNS = sa.select(*schema.run.c, schema.announcement.c.event_storage_id).select_from(
     schema.run.outerjoin(schema.announcement, schema.announcement.c.run_id == schema.run.c.id)
 )
 
-NUMBERS = sa.select(
-    *schema.number.c, schema.run.c.artifact_id, schema.experiment.c.name.label("experiment")
-).select_from(
-    schema.number.join(schema.run, schema.run.c.id == schema.number.c.run_id).outerjoin(
-        schema.experiment, schema.experiment.c.id == schema.number.c.experiment_id
+
+def numbers_as_of(moment: datetime | None) -> sa.Select[Any]:
+    """Every number recorded by `moment`, with what was known of it then; None: with all that is known now."""
+    withdrawn = schema.tombstone.c.artifact_id == schema.run.c.artifact_id
+    if moment is not None:
+        withdrawn &= schema.tombstone.c.made <= moment
+    query = sa.select(
+        *schema.number.c,
+        schema.run.c.artifact_id,
+        schema.experiment.c.name.label("experiment"),
+        schema.tombstone.c.reason.label("withdrawn_because"),
+    ).select_from(
+        schema.number.join(schema.run, schema.run.c.id == schema.number.c.run_id)
+        .outerjoin(schema.experiment, schema.experiment.c.id == schema.number.c.experiment_id)
+        .outerjoin(schema.tombstone, withdrawn)
     )
-)
+    return query if moment is None else query.where(schema.number.c.recorded <= moment)
+
+
+NUMBERS = numbers_as_of(None)
 
 INTENTS = sa.select(schema.intent)
 
 
 def to_artifact(row: sa.Row[Any]) -> Artifact:
-    """A row of ARTIFACTS."""
+    """A row of `artifacts_as_of`."""
     return Artifact(
         id=row.id,
         asset=row.asset,
@@ -97,7 +123,7 @@ def to_run(row: sa.Row[Any]) -> Run:
 
 
 def to_number(row: sa.Row[Any]) -> Number:
-    """A row of NUMBERS."""
+    """A row of `numbers_as_of`."""
     draft = NumberDraft(
         report=row.report,
         name=row.name,
@@ -116,6 +142,7 @@ def to_number(row: sa.Row[Any]) -> Number:
         experiment=row.experiment,
         recorded=row.recorded,
         draft=draft,
+        withdrawn_because=row.withdrawn_because,
     )
 
 
@@ -132,10 +159,10 @@ def to_intent(row: sa.Row[Any]) -> Intent:
 
 
 def artifacts_by_id(
-    engine: LedgerEngine, connection: sa.Connection, ids: Sequence[int]
+    engine: LedgerEngine, connection: sa.Connection, ids: Sequence[int], as_of: datetime | None = None
 ) -> dict[int, Artifact]:
     """The artifacts with these ids, by id; unknown ids are left out."""
-    found = connection.execute(ARTIFACTS.where(schema.artifact.c.id.in_(engine.integers(ids))))
+    found = connection.execute(artifacts_as_of(as_of).where(schema.artifact.c.id.in_(engine.integers(ids))))
     return {row.id: to_artifact(row) for row in found}
 
 

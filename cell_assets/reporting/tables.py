@@ -12,21 +12,26 @@ _RIGHT = frozenset({"id", "value", "n"})
 
 
 def numbers_table(numbers: Sequence[Number | NumberDraft]) -> str:
-    """One line per number under a heading; a number without a value says why below the table.
+    """One line per number under a heading; a number without a value, or withdrawn, says why below the table.
 
     Numbers that the ledger has not recorded yet have no id and show `–`.
     """
     drafts = [
         (number.draft, str(number.id)) if isinstance(number, Number) else (number, "–") for number in numbers
     ]
+    withdrawn = {
+        str(number.id): number.withdrawn_because
+        for number in numbers
+        if isinstance(number, Number) and number.withdrawn_because is not None
+    }
     rows = [
         (
             number_id,
             draft.report,
             draft.name,
             draft.split,
-            value_text(draft.value),
-            interval_text(draft.ci_low, draft.ci_high),
+            "withdrawn" if number_id in withdrawn else value_text(draft.value),
+            "–" if number_id in withdrawn else interval_text(draft.ci_low, draft.ci_high),
             str(draft.n),
             draft.unit,
         )
@@ -41,6 +46,11 @@ def numbers_table(numbers: Sequence[Number | NumberDraft]) -> str:
         for draft, number_id in drafts
         if draft.value is None
     ]
+    lines += [
+        f"{number_id} {draft.report} {draft.name}: withdrawn, because {withdrawn[number_id]}"
+        for draft, number_id in drafts
+        if number_id in withdrawn
+    ]
     return "\n".join(lines)
 
 
@@ -53,6 +63,7 @@ def numbers_json(numbers: Sequence[Number]) -> str:
             "artifact_id": number.artifact_id,
             "experiment": number.experiment,
             "recorded": number.recorded.isoformat(),
+            "withdrawn_because": number.withdrawn_because,
             **asdict(number.draft),
         }
         for number in numbers

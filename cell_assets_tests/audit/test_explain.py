@@ -1,12 +1,16 @@
 """Explanations: complete, bounded, the same later, and readable."""
 
 import json
+import re
+import time
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 import sqlalchemy as sa
 
 from cell_assets.audit.explain import explain, to_json, to_text
+from cell_assets.audit.explanation_html import to_html
 from cell_assets.errors import NotFoundError
 from cell_assets.ledger.ledger import Ledger
 from cell_assets.ledger.records import Commit, NumberDraft
@@ -30,6 +34,14 @@ def _history(ledger: Ledger, positions: int = N_POSITIONS) -> tuple[Commit, Comm
     embeddings = make(ledger, "embeddings", "E1|P1", "vectors", [checkpoint, *tables])
     report = make(ledger, "report", "E1", "page", [embeddings, checkpoint], [AUC], "E1")
     return raw, checkpoint, report
+
+
+def moment(ledger: Ledger) -> datetime:
+    """Now, apart from what was recorded before and after: SQLite's clock counts milliseconds."""
+    time.sleep(0.003)
+    now = ledger.now()
+    time.sleep(0.003)
+    return now
 
 
 def test_a_number_reaches_the_raw_bytes_and_everything_between(ledger: Ledger) -> None:
@@ -89,11 +101,78 @@ def test_the_tree_folds_what_is_alike_and_shows_shared_history_once(ledger: Ledg
 def test_a_later_run_does_not_change_an_explanation(ledger: Ledger) -> None:
     _, _, _ = _history(ledger, positions=2)
     (number,) = ledger.numbers()
-    before = to_json(explain(ledger, number.id))
+    then = moment(ledger)
+    before, before_as_of = explain(ledger, number.id), to_json(explain(ledger, number.id, as_of=then))
     other = make(ledger, "raw_acquisition", "P2", "more pixels")
     make(ledger, "tracks", "P1|A/1/000", "tracks 0", [other], run=run_draft("code 2"))
     make(ledger, "report", "E1", "page", [other], [AUC], "E1")
-    assert to_json(explain(ledger, number.id)) == before
+    ledger.record_failure("checkpoint", "E1", run_draft(), "out of memory")
+    weights = make(ledger, "checkpoint", "E1", "other weights", [other])
+    ledger.tombstone_artifact(number.artifact_id, "contaminated")
+    after = explain(ledger, number.id)
+    assert [one.runs for one in after.artifacts] == [one.runs for one in before.artifacts]
+    assert to_json(explain(ledger, number.id, as_of=then)) == before_as_of
+
+    (checkpoint,) = [one for one in after.artifacts if one.artifact.asset == "checkpoint"]
+    assert [run.error for run in checkpoint.failures] == ["out of memory"]
+    assert [run.id for run in checkpoint.superseded_by] == [weights.run_id]
+    assert after.superseded == (checkpoint,)
+    text = to_text(after)
+    assert "WITHDRAWN because contaminated" in text
+    assert "failed 1 time, last as run" in text
+    assert "out of memory" in text
+    assert f"superseded 1 time since, last by run {weights.run_id} (artifact {weights.artifact.id})" in text
+    assert "newer bytes exist of 1 artifact: checkpoint" in text
+    document = {one["id"]: one for one in json.loads(to_json(after))["artifacts"]}
+    assert document[checkpoint.artifact.id]["superseded_by"][0]["artifact"] == weights.artifact.id
+    with pytest.raises(NotFoundError, match=f"number {number.id} was not in the ledger at 2020"):
+        explain(ledger, number.id, as_of=datetime(2020, 1, 1, tzinfo=UTC))
+
+
+def test_a_walk_of_limited_depth_says_what_it_leaves_out(ledger: Ledger) -> None:
+    _history(ledger, positions=5)
+    (number,) = ledger.numbers()
+    at_once = explain(ledger, number.id, depth=0)
+    assert [one.artifact.asset for one in at_once.artifacts] == ["report"]
+    one_step = explain(ledger, number.id, depth=1)
+    assert {one.artifact.asset for one in one_step.artifacts} == {"report", "embeddings", "checkpoint"}
+    assert one_step.n_deeper == 11
+    assert "11 artifacts deeper than asked for" in to_text(one_step)
+    assert "… 5 inputs deeper" in to_text(one_step)
+    assert json.loads(to_json(one_step))["deeper_artifacts"] == 11
+    whole = explain(ledger, number.id, depth=4)
+    assert whole == explain(ledger, number.id)
+
+
+def test_the_page_links_every_input_and_escapes_what_people_wrote(ledger: Ledger) -> None:
+    raw = make(ledger, "raw_acquisition", run=run_draft(note="<script>alert(1)</script>"))
+    report = make(ledger, "report", "E1", "page", [raw], [AUC])
+    ledger.record_failure("raw_acquisition", "P1", run_draft(), "no <plate>")
+    (number,) = ledger.numbers()
+    page = to_html(explain(ledger, number.id))
+    assert "<script>" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert "no &lt;plate&gt;" in page
+    targets = set(re.findall(r'id="(a\d+)"', page))
+    assert targets == {f"a{raw.artifact.id}", f"a{report.artifact.id}"}
+    assert set(re.findall(r'href="#(a\d+)"', page)) <= targets
+    assert raw.artifact.digest in page
+
+
+def test_numbers_as_they_stood(ledger: Ledger) -> None:
+    raw = make(ledger, "raw_acquisition")
+    before = moment(ledger)
+    make(ledger, "report", "E1", "page 1", [raw], [AUC])
+    first = moment(ledger)
+    second = make(ledger, "report", "E1", "page 2", [raw], [replace(AUC, value=0.8)])
+    both = moment(ledger)
+    ledger.tombstone_artifact(second.artifact.id, "wrong")
+    assert ledger.numbers(as_of=before) == ()
+    assert [one.draft.value for one in ledger.numbers(as_of=first)] == [0.75]
+    (then,) = ledger.numbers(as_of=both)
+    assert (then.draft.value, then.withdrawn_because) == (0.8, None)
+    (now,) = ledger.numbers()
+    assert (now.draft.value, now.withdrawn_because) == (0.8, "wrong")
 
 
 def test_bytes_made_again_before_the_number_are_told(ledger: Ledger) -> None:

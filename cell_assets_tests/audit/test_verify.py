@@ -67,7 +67,7 @@ def test_an_untouched_closure_is_verified_and_every_byte_counted(history: Store)
     assert found.n_bytes_read == sum(node.artifact.n_bytes for node in found.nodes)
     recorded = history.ledger.verifications([node.artifact.id for node in found.nodes])
     assert {one.verdict for one in recorded.values()} == {"verified"}
-    assert "3 artifacts: 3 verified" in to_text(found)
+    assert "number 1, artifacts: 3 verified" in to_text(found)
     assert json.loads(to_json(found))["verified"] is True
 
 

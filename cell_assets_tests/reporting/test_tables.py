@@ -74,3 +74,13 @@ def test_json_holds_the_id_and_every_field_of_the_number():
     assert (row["id"], row["artifact_id"]) == (12, 4)
     assert row["recorded"] == "2026-01-01T00:00:00+00:00"
     assert (row["value"], row["why_missing"]) == (None, "no row has a label")
+
+
+def test_a_withdrawn_number_hides_its_value_and_says_why() -> None:
+    withdrawn = Number(12, 3, 4, "E1", datetime(2026, 1, 1, tzinfo=UTC), AP, "contaminated")
+    table = numbers_table([withdrawn])
+    assert "withdrawn" in table.splitlines()[2]
+    assert f"{AP.value:.3f}" not in table
+    assert table.splitlines()[-1].startswith("12 ")
+    assert table.endswith("withdrawn, because contaminated")
+    assert json.loads(numbers_json([withdrawn]))[0]["withdrawn_because"] == "contaminated"
