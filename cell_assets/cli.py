@@ -401,6 +401,27 @@ def impact(subject: str, tombstone: bool, why: str, as_json: bool) -> None:
 
 
 @commands.command()
+@click.argument("subject")
+@AS_JSON
+def leakage(subject: str, as_json: bool) -> None:
+    """Say what train and test share, from tracks to plates, by name and by the pixels themselves.
+
+    SUBJECT is an experiment or a number's id. Exit code 1 when the split does not hold what it claims.
+
+    \b
+    Example:
+      cell-assets leakage E1
+    """
+    from cell_assets.audit.leakage import audit_split, to_json, to_text
+
+    with _session() as session:
+        audited = audit_split(session.store, subject)
+    click.echo(to_json(audited) if as_json else to_text(audited))
+    if audited.leakage.leaks:
+        sys.exit(1)
+
+
+@commands.command()
 def demo() -> None:
     """Simulate a small two-condition experiment, run the whole graph, and explain one of its numbers.
 

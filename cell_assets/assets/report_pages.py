@@ -16,6 +16,7 @@ from cell_assets.evaluation.embedding_study import (
     read_embeddings,
     study_embeddings,
 )
+from cell_assets.evaluation.leakage import find_leakage
 from cell_assets.evaluation.manifest import read_manifest
 from cell_assets.evaluation.study_parameters import StudyParameters
 from cell_assets.imaging.acquisition import open_acquisition
@@ -78,10 +79,16 @@ def write_embedding_report(
     """Evaluate, draw and write; returns the numbers that the report states.
 
     Raises:
-        BadInputError: plates differ in their time between frames.
+        BadInputError: plates differ in their time between frames, or what is tested on was learned from.
     """
-    manifest, _ = read_manifest(inputs.manifest.folder)
+    manifest, tracks = read_manifest(inputs.manifest.folder)
     acquisitions = {plate: open_acquisition(read.folder) for plate, read in inputs.raw.items()}
+    pixels = {
+        (plate, position.name): position.content_digest
+        for plate, acquisition in acquisitions.items()
+        for position in acquisition.info.positions
+    }
+    find_leakage(tracks, manifest.split_unit, pixels).refuse(f"the report of {experiment}")
     intervals = {acquisition.info.interval_min for acquisition in acquisitions.values()}
     if len(intervals) > 1:
         raise BadInputError(

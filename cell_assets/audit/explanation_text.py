@@ -44,7 +44,8 @@ def number_text(number: Number) -> str:
     if number.withdrawn_because is not None:
         said += f", WITHDRAWN because {number.withdrawn_because}"
     experiment = "" if number.experiment is None else f", experiment {number.experiment}"
-    return f"number {number.id}: {said}, n = {f"{draft.n} {draft.unit}".strip()}{experiment}, recorded {_time(number.recorded)}"
+    n = f"{draft.n} {draft.unit}".strip()
+    return f"number {number.id}: {said}, n = {n}{experiment}, recorded {_time(number.recorded)}"
 
 
 def _tree(explanation: Explanation) -> list[str]:
