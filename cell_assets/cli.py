@@ -422,6 +422,24 @@ def leakage(subject: str, as_json: bool) -> None:
 
 
 @commands.command()
+@click.argument("number_a", type=int)
+@click.argument("number_b", type=int)
+@AS_JSON
+def diff(number_a: int, number_b: int, as_json: bool) -> None:
+    """Say why two numbers differ: which code, parameters and inputs, and what merely follows from them.
+
+    \b
+    Example:
+      cell-assets diff 7 31
+    """
+    from cell_assets.audit.difference import difference, to_json, to_text
+
+    with _session() as session:
+        found = difference(session.ledger, number_a, number_b)
+    click.echo(to_json(found) if as_json else to_text(found))
+
+
+@commands.command()
 def demo() -> None:
     """Simulate a small two-condition experiment, run the whole graph, and explain one of its numbers.
 

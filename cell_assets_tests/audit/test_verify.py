@@ -13,6 +13,7 @@ from cell_assets.audit.verify import Verification, verify
 from cell_assets.errors import BadInputError, NotFoundError
 from cell_assets.ledger.records import NumberDraft, PlateDraft, WellDraft
 from cell_assets.store.store import Store, VerdictState
+from cell_assets_tests.ledger.editing import unguarded
 from cell_assets_tests.ledger.making import receipt
 from cell_assets_tests.store.drafts import FORMAT, fill, publish, run_draft
 
@@ -94,8 +95,6 @@ def test_missing_and_extra_chunks_are_named_too(history: Store) -> None:
 
 
 def test_history_that_was_edited_is_found_by_the_same_command(history: Store, ledger_url: str) -> None:
-    from cell_assets_tests.ledger.test_chain import unguarded
-
     with unguarded(ledger_url) as connection:
         connection.exec_driver_sql("UPDATE number SET value = 0.99")
     found = of(history)

@@ -1,9 +1,6 @@
 """The chain over history: untouched it fits, and any row edited, removed or slipped in is named."""
 
 import multiprocessing
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import datetime
 from typing import Any
 
 import pytest
@@ -17,22 +14,8 @@ from cell_assets.ledger.engine import LedgerEngine
 from cell_assets.ledger.ledger import Ledger
 from cell_assets.ledger.migrations.upgrade import upgrade
 from cell_assets.ledger.records import NumberDraft
+from cell_assets_tests.ledger.editing import another_value, editable_columns, unguarded
 from cell_assets_tests.ledger.making import fill_every_table, make, run_draft
-
-
-@contextmanager
-def unguarded(url: str) -> Iterator[sa.Connection]:
-    """The database without the ledger and its triggers, as somebody with the password has it."""
-    engine = sa.create_engine(url)
-    with engine.begin() as connection:
-        if url.startswith("postgresql"):
-            connection.exec_driver_sql("SET session_replication_role = replica")
-        else:
-            triggers = connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'trigger'")
-            for (name,) in triggers.all():
-                connection.exec_driver_sql(f"DROP TRIGGER {name}")
-        yield connection
-    engine.dispose()
 
 
 def test_untouched_history_fits_and_covers_every_row(ledger: Ledger, ledger_url: str) -> None:
@@ -54,27 +37,6 @@ def test_untouched_history_fits_and_covers_every_row(ledger: Ledger, ledger_url:
     assert [entry.previous for entry in entries] == [GENESIS, *(entry.digest for entry in entries[:-1])]
 
 
-def _values(table: sa.Table) -> list[str]:
-    """Columns whose values can be changed without breaking a constraint that the database itself holds."""
-    fixed = {*table.primary_key.columns.keys(), "outcome", "error", "why_missing", "artifact_id", "plate_id"}
-    fixed |= {key.parent.name for key in table.foreign_keys}
-    return [column.name for column in table.c if column.name not in fixed]
-
-
-def _another(value: Any, column: str) -> Any:
-    if column == "state":
-        return "evicted" if value == "present" else "present"
-    if isinstance(value, bool):
-        return not value
-    if isinstance(value, datetime):
-        return value.replace(year=1999)
-    if isinstance(value, bytes | memoryview):
-        return bytes(value) + b"x"
-    if isinstance(value, dict):
-        return {"edited": True}
-    return value + 1 if isinstance(value, int | float) else f"{value}x"
-
-
 def test_an_edited_value_is_named(ledger: Ledger, ledger_url: str) -> None:
     """Every column of every table that no constraint fixes, one after the other, each put back afterwards."""
     fill_every_table(ledger)
@@ -82,7 +44,7 @@ def test_an_edited_value_is_named(ledger: Ledger, ledger_url: str) -> None:
         pass  # on SQLite the triggers are gone from here on
     for table in SEALED_TABLES:
         key = key_column(table)
-        for column in _values(table):
+        for column in editable_columns(table):
             target = table.c[column]
 
             def write(value: Any, where: Any, table: sa.Table = table, column: str = column) -> None:
@@ -92,7 +54,7 @@ def test_an_edited_value_is_named(ledger: Ledger, ledger_url: str) -> None:
             with unguarded(ledger_url) as connection:
                 query = sa.select(key, target).order_by(target.is_(None)).limit(1)
                 chosen, value = connection.execute(query).one()
-            write(_another(value, column), key == chosen)
+            write(another_value(value, column), key == chosen)
             found = [(fault.kind, fault.table, fault.key) for fault in ledger.check_chain().faults]
             assert found == [(FaultKind.CHANGED, table.name, chosen)], (table.name, column)
             write(value, key == chosen)
