@@ -439,6 +439,49 @@ def diff(number_a: int, number_b: int, as_json: bool) -> None:
     click.echo(to_json(found) if as_json else to_text(found))
 
 
+@commands.command(name="same-pixels")
+@click.argument("a")
+@click.argument("b")
+@AS_JSON
+def same_pixels(a: str, b: str, as_json: bool) -> None:
+    """Say whether plates A and B hold the same pixels, or where they first differ; exit code 1 if they do.
+
+    Each is a folder that `ingest` can read, or the name of an ingested plate.
+
+    \b
+    Example:
+      cell-assets same-pixels P1 /data/plate_copy.zarr
+    """
+    from tqdm import tqdm
+
+    from cell_assets.imaging.acquisition import PLATE
+    from cell_assets.imaging.readers.registry import open_source
+    from cell_assets.imaging.same_pixels import compare_pixels
+
+    with _session() as session, tqdm(unit="frame") as bar:
+
+        def step(done: int, total: int, fov: str) -> None:
+            bar.total = total
+            bar.set_postfix_str(fov, refresh=False)
+            bar.update(done - bar.n)
+
+        folders = [
+            session.store.read("raw_acquisition", one).path / PLATE
+            if session.ledger.plate(one) is not None
+            else Path(one)
+            for one in (a, b)
+        ]
+        found = compare_pixels(open_source(folders[0]), open_source(folders[1]), step)
+    if as_json:
+        click.echo(json.dumps({"same": found.is_same, **asdict(found)}, indent=1))
+    elif found.content_digests is None:
+        click.echo(f"different: {found.differs}")
+    else:
+        click.echo(f"the same pixels, content digest {found.content_digests[0]}")
+    if not found.is_same:
+        sys.exit(1)
+
+
 @commands.command()
 def demo() -> None:
     """Simulate a small two-condition experiment, run the whole graph, and explain one of its numbers.

@@ -107,6 +107,15 @@ def test_json_of_every_result(new_lab: Callable[[], Settings], two_fovs: PlateFo
     affected = json.loads(cell_assets(settings, "impact", "P1", "--json").out)
     assert {number["id"] for number in affected["numbers"]} == ids
 
+    source = str(two_fovs.folder / "plate.zarr")
+    same = json.loads(cell_assets(settings, "same-pixels", "P1", source, "--json").out)
+    assert same["same"] is True
+    assert same["content_digests"] == [raw.content_digest] * 2
+    split = cell_assets(settings, "leakage", "E1", "--json")
+    assert (split.code, json.loads(split.out)["leaks"]) == (0, False)
+    first, second = sorted(ids)[:2]
+    assert json.loads(cell_assets(settings, "diff", str(first), str(second), "--json").out)["differing"] == []
+
     again = json.loads(cell_assets(settings, "run", "--experiment", "E1", "--json").out)
     assert again["failed"] == []
     assert {number["id"] for number in again["numbers"]} == ids
