@@ -303,15 +303,29 @@ def simulate(
 @click.option(
     "--html", "page", type=click.Path(path_type=Path, dir_okay=False), help="Write a page to this file."
 )
+@click.option(
+    "--cell",
+    type=click.IntRange(0),
+    metavar="ROW",
+    help="Walk one prediction back to the chunks of its plate.",
+)
 @AS_OF
 @AS_JSON
-def explain(number: int, depth: int | None, page: Path | None, as_of: str | None, as_json: bool) -> None:
+def explain(
+    number: int, depth: int | None, page: Path | None, cell: int | None, as_of: str | None, as_json: bool
+) -> None:
     """Walk a number back to the raw acquisitions that it rests on.
 
     \b
     Example:
       cell-assets explain 7 --depth 2 --html number_7.html
+      cell-assets explain 7 --cell 12
     """
+    if cell is not None:
+        if depth is not None or page is not None or as_of is not None:
+            raise BadInputError("--cell goes with none of --depth, --html and --as-of: leave them out")
+        _explain_cell(number, cell, as_json)
+        return
     from cell_assets.audit.explain import explain as explain_number
     from cell_assets.audit.explanation_html import to_html
     from cell_assets.audit.explanation_json import to_json
@@ -539,6 +553,16 @@ def gc(as_json: bool) -> None:
             f"removed {report.removed_staging} staging entries and {len(report.removed_orphans)} unrecorded "
             f"copies, {report.freed_bytes / 1e6:.1f} MB; left {len(report.kept_intents)} living writers alone"
         )
+
+
+def _explain_cell(number: int, row: int, as_json: bool) -> None:
+    from cell_assets.audit.cell import explain_cell, to_json, to_text
+
+    with _session() as session:
+        found = explain_cell(session.store, number, row)
+    click.echo(to_json(found) if as_json else to_text(found))
+    if not found.gives_patch:
+        sys.exit(1)
 
 
 def _json_object(path: Path) -> dict[str, Any]:
