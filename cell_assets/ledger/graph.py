@@ -17,14 +17,23 @@ def ancestors(engine: LedgerEngine, connection: sa.Connection, roots: Sequence[i
     """Everything that the artifacts `roots` were made from, however remotely, in any run."""
     start = _start(engine, roots)
     walk = start.union(sa.select(input_edge.c.input_id).select_from(_steps_up(start)))
-    return _walked(connection, roots, _steps_up(walk))
+    edges = sa.select(run.c.id, run.c.artifact_id, input_edge.c.input_id).select_from(_steps_up(walk))
+    return _walked(connection, roots, edges)
 
 
 def descendants(engine: LedgerEngine, connection: sa.Connection, roots: Sequence[int]) -> LineageGraph:
     """Everything that was made from the artifacts `roots`, however remotely."""
     start = _start(engine, roots)
-    made = sa.select(run.c.artifact_id).select_from(_steps_down(start)).where(run.c.artifact_id.is_not(None))
-    return _walked(connection, roots, _steps_down(start.union(made)))
+    made = sa.select(run.c.artifact_id).select_from(_steps_down(start).join(run, _OF_RUN))
+    walk = start.union(made.where(run.c.artifact_id.is_not(None)))
+    # One look into the index per edge: the planner expects plates' worth of edges and would read every run,
+    # 257 ms instead of 13 ms for the 1,000 descendants of a plate among 1,000,000 runs.
+    output = sa.select(run.c.artifact_id).where(_OF_RUN).correlate(input_edge).scalar_subquery()
+    edges = sa.select(input_edge.c.run_id.label("id"), output.label("artifact_id"), input_edge.c.input_id)
+    return _walked(connection, roots, edges.select_from(_steps_down(walk)))
+
+
+_OF_RUN = run.c.id == input_edge.c.run_id
 
 
 def _start(engine: LedgerEngine, roots: Sequence[int]) -> sa.CTE:
@@ -32,23 +41,19 @@ def _start(engine: LedgerEngine, roots: Sequence[int]) -> sa.CTE:
 
 
 def _steps_up(walk: sa.CTE) -> sa.Join:
-    return walk.join(run, run.c.artifact_id == walk.c.id).join(input_edge, input_edge.c.run_id == run.c.id)
+    return walk.join(run, run.c.artifact_id == walk.c.id).join(input_edge, _OF_RUN)
 
 
 def _steps_down(walk: sa.CTE) -> sa.Join:
-    return walk.join(input_edge, input_edge.c.input_id == walk.c.id).join(
-        run, run.c.id == input_edge.c.run_id
-    )
+    return walk.join(input_edge, input_edge.c.input_id == walk.c.id)
 
 
-def _walked(connection: sa.Connection, roots: Sequence[int], steps: sa.Join) -> LineageGraph:
+def _walked(
+    connection: sa.Connection, roots: Sequence[int], edges: sa.Select[tuple[int, int | None, int]]
+) -> LineageGraph:
     """Run the walk: one query, which returns the edges; the artifacts are their ends."""
-    found = connection.execute(
-        sa.select(run.c.id, run.c.artifact_id, input_edge.c.input_id)
-        .select_from(steps)
-        .where(run.c.artifact_id.is_not(None))
-        .order_by(run.c.id, input_edge.c.input_id)
-    )
-    edges = tuple(Edge(row.id, row.artifact_id, row.input_id) for row in found)
-    ends = (end for edge in edges for end in (edge.output_id, edge.input_id))
-    return LineageGraph(frozenset(roots), frozenset(roots).union(ends), edges)
+    found = connection.execute(edges.order_by(sa.literal_column("1"), sa.literal_column("3")))
+    # A run that failed read something and made nothing: it leads nowhere.
+    made = tuple(Edge(run_id, output, read) for run_id, output, read in found if output is not None)
+    ends = (end for edge in made for end in (edge.output_id, edge.input_id))
+    return LineageGraph(frozenset(roots), frozenset(roots).union(ends), made)
