@@ -1,0 +1,239 @@
+"""Commands that list numbers, walk them back, verify them and say who is affected."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from cell_assets.cli.lab import open_lab
+from cell_assets.cli.options import AS_JSON, AS_OF, moment
+from cell_assets.errors import BadInputError
+
+
+@click.command()
+@click.option("--experiment", metavar="E", help="Only this experiment's numbers.")
+@AS_OF
+@AS_JSON
+def numbers(experiment: str | None, as_of: str | None, as_json: bool) -> None:
+    """List reported numbers with their ids.
+
+    \b
+    Example:
+      cell-assets numbers --experiment E1
+    """
+    from cell_assets.reporting.tables import numbers_json, numbers_table
+
+    with open_lab() as session:
+        recorded = session.ledger.numbers(experiment=experiment, as_of=moment(as_of))
+    click.echo(numbers_json(recorded) if as_json else numbers_table(recorded))
+
+
+@click.command()
+@click.argument("number", type=int)
+@click.option("--depth", type=click.IntRange(0), metavar="N", help="Steps to walk; all of them by default.")
+@click.option(
+    "--html", "page", type=click.Path(path_type=Path, dir_okay=False), help="Write a page to this file."
+)
+@click.option(
+    "--cell",
+    type=click.IntRange(0),
+    metavar="ROW",
+    help="Walk one prediction back to the chunks of its plate.",
+)
+@AS_OF
+@AS_JSON
+def explain(
+    number: int, depth: int | None, page: Path | None, cell: int | None, as_of: str | None, as_json: bool
+) -> None:
+    """Walk a number back to the raw acquisitions that it rests on.
+
+    \b
+    Example:
+      cell-assets explain 7 --depth 2 --html number_7.html
+      cell-assets explain 7 --cell 12
+    """
+    if cell is not None:
+        if depth is not None or page is not None or as_of is not None:
+            raise BadInputError("--cell goes with none of --depth, --html and --as-of: leave them out")
+        _explain_cell(number, cell, as_json)
+        return
+    from cell_assets.audit.explain import explain as explain_number
+    from cell_assets.audit.explanation_html import to_html
+    from cell_assets.audit.explanation_json import to_json
+    from cell_assets.audit.explanation_text import to_text
+
+    with open_lab() as session:
+        explanation = explain_number(session.ledger, number, depth=depth, as_of=moment(as_of))
+    if page is not None:
+        page.write_text(to_html(explanation), encoding="utf-8")
+    click.echo(to_json(explanation) if as_json else to_text(explanation))
+
+
+def _explain_cell(number: int, row: int, as_json: bool) -> None:
+    from cell_assets.audit.cell import explain_cell, to_json, to_text
+
+    with open_lab() as session:
+        found = explain_cell(session.store, number, row)
+    click.echo(to_json(found) if as_json else to_text(found))
+    if not found.gives_patch:
+        sys.exit(1)
+
+
+@click.command()
+@click.argument("subject")
+@click.option("--quick", is_flag=True, help="Look at names, sizes and times only; certifies nothing.")
+@click.option(
+    "--resume-hours",
+    type=click.FloatRange(0, min_open=True),
+    metavar="H",
+    help="Take over what was verified in the last H hours, such as by a run that was interrupted.",
+)
+@AS_JSON
+def verify(subject: str, quick: bool, resume_hours: float | None, as_json: bool) -> None:
+    """Re-hash everything that SUBJECT rests on, and hold the ledger's history against its entries.
+
+    SUBJECT is a number's id, artifact:ID, a plate, or a well or FOV as 'PLATE|WELL' or 'PLATE|FOV'. Exit code 1
+    when anything is not as it was published.
+
+    \b
+    Example:
+      cell-assets verify 7
+    """
+    from datetime import timedelta
+
+    from tqdm import tqdm
+
+    from cell_assets.audit.subjects import find_subject
+    from cell_assets.audit.verification_text import to_json, to_text
+    from cell_assets.audit.verify import verify as verify_subject
+
+    with open_lab() as session, tqdm(unit="B", unit_scale=True, disable=quick) as bar:
+
+        def step(done: int, total: int, what: str) -> None:
+            bar.total = total
+            bar.set_postfix_str(what, refresh=False)
+            bar.update(done - bar.n)
+
+        since = None
+        if resume_hours is not None:
+            since = session.ledger.now() - timedelta(hours=resume_hours)
+        found = verify_subject(
+            session.store,
+            find_subject(session.ledger, subject),
+            quick=quick,
+            since=since,
+            workers=session.settings.processes,
+            step=step,
+        )
+    click.echo(to_json(found) if as_json else to_text(found))
+    if not found.looks_right:
+        sys.exit(1)
+
+
+@click.command()
+@click.argument("subject")
+@click.option("--tombstone", is_flag=True, help="Withdraw SUBJECT and everything that was made from it.")
+@click.option("--why", default="", metavar="TEXT", help="What was wrong, for whoever meets the tombstone.")
+@AS_JSON
+def impact(subject: str, tombstone: bool, why: str, as_json: bool) -> None:
+    """List every artifact, model and number that was made from SUBJECT, however remotely.
+
+    SUBJECT is artifact:ID, a plate, or a well or FOV as 'PLATE|WELL' or 'PLATE|FOV'.
+
+    \b
+    Example:
+      cell-assets impact 'P1|A/3' --tombstone --why "contaminated"
+    """
+    from cell_assets.audit.impact import impact_of, to_json, to_text, withdraw
+    from cell_assets.audit.subjects import find_subject
+
+    if why and not tombstone:
+        raise BadInputError("--why says why something is withdrawn: give --tombstone with it")
+    with open_lab() as session:
+        found = find_subject(session.ledger, subject)
+        affected = withdraw(session.ledger, found, why) if tombstone else impact_of(session.ledger, found)
+    click.echo(to_json(affected) if as_json else to_text(affected))
+
+
+@click.command()
+@click.argument("subject")
+@AS_JSON
+def leakage(subject: str, as_json: bool) -> None:
+    """Say what train and test share, from tracks to plates, by name and by the pixels themselves.
+
+    SUBJECT is an experiment or a number's id. Exit code 1 when the split does not hold what it claims.
+
+    \b
+    Example:
+      cell-assets leakage E1
+    """
+    from cell_assets.audit.leakage import audit_split, to_json, to_text
+
+    with open_lab() as session:
+        audited = audit_split(session.store, subject)
+    click.echo(to_json(audited) if as_json else to_text(audited))
+    if audited.leakage.leaks:
+        sys.exit(1)
+
+
+@click.command()
+@click.argument("number_a", type=int)
+@click.argument("number_b", type=int)
+@AS_JSON
+def diff(number_a: int, number_b: int, as_json: bool) -> None:
+    """Say why two numbers differ: which code, parameters and inputs, and what merely follows from them.
+
+    \b
+    Example:
+      cell-assets diff 7 31
+    """
+    from cell_assets.audit.difference import difference, to_json, to_text
+
+    with open_lab() as session:
+        found = difference(session.ledger, number_a, number_b)
+    click.echo(to_json(found) if as_json else to_text(found))
+
+
+@click.command(name="same-pixels")
+@click.argument("a")
+@click.argument("b")
+@AS_JSON
+def same_pixels(a: str, b: str, as_json: bool) -> None:
+    """Say whether plates A and B hold the same pixels, or where they first differ; exit code 1 if they do.
+
+    Each is a folder that `ingest` can read, or the name of an ingested plate.
+
+    \b
+    Example:
+      cell-assets same-pixels P1 /data/plate_copy.zarr
+    """
+    from tqdm import tqdm
+
+    from cell_assets.imaging.acquisition import PLATE
+    from cell_assets.imaging.readers.registry import open_source
+    from cell_assets.imaging.same_pixels import compare_pixels
+
+    with open_lab() as session, tqdm(unit="frame") as bar:
+
+        def step(done: int, total: int, fov: str) -> None:
+            bar.total = total
+            bar.set_postfix_str(fov, refresh=False)
+            bar.update(done - bar.n)
+
+        folders = [
+            session.store.read("raw_acquisition", one).path / PLATE
+            if session.ledger.plate(one) is not None
+            else Path(one)
+            for one in (a, b)
+        ]
+        found = compare_pixels(open_source(folders[0]), open_source(folders[1]), step)
+    if as_json:
+        click.echo(json.dumps({"same": found.is_same, **asdict(found)}, indent=1))
+    elif found.content_digests is None:
+        click.echo(f"different: {found.differs}")
+    else:
+        click.echo(f"the same pixels, content digest {found.content_digests[0]}")
+    if not found.is_same:
+        sys.exit(1)

@@ -1,0 +1,29 @@
+"""The lab that a command works in."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from cell_assets.automation.session import Session
+    from cell_assets.resources.progress import ProgressDisplay
+    from cell_assets.settings import Settings
+    from cell_assets.store.boundaries import Observer
+
+
+@contextmanager
+def open_lab() -> Iterator["Session"]:
+    """The configured lab: its database, started where needed, its ledger and its store."""
+    from cell_assets.automation.session import open_session
+    from cell_assets.settings import Settings
+
+    with open_session(Settings(), _definitions) as session:
+        yield session
+
+
+def _definitions(settings: "Settings", observer: "Observer", display: "ProgressDisplay") -> "dg.Definitions":
+    from cell_assets.definitions import build_defs
+
+    return build_defs(settings, observer, display)

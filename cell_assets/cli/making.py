@@ -1,0 +1,210 @@
+"""Commands that bring plates in and make what rests on them."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from cell_assets.cli.lab import open_lab
+from cell_assets.cli.options import AS_JSON, EXPERIMENT, absolute_text, integers, json_object, pixel_size
+
+
+@click.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@EXPERIMENT
+@click.option("--plate", required=True, metavar="P", help="Name of the plate; one name, one set of bytes.")
+@click.option("--format", "source_format", default="auto", show_default=True, help="auto, ome-zarr or ctc.")
+@click.option(
+    "--plate-map", type=click.Path(path_type=Path), help="CSV: well, compound|gene|guide|virus, dose or moi …"
+)
+@click.option("--tracks", type=click.Path(path_type=Path), help="Folder with one track table (CSV) per FOV.")
+@click.option(
+    "--states", type=click.Path(path_type=Path), help="CSV: fov_name, track_id, t and one column per state."
+)
+@click.option("--channel-names", metavar="A,B", help="For sources that name none.")
+@click.option("--pixel-size-um", metavar="Y,X", help="For sources that carry none, in micrometres.")
+@click.option("--z-step-um", type=float, help="For stacks that carry none, in micrometres.")
+@click.option("--interval-min", type=float, help="For movies that carry none, in minutes.")
+@AS_JSON
+def ingest(
+    source: Path,
+    experiment: str,
+    plate: str,
+    source_format: str,
+    plate_map: Path | None,
+    tracks: Path | None,
+    states: Path | None,
+    channel_names: str | None,
+    pixel_size_um: str | None,
+    z_step_um: float | None,
+    interval_min: float | None,
+    as_json: bool,
+) -> None:
+    """Copy a plate into the store, pixel for pixel, and measure its quality.
+
+    \b
+    Example:
+      cell-assets ingest /data/ctc_ecoli --format ctc --experiment E1 --plate P1 \\
+        --channel-names Phase --pixel-size-um 0.065,0.065 --interval-min 5
+    """
+    from cell_assets.assets.ingest_request import IngestRequest
+    from cell_assets.automation.ingesting import ingest_plate
+
+    request = IngestRequest(
+        source=str(source.absolute()),
+        experiment=experiment,
+        plate=plate,
+        format=source_format,
+        plate_map=absolute_text(plate_map),
+        tracks=absolute_text(tracks),
+        states=absolute_text(states),
+        channel_names=None if channel_names is None else tuple(channel_names.split(",")),
+        pixel_size_um=None if pixel_size_um is None else pixel_size(pixel_size_um),
+        z_step_um=z_step_um,
+        interval_min=interval_min,
+    )
+    with open_lab() as session:
+        result = ingest_plate(session, request)
+    click.echo(result.model_dump_json(indent=1) if as_json else result.sentence())
+
+
+@click.command()
+@EXPERIMENT
+@click.option("--method", default="dynaclr", show_default=True, help="Which method to train and report.")
+@click.option(
+    "--preset", type=click.Choice(["quick", "paper"]), help="Training values; kept from the last run."
+)
+@click.option(
+    "--segmentation",
+    type=click.Choice(["auto", "given", "threshold"]),
+    help="Label backend; kept from the last run.",
+)
+@click.option(
+    "--tracking",
+    type=click.Choice(["auto", "import", "ultrack"]),
+    help="Track backend; kept from the last run.",
+)
+@click.option(
+    "--patch-px",
+    type=click.IntRange(32),
+    help="Side of the patch that the network sees, in pixels; kept from the last run.",
+)
+@click.option(
+    "--tau-min", type=float, help="Time offset τ of positive pairs, in minutes; kept from the last run."
+)
+@click.option("--seed", type=int, help="Seed of split, training and bootstrap; kept from the last run.")
+@click.option(
+    "--choices",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="JSON with further choices: segmentation, tracking, patches, split, training, report.",
+)
+@click.option("--plan", "only_plan", is_flag=True, help="Say what would run and what it costs, and stop.")
+@AS_JSON
+def run(
+    experiment: str,
+    method: str,
+    preset: str | None,
+    segmentation: str | None,
+    tracking: str | None,
+    patch_px: int | None,
+    tau_min: float | None,
+    seed: int | None,
+    choices: Path | None,
+    only_plan: bool,
+    as_json: bool,
+) -> None:
+    """Make what is missing or stale of an experiment, as Dagster runs, and print its numbers.
+
+    \b
+    Example:
+      cell-assets run --experiment E1 --preset quick
+    """
+    from cell_assets.automation.running import RunRequest, plan_experiment, run_experiment
+
+    request = RunRequest(
+        experiment=experiment,
+        method=method,
+        preset=preset,
+        segmentation=segmentation,
+        tracking=tracking,
+        patch_px=patch_px,
+        tau_min=tau_min,
+        seed=seed,
+        choices=None if choices is None else json_object(choices),
+    )
+    with open_lab() as session:
+        plan = plan_experiment(session, request)
+        click.echo(plan.text(), err=True)
+        if only_plan:
+            click.echo(plan.model_dump_json(indent=1) if as_json else "", nl=as_json)
+            return
+        outcome = run_experiment(session, request)
+        click.echo(outcome.model_dump_json(indent=1) if as_json else outcome.text())
+        if outcome.failed:
+            sys.exit(1)
+
+
+@click.command()
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--seed", type=int, help="Same seed, same bytes.")
+@click.option("--wells-per-condition", type=int)
+@click.option("--fovs-per-well", type=int)
+@click.option("--time-points", type=int)
+@click.option("--interval-min", type=float, help="Minutes between frames.")
+@click.option("--cells-per-fov", type=int, help="At the first frame.")
+@click.option("--shape", metavar="Z,Y,X", help="Voxels of one frame.")
+@click.option(
+    "--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes; changes no byte."
+)
+@AS_JSON
+def simulate(
+    out: Path,
+    seed: int | None,
+    wells_per_condition: int | None,
+    fovs_per_well: int | None,
+    time_points: int | None,
+    interval_min: float | None,
+    cells_per_fov: int | None,
+    shape: str | None,
+    workers: int,
+    as_json: bool,
+) -> None:
+    """Write a plate of dividing, infected cells with its true tracks and states into the new folder OUT.
+
+    \b
+    Example:
+      cell-assets simulate ./simulated --seed 1 --fovs-per-well 3 --time-points 24
+    """
+    from tqdm import tqdm
+
+    from cell_assets.simulation.parameters import SimulationParameters
+    from cell_assets.simulation.simulate import simulate as simulate_plate
+
+    given = {
+        "seed": seed,
+        "wells_per_condition": wells_per_condition,
+        "fovs_per_well": fovs_per_well,
+        "time_points": time_points,
+        "interval_min": interval_min,
+        "cells_per_fov": cells_per_fov,
+        "shape_zyx": None if shape is None else tuple(integers("--shape", shape)),
+    }
+    parameters = SimulationParameters.model_validate({k: v for k, v in given.items() if v is not None})
+    with tqdm(total=parameters.n_positions, desc="simulating FOVs") as bar:
+
+        def show(done: int, _: int) -> None:
+            bar.update(done - bar.n)
+
+        result = simulate_plate(out, parameters, show, workers)
+    if as_json:
+        values = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(result).items()}
+        click.echo(json.dumps(values, indent=1))
+    else:
+        click.echo(
+            f"{result.n_positions} FOVs, {result.n_tracks} tracks, {result.n_divisions} divisions, "
+            f"{result.n_cell_timepoints} cells over time; bring them in with\n"
+            f"  cell-assets ingest {result.plate} --experiment E --plate P --plate-map {result.plate_map} "
+            f"--tracks {result.tracks} --states {result.states}"
+        )
