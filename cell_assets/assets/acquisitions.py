@@ -4,7 +4,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from cell_assets.assets.checks import quality_check_evaluation, quality_check_spec
+from cell_assets.assets.checks import quality_check_evaluation, quality_check_specs, standing_check_specs
 from cell_assets.assets.ingest_request import IngestRequest
 from cell_assets.assets.partitions import plates
 from cell_assets.assets.publishing import Making, Publisher, Written, emit_lost_events
@@ -36,6 +36,8 @@ class IngestConfig(dg.Config):
         )
     ],
     partitions_def=plates,
+    can_subset=True,
+    check_specs=standing_check_specs(AssetName.RAW_ACQUISITION),
 )
 def raw_acquisition(
     context: dg.AssetExecutionContext,
@@ -73,7 +75,7 @@ def raw_acquisition(
     register(store, request)
     if commit is not None:
         context.log.info(f"plate {plate} is artifact {commit.artifact.id}, digest {commit.artifact.digest}")
-    yield finished(AssetName.RAW_ACQUISITION.value)
+    yield finished(context, store, AssetName.RAW_ACQUISITION.value)
 
 
 @dg.multi_asset(
@@ -88,7 +90,7 @@ def raw_acquisition(
     ],
     partitions_def=plates,
     can_subset=True,
-    check_specs=[quality_check_spec()],
+    check_specs=quality_check_specs(),
 )
 def plate_qc(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) -> StepResults:
     """Measure a plate."""
@@ -109,7 +111,7 @@ def plate_qc(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) 
 
     if Publisher(context, store).make(making, [receipt], write) is not None:
         context.log_event(quality_check_evaluation(plate, empty))
-    yield finished(AssetName.PLATE_QC.value)
+    yield finished(context, store, AssetName.PLATE_QC.value)
 
 
 def registered(ledger: Ledger, plate: str) -> IngestRequest:

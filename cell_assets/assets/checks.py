@@ -1,11 +1,15 @@
 """Asset checks: what must hold of a published output, per partition, so that one FOV's pass hides no other's fault."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
+# Private, and so tied to the pinned version of Dagster.
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+
 from cell_assets.assets.partitions import experiments, fovs, plates
 from cell_assets.assets.recipes import AssetName
+from cell_assets.audit.scrub import Coverage
 from cell_assets.imaging.fov_chain import FovResult, Stage
 from cell_assets.ledger.records import Commit, Number
 
@@ -14,15 +18,120 @@ ALL_NUMBERS_COMPUTED = "all_numbers_computed"
 NO_EMPTY_FRAMES = "no_empty_frames"
 
 
+NOT_WITHDRAWN = "not_withdrawn"
+LEDGER_AGREES = "ledger_agrees"
+BYTES_AS_PUBLISHED = "bytes_as_published"
+
+_NAMED = 3
+"""So many faults stand in a check's description; its metadata holds all."""
+
+
+def standing_check_specs(asset: str) -> list[dg.AssetCheckSpec]:
+    """Checks that every asset has, about all of its partitions at once.
+
+    Withdrawing, `reconcile` and the nightly jobs evaluate them, and a body repeats their last word, see
+    `repeat_standing_checks`.
+    """
+    described = {
+        NOT_WITHDRAWN: "No partition's newest output is withdrawn; what is withdrawn is named with the reason.",
+        LEDGER_AGREES: "Ledger, store, Dagster and MLflow tell the same; `reconcile` mends and lists.",
+        BYTES_AS_PUBLISHED: "What was re-hashed is what was published, with coverage and age.",
+    }
+    return [
+        dg.AssetCheckSpec(name, asset=str(asset), description=description)
+        for name, description in described.items()
+    ]
+
+
+def repeat_standing_checks(
+    context: dg.AssetExecutionContext, asset: str, withdrawn: Mapping[str, str]
+) -> None:
+    """Answer for one asset what its run planned to ask.
+
+    Dagster plans every check of an asset with every run of it, and one that no event answers would be shown as
+    skipped, whatever was found before.
+    """
+    key = dg.AssetKey(asset)
+    context.log_event(withdrawal_check_evaluation(asset, withdrawn))
+    for name in (LEDGER_AGREES, BYTES_AS_PUBLISHED):
+        records = context.instance.event_log_storage.get_asset_check_execution_history(
+            dg.AssetCheckKey(key, name),
+            limit=1,
+            status={AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED},
+        )
+        for record in records:
+            if record.event is not None and record.event.dagster_event is not None:
+                last = record.event.dagster_event.asset_check_evaluation_data
+                context.log_event(
+                    dg.AssetCheckEvaluation(
+                        asset_key=key,
+                        check_name=name,
+                        passed=last.passed,
+                        severity=last.severity,
+                        description=last.description,
+                        metadata=last.metadata,
+                    )
+                )
+
+
+def withdrawal_check_evaluation(asset: str, withdrawn: Mapping[str, str]) -> dg.AssetCheckEvaluation:
+    """What the check says of an asset; `withdrawn` is the reason by partition."""
+    named = [f"{partition}: {reason}" for partition, reason in withdrawn.items()]
+    return dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey(asset),
+        check_name=NOT_WITHDRAWN,
+        passed=not withdrawn,
+        severity=dg.AssetCheckSeverity.WARN,
+        description="; ".join(named[:_NAMED]) or None,
+        metadata={"withdrawn": dg.MetadataValue.json(named)},
+    )
+
+
+def agreement_check_evaluation(asset: str, disagreements: Sequence[str]) -> dg.AssetCheckEvaluation:
+    """What is said of one asset after ledger, store, Dagster and MLflow were compared."""
+    return dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey(asset),
+        check_name=LEDGER_AGREES,
+        passed=not disagreements,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description="; ".join(disagreements[:_NAMED]) or None,
+        metadata={"disagreements": dg.MetadataValue.json(list(disagreements))},
+    )
+
+
+def scrub_check_evaluation(coverage: Coverage) -> dg.AssetCheckEvaluation:
+    """What re-hashing says of one asset, and how much of it that was, how long ago."""
+    return dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey(coverage.asset),
+        check_name=BYTES_AS_PUBLISHED,
+        passed=not coverage.damaged,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description="; ".join(coverage.damaged[:_NAMED]) or None,
+        metadata={
+            "artifacts": dg.MetadataValue.int(coverage.n_artifacts),
+            "never_rehashed": dg.MetadataValue.int(coverage.n_never),
+            "bytes": dg.MetadataValue.int(coverage.n_bytes),
+            "bytes_found_whole": dg.MetadataValue.int(coverage.n_bytes_verified),
+            **(
+                {}
+                if coverage.oldest is None
+                else {"oldest": dg.MetadataValue.timestamp(coverage.oldest.timestamp())}
+            ),
+            "damaged": dg.MetadataValue.json(list(coverage.damaged)),
+        },
+    )
+
+
 def fov_check_specs() -> list[dg.AssetCheckSpec]:
     """Checks of the FOV chain."""
     return [
+        *(spec for stage in Stage for spec in standing_check_specs(stage.value)),
         dg.AssetCheckSpec(
             EVERY_FRAME_HAS_CELLS,
             asset=AssetName.SEGMENTATION.value,
             description="No time point is without a labelled cell.",
             partitions_def=fovs,
-        )
+        ),
     ]
 
 
@@ -46,14 +155,17 @@ def fov_check_evaluations(result: FovResult, commits: Sequence[Commit]) -> list[
     return evaluations
 
 
-def quality_check_spec() -> dg.AssetCheckSpec:
-    """Check of a plate's quality."""
-    return dg.AssetCheckSpec(
-        NO_EMPTY_FRAMES,
-        asset=AssetName.PLATE_QC.value,
-        description="No frame of any FOV and channel is constant.",
-        partitions_def=plates,
-    )
+def quality_check_specs() -> list[dg.AssetCheckSpec]:
+    """Checks of a plate's quality."""
+    return [
+        *standing_check_specs(AssetName.PLATE_QC),
+        dg.AssetCheckSpec(
+            NO_EMPTY_FRAMES,
+            asset=AssetName.PLATE_QC.value,
+            description="No frame of any FOV and channel is constant.",
+            partitions_def=plates,
+        ),
+    ]
 
 
 def quality_check_evaluation(plate: str, empty_frames: Sequence[str]) -> dg.AssetCheckEvaluation:
@@ -71,12 +183,13 @@ def quality_check_evaluation(plate: str, empty_frames: Sequence[str]) -> dg.Asse
 def report_check_specs(report: str) -> list[dg.AssetCheckSpec]:
     """Checks of a method's report."""
     return [
+        *standing_check_specs(report),
         dg.AssetCheckSpec(
             ALL_NUMBERS_COMPUTED,
             asset=report,
             description="Every number of the report has a value; a missing one says why.",
             partitions_def=experiments,
-        )
+        ),
     ]
 
 

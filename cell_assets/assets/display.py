@@ -7,7 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from cell_assets.ledger.records import Number, Provenance
+from cell_assets.ledger.records import Artifact, ModelVersion, Number, Provenance
 from cell_assets.reporting.wording import interval_text, value_text
 from cell_assets.store.store import Store
 
@@ -21,21 +21,41 @@ LEDGER_RUN = "ledger_run"
 """Metadata entry by which an event names the ledger run that it shows."""
 
 
+ARTIFACT = "artifact"
+DIGEST = "digest"
+
+LEDGER_ENTRY = "ledger_entry"
+"""Metadata entry that holds the digest of the entry which sealed that run in the ledger's chain: should the
+chain's newest entries ever be cut off together with their rows, the event still names them."""
+
+
 def display_metadata(
-    store: Store, provenance: Provenance, numbers: Sequence[Number]
+    store: Store,
+    provenance: Provenance,
+    entry_digest: str | None,
+    numbers: Sequence[Number],
+    models: Sequence[ModelVersion],
 ) -> dict[str, dg.MetadataValue]:
-    """Ids, digest and size of the artifact; a report adds its numbers and its figures."""
+    """Ids, digest and size of the artifact and its place in history; a checkpoint adds its version in MLflow, a
+    report its numbers and figures."""
     artifact = provenance.artifact
     folder = store.path_of(artifact)
     metadata: dict[str, dg.MetadataValue] = {
-        "artifact": dg.MetadataValue.int(artifact.id),
+        ARTIFACT: dg.MetadataValue.int(artifact.id),
         LEDGER_RUN: dg.MetadataValue.int(provenance.run.id),
-        "digest": dg.MetadataValue.text(artifact.digest),
+        DIGEST: dg.MetadataValue.text(artifact.digest),
         "bytes": dg.MetadataValue.int(artifact.n_bytes),
         "files": dg.MetadataValue.int(artifact.n_files),
         "folder": dg.MetadataValue.path(str(folder)),
         "parameters": dg.MetadataValue.json(dict(provenance.run.parameters)),
     }
+    if entry_digest is not None:
+        # Runs older than the chain were sealed together, by an entry that names none of them.
+        metadata[LEDGER_ENTRY] = dg.MetadataValue.text(entry_digest)
+    if models:
+        metadata["mlflow"] = dg.MetadataValue.text(
+            ", ".join(f"{one.registered_name} version {one.version}" for one in models)
+        )
     if numbers:
         metadata["numbers"] = dg.MetadataValue.md(_numbers_table(numbers))
     if figures := sorted(folder.glob(f"{FIGURES}/*.png")):
@@ -44,6 +64,41 @@ def display_metadata(
     if report.exists():
         metadata["report"] = dg.MetadataValue.path(str(report))
     return metadata
+
+
+def withdrawal_observation(artifact: Artifact, reason: str) -> dg.AssetObservation:
+    """Shows beside the event of a withdrawn output that it is withdrawn, and why."""
+    return dg.AssetObservation(
+        artifact.asset,
+        partition=artifact.partition,
+        description=f"withdrawn: {reason}",
+        metadata={
+            ARTIFACT: dg.MetadataValue.int(artifact.id),
+            "withdrawn": dg.MetadataValue.text(reason),
+            DIGEST: dg.MetadataValue.text(artifact.digest),
+        },
+    )
+
+
+def ledger_run_of(event: dg.AssetMaterialization) -> int | None:
+    """The ledger run that an event shows; None for an event that publishing did not make."""
+    return _integer_of(event, LEDGER_RUN)
+
+
+def artifact_of(event: dg.AssetObservation) -> int | None:
+    """The artifact that an observation is about; None for one that was not made here."""
+    return _integer_of(event, ARTIFACT)
+
+
+def _integer_of(event: dg.AssetMaterialization | dg.AssetObservation, entry: str) -> int | None:
+    said = event.metadata.get(entry)
+    return said.value if isinstance(said, dg.IntMetadataValue) else None
+
+
+def text_of(event: dg.AssetMaterialization, entry: str) -> str | None:
+    """A text among an event's metadata."""
+    said = event.metadata.get(entry)
+    return said.text if isinstance(said, dg.TextMetadataValue) else None
 
 
 def _numbers_table(numbers: Sequence[Number]) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from cell_assets.assets.checks import standing_check_specs
 from cell_assets.assets.choices import ExperimentChoices
 from cell_assets.assets.inputs import experiment_inputs
 from cell_assets.assets.partitions import experiments
@@ -29,6 +30,8 @@ from cell_assets.store.store import Store
         )
     ],
     partitions_def=experiments,
+    can_subset=True,
+    check_specs=standing_check_specs(AssetName.EXPERIMENT_MANIFEST),
 )
 def experiment_manifest(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) -> StepResults:
     """Freeze the experiment as it stands now."""
@@ -61,7 +64,7 @@ def experiment_manifest(context: dg.AssetExecutionContext, store: dg.ResourcePar
         return Written()
 
     Publisher(context, store).make(making, inputs.receipts(), write)
-    yield finished(AssetName.EXPERIMENT_MANIFEST.value)
+    yield finished(context, store, AssetName.EXPERIMENT_MANIFEST.value)
 
 
 def split_parameters(split: SplitParameters) -> dict[str, JsonValue]:

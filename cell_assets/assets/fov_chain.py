@@ -91,13 +91,12 @@ def fov_chain(
                 if result.error is not None:
                     failed[fov_key(plate, result.position)] = result.error
                 bar.advance()
+    done = [finished(context, store, stage.value) for stage in Stage if stage in stages]
     if failed:
         named = "; ".join(f"{key}: {error}" for key, error in sorted(failed.items()))
         counted = "1 FOV" if len(failed) == 1 else f"{len(failed)} FOVs"
         raise dg.Failure(description=f"{counted} failed: {named}", allow_retries=False)
-    for stage in Stage:
-        if stage in stages:
-            yield finished(stage.value)
+    yield from done
 
 
 def _requested(context: dg.AssetExecutionContext) -> dict[str, list[str]]:

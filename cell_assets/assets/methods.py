@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import BaseModel
 
-from cell_assets.assets.checks import report_check_evaluations, report_check_specs
+from cell_assets.assets.checks import report_check_evaluations, report_check_specs, standing_check_specs
 from cell_assets.assets.choices import ExperimentChoices
 from cell_assets.assets.inputs import ReadArtifact, experiment_inputs, plate_tables
 from cell_assets.assets.partitions import (
@@ -62,6 +62,8 @@ def checkpoint_asset(entry: MethodEntry) -> dg.AssetsDefinition:
             )
         ],
         partitions_def=experiments,
+        can_subset=True,
+        check_specs=standing_check_specs(name),
     )
     def checkpoint(
         context: dg.AssetExecutionContext,
@@ -96,11 +98,13 @@ def checkpoint_asset(entry: MethodEntry) -> dg.AssetsDefinition:
                 context.log.info(message)
             return Written()
 
-        commit = Publisher(context, store).make(making, receipts, write)
-        register_checkpoint(store, models, entry.name, experiment, context.run_id)
+        register = partial(register_checkpoint, store, models, entry.name, experiment)
+        commit = Publisher(context, store).make(making, receipts, write, committed=register)
+        # Where it was current, its registration may be what a crash left out.
+        register()
         if commit is not None:
             context.log.info(f"{name} {experiment} is artifact {commit.artifact.id}")
-        yield finished(name)
+        yield finished(context, store, name)
 
     return checkpoint
 
@@ -111,9 +115,7 @@ def training_parameters(ledger: Ledger, method: Method, experiment: str) -> Base
     return method.resolve(method.parameters(choice.preset, choice.changes)).parameters
 
 
-def register_checkpoint(
-    store: Store, models: ModelRegistry, method: str, experiment: str, dagster_run: str
-) -> None:
+def register_checkpoint(store: Store, models: ModelRegistry, method: str, experiment: str) -> None:
     """Give the newest checkpoint its version in MLflow; does nothing when it has one."""
     import pandas as pd
 
@@ -129,7 +131,7 @@ def register_checkpoint(
         folder,
         experiment=experiment,
         ledger_run=latest.run.id,
-        dagster_run=latest.run.dagster_run_id or dagster_run,
+        dagster_run=latest.run.dagster_run_id,
         parameters=latest.run.parameters,
         history=[
             MetricPoint(str(column), float(value), int(epoch))
@@ -157,6 +159,8 @@ def embeddings_asset(entry: MethodEntry) -> dg.AssetsDefinition:
         ],
         partitions_def=representations,
         backfill_policy=dg.BackfillPolicy.single_run(),
+        can_subset=True,
+        check_specs=standing_check_specs(name),
     )
     def embeddings(
         context: dg.AssetExecutionContext,
@@ -195,7 +199,7 @@ def embeddings_asset(entry: MethodEntry) -> dg.AssetsDefinition:
                 ReadArtifact(model, model_receipt),
             )
             publisher.make(making, receipts, write)
-        yield finished(name)
+        yield finished(context, store, name)
 
     return embeddings
 
@@ -256,7 +260,7 @@ def report_asset(entry: MethodEntry) -> dg.AssetsDefinition:
                 name, experiment, store.ledger.numbers_of_runs([commit.run_id])
             ):
                 context.log_event(evaluation)
-        yield finished(name)
+        yield finished(context, store, name)
 
     return report
 

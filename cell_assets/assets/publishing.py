@@ -14,7 +14,7 @@ import dagster as dg
 # Private, and so tied to the pinned version of Dagster.
 from dagster._core.events import DagsterEvent, DagsterEventBatchMetadata, generate_event_batch_id
 
-from cell_assets.assets.display import LEDGER_RUN, display_metadata
+from cell_assets.assets.display import display_metadata, ledger_run_of
 from cell_assets.assets.edges import EDGES, is_for_the_picture_only
 from cell_assets.assets.planning import currency
 from cell_assets.assets.recipes import Recipe
@@ -23,6 +23,7 @@ from cell_assets.ledger.ledger import Ledger
 from cell_assets.ledger.records import (
     Commit,
     JsonValue,
+    ModelVersion,
     Number,
     NumberDraft,
     Provenance,
@@ -111,29 +112,18 @@ class Publisher:
             is_last = n == len(events)
             DagsterEvent.asset_materialization(step, event, DagsterEventBatchMetadata(batch, is_last))
 
-    def publish(
-        self,
-        staged: Staged,
-        making: Making,
-        receipts: Sequence[ReadReceipt],
-        numbers: Sequence[NumberDraft] = (),
-        content_digest: str | None = None,
-    ) -> Commit:
-        """`commit` and `emit` for one output."""
-        commit = self.commit(staged, making, receipts, numbers, content_digest)
-        self.emit([commit])
-        return commit
-
     def make(
         self,
         making: Making,
         receipts: Sequence[ReadReceipt],
         write: Callable[[Path], Written],
         restore: bool = False,
+        committed: Callable[[], None] = lambda: None,
     ) -> Commit | None:
         """Make one output unless it is current: stage, `write`, publish, show. None when it was current.
 
         Args:
+            committed: called between the commit and the event that shows it.
             restore: re-hash an output that is current, and make it again where its bytes are damaged.
 
         Raises:
@@ -147,10 +137,13 @@ class Publisher:
         try:
             with self._store.write(asset, partition) as staged:
                 written = write(staged.path)
-                return self.publish(staged, making, receipts, written.numbers, written.content_digest)
+                commit = self.commit(staged, making, receipts, written.numbers, written.content_digest)
         except CellAssetsError as error:
             self.record_failure(making, str(error), receipts)
             raise dg.Failure(description=str(error), allow_retries=False) from error
+        committed()
+        self.emit([commit])
+        return commit
 
     def _is_damaged(self, asset: str, partition: str) -> bool:
         latest = self._store.ledger.latest(asset, partition)
@@ -180,6 +173,10 @@ def materializations(store: Store, runs: Sequence[Provenance]) -> list[dg.AssetM
         for run in store.ledger.runs_of(read)
         if run.artifact_id is not None and run.event_storage_id is not None
     }
+    entries = store.ledger.entries_of_runs([run.run.id for run in runs])
+    models: dict[int, list[ModelVersion]] = {}
+    for version in store.ledger.model_versions([run.artifact.id for run in runs]):
+        models.setdefault(version.artifact_id, []).append(version)
     numbers: dict[int, list[Number]] = {}
     for number in store.ledger.numbers_of_runs([run.run.id for run in runs]):
         numbers.setdefault(number.run_id, []).append(number)
@@ -187,7 +184,13 @@ def materializations(store: Store, runs: Sequence[Provenance]) -> list[dg.AssetM
         dg.AssetMaterialization(
             asset_key=run.run.asset,
             partition=run.run.partition,
-            metadata=display_metadata(store, run, numbers.get(run.run.id, [])),
+            metadata=display_metadata(
+                store,
+                run,
+                entries.get(run.run.id),
+                numbers.get(run.run.id, []),
+                models.get(run.artifact.id, []),
+            ),
             tags=_provenance_tags(run, storage_ids),
         )
         for run in runs
@@ -239,13 +242,18 @@ def emit_lost_events(instance: dg.DagsterInstance, store: Store) -> int:
         dagster_run = instance.get_run_by_id(run.dagster_run_id) if run.dagster_run_id else None
         if dagster_run is None or dagster_run.is_finished:
             unannounced.append(run.id)
-    runs = store.ledger.provenances(unannounced)
+    return show_runs(instance, store, unannounced)
+
+
+def show_runs(instance: dg.DagsterInstance, store: Store, run_ids: Sequence[int]) -> int:
+    """Show those of these ledger runs that Dagster does not show yet; returns how many they were."""
+    runs = store.ledger.provenances(run_ids)
     shown = _storage_ids(instance, runs)
-    lost = [run for run in runs if run.run.id not in shown]
-    for event in materializations(store, lost):
+    hidden = [run for run in runs if run.run.id not in shown]
+    for event in materializations(store, hidden):
         instance.report_runless_asset_event(event)
     record_events(instance, store, runs)
-    return len(lost)
+    return len(hidden)
 
 
 def _storage_ids(instance: dg.DagsterInstance, runs: Sequence[Provenance]) -> dict[int, int]:
@@ -267,7 +275,7 @@ def _storage_ids(instance: dg.DagsterInstance, runs: Sequence[Provenance]) -> di
             cursor, has_more = page.cursor, page.has_more
             for record in page.records:
                 event = record.asset_materialization
-                shown = event.metadata.get(LEDGER_RUN) if event is not None else None
-                if isinstance(shown, dg.IntMetadataValue) and shown.value in wanted[asset]:
-                    found[shown.value] = record.storage_id
+                shown = ledger_run_of(event) if event is not None else None
+                if shown is not None and shown in wanted[asset]:
+                    found[shown] = record.storage_id
     return found

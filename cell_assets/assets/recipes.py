@@ -116,7 +116,7 @@ def _method_recipes(method: str) -> tuple[Recipe, ...]:
 
 
 RECIPES: dict[str, Recipe] = {
-    recipe.asset: recipe
+    str(recipe.asset): recipe
     for recipe in (*_SHARED, *(recipe for entry in ENTRIES for recipe in _method_recipes(entry.name)))
 }
 """Every asset's recipe, by asset name."""

@@ -11,6 +11,10 @@ import dagster as dg
 # Private, and so tied to the pinned version of Dagster: its own bodies that log their events use the same entry.
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 
+from cell_assets.assets.checks import repeat_standing_checks
+from cell_assets.audit.agreement import newest_withdrawn
+from cell_assets.store.store import Store
+
 StepResults = Iterator[dg.MaterializeResult[None]]
 """What every body returns, as a generator: Dagster asks plain functions with several outputs for a tuple.
 
@@ -18,11 +22,12 @@ Bodies with checks are also declared `can_subset`, without which Dagster misses 
 """
 
 
-def finished(asset: str) -> dg.MaterializeResult[None]:
-    """The asset's step is done, whether something was made or all was current.
+def finished(context: dg.AssetExecutionContext, store: Store, asset: str) -> dg.MaterializeResult[None]:
+    """The asset's step is done, whether something was made or all was current; its checks are answered.
 
     Without it Dagster would skip the steps that follow in the same run.
     """
+    repeat_standing_checks(context, asset, newest_withdrawn(store, asset))
     return dg.MaterializeResult(
         asset_key=asset, metadata={SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True}
     )

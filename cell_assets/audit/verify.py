@@ -107,24 +107,30 @@ def verify(
             nodes[artifact.id] = _node(store, artifact, verdict, earlier.checked)
     done = sum(node.artifact.n_bytes for node in nodes.values())
     todo = [artifact for artifact in artifacts if artifact.id not in nodes]
-    unrecorded: list[Verdict] = []
-    try:
-        for artifact, verdict in _hashed(store, todo, workers):
-            nodes[artifact.id] = _node(store, artifact, verdict, None)
-            unrecorded.append(verdict)
-            if len(unrecorded) >= _RECORD_EVERY:
-                _record(store, unrecorded)
-            done += artifact.n_bytes
-            if step is not None:
-                step(done, total, f"{artifact.asset} {artifact.partition}")
-    finally:
-        _record(store, unrecorded)
+    for artifact, verdict in rehash(store, todo, workers):
+        nodes[artifact.id] = _node(store, artifact, verdict, None)
+        done += artifact.n_bytes
+        if step is not None:
+            step(done, total, f"{artifact.asset} {artifact.partition}")
     return Verification(
         subject.title,
         tuple(nodes[artifact.id] for artifact in artifacts),
         store.ledger.check_chain(),
         certifies=True,
     )
+
+
+def rehash(store: Store, artifacts: Sequence[Artifact], workers: int) -> Iterator[tuple[Artifact, Verdict]]:
+    """Re-hash artifacts one after the other and record what is found, also when this is given up half-way."""
+    unrecorded: list[Verdict] = []
+    try:
+        for artifact, verdict in _hashed(store, artifacts, workers):
+            unrecorded.append(verdict)
+            if len(unrecorded) >= _RECORD_EVERY:
+                _record(store, unrecorded)
+            yield artifact, verdict
+    finally:
+        _record(store, unrecorded)
 
 
 def _hashed(store: Store, artifacts: Sequence[Artifact], workers: int) -> Iterator[tuple[Artifact, Verdict]]:

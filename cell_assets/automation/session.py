@@ -15,6 +15,7 @@ from cell_assets.store.store import Store
 if TYPE_CHECKING:
     import dagster as dg
 
+    from cell_assets.audit.agreement import Reconciliation
     from cell_assets.automation.executing import Executor
     from cell_assets.resources.progress import ProgressDisplay
 
@@ -37,6 +38,23 @@ class Session:
     def ledger(self) -> Ledger:
         """The store's ledger."""
         return self.store.ledger
+
+    def reconcile(self, *, mend: bool) -> "Reconciliation":
+        """Hold ledger, store, Dagster and MLflow against each other; see `assets.reconciling`."""
+        from cell_assets.assets.reconciling import reconcile
+        from cell_assets.automation.dagster_home import open_instance
+        from cell_assets.resources.mlflow_registry import ModelRegistry
+
+        with open_instance(self.settings, self.addresses) as instance:
+            return reconcile(instance, self.store, ModelRegistry(self.addresses.mlflow), mend=mend)
+
+    def show_withdrawals(self) -> None:
+        """Turn the checks of withdrawn outputs red in Dagster."""
+        from cell_assets.assets.reconciling import show_withdrawals
+        from cell_assets.automation.dagster_home import open_instance
+
+        with open_instance(self.settings, self.addresses) as instance:
+            show_withdrawals(instance, self.store)
 
     @contextmanager
     def executor(self) -> Iterator["Executor"]:

@@ -26,7 +26,7 @@ def commands() -> None:
 for command in (
     *(making.ingest, making.run, making.simulate),
     *(auditing.numbers, auditing.explain, auditing.verify, auditing.impact, auditing.leakage),
-    *(auditing.diff, auditing.same_pixels),
+    *(auditing.diff, auditing.same_pixels, auditing.reconcile),
     *(operating.demo, operating.dev, operating.gc),
 ):
     commands.add_command(command)

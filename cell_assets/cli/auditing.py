@@ -153,7 +153,11 @@ def impact(subject: str, tombstone: bool, why: str, as_json: bool) -> None:
         raise BadInputError("--why says why something is withdrawn: give --tombstone with it")
     with open_lab() as session:
         found = find_subject(session.ledger, subject)
-        affected = withdraw(session.ledger, found, why) if tombstone else impact_of(session.ledger, found)
+        if tombstone:
+            affected = withdraw(session.ledger, found, why)
+            session.show_withdrawals()
+        else:
+            affected = impact_of(session.ledger, found)
     click.echo(to_json(affected) if as_json else to_text(affected))
 
 
@@ -236,4 +240,26 @@ def same_pixels(a: str, b: str, as_json: bool) -> None:
     else:
         click.echo(f"the same pixels, content digest {found.content_digests[0]}")
     if not found.is_same:
+        sys.exit(1)
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Only list; mend nothing.")
+@AS_JSON
+def reconcile(dry_run: bool, as_json: bool) -> None:
+    """Compare ledger, store, Dagster and MLflow in every direction, mend what is safe, and list the rest.
+
+    Shown again is what the ledger holds and Dagster or MLflow lost. Nothing is deleted. Exit code 1 when anything
+    is left; the check ledger_agrees of the assets concerned is red in the UI then.
+
+    \b
+    Example:
+      cell-assets reconcile --dry-run
+    """
+    from cell_assets.audit.agreement import to_json, to_text
+
+    with open_lab() as session:
+        found = session.reconcile(mend=not dry_run)
+    click.echo(to_json(found) if as_json else to_text(found))
+    if found.left:
         sys.exit(1)

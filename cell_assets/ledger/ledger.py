@@ -257,6 +257,10 @@ class Ledger:
         """Every run that made one of these artifacts, oldest first, in one query."""
         return queries.runs_of(self._engine, list(artifact_ids))
 
+    def entries_of_runs(self, run_ids: Iterable[int]) -> dict[int, str]:
+        """Digest of the chain's entry that sealed each of these runs, by run, in one query."""
+        return queries.entries_of_runs(self._engine, list(run_ids))
+
     def attempts(self, asset: str, partition: str) -> tuple[Run, ...]:
         """Every attempt at one asset's partition, successful or not, oldest first."""
         return queries.attempts(self._engine, asset, partition)

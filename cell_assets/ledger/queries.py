@@ -146,6 +146,14 @@ def other_attempts(
     return {artifact_id: tuple(runs) for artifact_id, runs in gathered.items()}
 
 
+def entries_of_runs(engine: LedgerEngine, run_ids: Sequence[int]) -> dict[int, str]:
+    """Digest of the entry that sealed each run."""
+    table = schema.entry.c
+    query = sa.select(table.run_id, table.digest).where(table.run_id.in_(engine.integers(run_ids)))
+    with engine.read() as connection:
+        return {row.run_id: row.digest for row in connection.execute(query)}
+
+
 def attempts(engine: LedgerEngine, asset: str, partition: str) -> tuple[Run, ...]:
     """Every attempt at one asset's partition, successful or not, oldest first."""
     table = schema.run.c

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from cell_assets.audit.agreement import RegisteredModel
 from cell_assets.database.addresses import DatabaseAddresses
 from cell_assets.ledger.records import Artifact, JsonValue
 from cell_assets.resources.lab import require_database_url
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 DIGEST_TAG = "cell_assets.digest"
+_PAGE = 1000
 MAX_PARAMETER_CHARACTERS = 6000
 """MLflow's own limit for one parameter's value."""
 
@@ -47,7 +49,7 @@ class ModelRegistry:
         *,
         experiment: str,
         ledger_run: int,
-        dagster_run: str,
+        dagster_run: str | None,
         parameters: Mapping[str, JsonValue],
         history: Sequence[MetricPoint],
     ) -> str:
@@ -69,8 +71,9 @@ class ModelRegistry:
             DIGEST_TAG: artifact.digest,
             "cell_assets.artifact": str(artifact.id),
             "cell_assets.ledger_run": str(ledger_run),
-            "dagster.run": dagster_run,
         }
+        if dagster_run is not None:
+            tags["dagster.run"] = dagster_run
         run = client.create_run(self._experiment_id(client, experiment), run_name=name, tags=tags)
         client.log_batch(
             run.info.run_id,
@@ -82,6 +85,21 @@ class ModelRegistry:
         client.set_terminated(run.info.run_id)
         created = client.create_model_version(name, source=str(folder), run_id=run.info.run_id, tags=tags)
         return str(created.version)
+
+    def registered(self) -> tuple[RegisteredModel, ...]:
+        """Every version that names a checkpoint's digest, models of other people's left out."""
+        client = self._client()
+        found: list[RegisteredModel] = []
+        token: str | None = None
+        while token != "":
+            page = client.search_model_versions(max_results=_PAGE, page_token=token)
+            found += [
+                RegisteredModel(one.name, str(one.version), one.tags[DIGEST_TAG], str(one.source))
+                for one in page
+                if DIGEST_TAG in one.tags
+            ]
+            token = page.token or ""
+        return tuple(found)
 
     def _client(self) -> "MlflowClient":
         from mlflow import MlflowClient

@@ -21,7 +21,11 @@ class Progress:
     """Counts finished units out of `total`; says rate and remaining time."""
 
     def __init__(
-        self, context: dg.AssetExecutionContext, display: ProgressDisplay, what: str, total: int
+        self,
+        context: dg.OpExecutionContext | dg.AssetExecutionContext,
+        display: ProgressDisplay,
+        what: str,
+        total: int,
     ) -> None:
         self._log = context.log
         self._what = what

@@ -273,6 +273,19 @@ class Store:
         manifest = read_manifest(manifest_path(self.path_of(artifact)), artifact.digest)
         return None if manifest is None else manifest.folder
 
+    def orphans(self) -> tuple[tuple[str, str, Path], ...]:
+        """Asset, partition and folder of what lies at a published name, unknown to the ledger and to any writer."""
+        found = [
+            (asset, partition or folder.parent.name, folder)
+            for asset, partition, folder in Sweep(self.layout, self.ledger).orphans()
+        ]
+        # Asked after the listing: what a writer had moved into place by then is its own until its intent closes.
+        writing = {(intent.asset, intent.partition) for intent in self.ledger.open_intents()}
+        recorded = {artifact.uri for artifact in self.ledger.artifacts()}
+        return tuple(
+            one for one in found if one[:2] not in writing and self.layout.uri(one[2]) not in recorded
+        )
+
     def sweep(self) -> SweepReport:
         """Remove what crashed writers left; never what a living writer holds or the ledger knows."""
         return Sweep(self.layout, self.ledger).run()

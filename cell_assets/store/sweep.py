@@ -99,13 +99,25 @@ class Sweep:
             if lock is not None:
                 lock.release()
 
-    def _remove_orphans(self) -> None:
+    def orphans(self) -> Iterator[tuple[str, str | None, Path]]:
+        """Asset, partition and folder at every published name that no ledger row knows; removes nothing.
+
+        The partition is None where neither the folder's name nor its manifest tells. A writer may be about to
+        record what is listed here.
+        """
         recorded = {artifact.uri for artifact in self._ledger.artifacts()}
         for partition_folder in self._partition_folders():
             folders = {folder for path in partition_folder.iterdir() for folder in self._published(path)}
             for folder in sorted(folders):
                 if self._layout.uri(folder) not in recorded:
-                    self._remove_orphan(folder)
+                    yield folder.parent.parent.name, self._partition_of(folder), folder
+
+    def _remove_orphans(self) -> None:
+        for asset, partition, folder in self.orphans():
+            if partition is None:
+                self._unrecognised.append(self._layout.uri(folder))
+            else:
+                self._remove_orphan(asset, partition, folder)
 
     def _partition_folders(self) -> Iterator[Path]:
         for asset_folder in sorted(self._layout.root.iterdir()):
@@ -120,12 +132,8 @@ class Sweep:
         else:
             self._unrecognised.append(self._layout.uri(path))
 
-    def _remove_orphan(self, folder: Path) -> None:
-        asset, partition = folder.parent.parent.name, self._partition_of(folder)
+    def _remove_orphan(self, asset: str, partition: str, folder: Path) -> None:
         uri = self._layout.uri(folder)
-        if partition is None:
-            self._unrecognised.append(uri)
-            return
         with self._ledger.lock(asset, partition):
             # Asked again now that nobody can be between rename and commit, unless a writer lost its lock.
             writing = any((i.asset, i.partition) == (asset, partition) for i in self._ledger.open_intents())
