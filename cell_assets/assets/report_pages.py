@@ -10,16 +10,10 @@ import pandas as pd
 from cell_assets.assets.inputs import ReadArtifact, experiment_inputs
 from cell_assets.assets.partitions import representation_key
 from cell_assets.assets.recipes import AssetName, checkpoint_name, embeddings_name
-from cell_assets.errors import BadInputError
-from cell_assets.evaluation.embedding_study import (
-    EmbeddingStudy,
-    read_embeddings,
-    study_embeddings,
-)
-from cell_assets.evaluation.leakage import find_leakage
+from cell_assets.evaluation.embedding_study import EmbeddingStudy
 from cell_assets.evaluation.manifest import read_manifest
+from cell_assets.evaluation.published_study import StudiedFolders, study_published
 from cell_assets.evaluation.study_parameters import StudyParameters
-from cell_assets.imaging.acquisition import open_acquisition
 from cell_assets.imaging.patch_reading import open_patch_table
 from cell_assets.ledger.records import NumberDraft, ReadReceipt
 from cell_assets.methods.registry import load_method
@@ -81,31 +75,13 @@ def write_embedding_report(
     Raises:
         BadInputError: plates differ in their time between frames, or what is tested on was learned from.
     """
-    manifest, tracks = read_manifest(inputs.manifest.folder)
-    acquisitions = {plate: open_acquisition(read.folder) for plate, read in inputs.raw.items()}
-    pixels = {
-        (plate, position.name): position.content_digest
-        for plate, acquisition in acquisitions.items()
-        for position in acquisition.info.positions
-    }
-    find_leakage(tracks, manifest.split_unit, pixels).refuse(f"the report of {experiment}")
-    intervals = {acquisition.info.interval_min for acquisition in acquisitions.values()}
-    if len(intervals) > 1:
-        raise BadInputError(
-            f"experiment {experiment}: its plates have {len(intervals)} different times between frames "
-            f"({', '.join(str(i) for i in sorted(intervals, key=str))} min); report them as separate experiments"
-        )
-    given = {plate: acquisition.given_states() for plate, acquisition in acquisitions.items()}
-    states = [frame.assign(plate=plate) for plate, frame in given.items() if frame is not None]
-    study = study_embeddings(
-        read_embeddings([inputs.embeddings[plate].folder for plate in sorted(inputs.embeddings)]),
-        pd.concat(states, ignore_index=True) if states else None,
-        method=method,
-        split_unit=manifest.split_unit,
-        interval_min=intervals.pop(),
-        simulated=manifest.simulated,
-        parameters=parameters,
+    folders = StudiedFolders(
+        embeddings={plate: read.folder for plate, read in inputs.embeddings.items()},
+        raw={plate: read.folder for plate, read in inputs.raw.items()},
+        manifest=inputs.manifest.folder,
     )
+    study = study_published(folders, method, experiment, parameters)
+    manifest, _ = read_manifest(inputs.manifest.folder)
     notes = load_method(method).training_notes(inputs.checkpoint.folder)
     history = pd.read_parquet(inputs.checkpoint.folder / "history.parquet")
     pictures = EmbeddingPictures(

@@ -56,8 +56,12 @@ def _wrong(node: VerifiedArtifact) -> list[str]:
     return lines
 
 
-def to_json(found: Verification) -> str:
-    """The verification as one JSON document, every artifact with its verdict and every file that differs."""
+def to_json(found: Verification, recomputed: JsonValue = None) -> str:
+    """The verification as one JSON document, every artifact with its verdict and every file that differs.
+
+    Args:
+        recomputed: the number computed anew, `recompute.as_json`.
+    """
     document: dict[str, JsonValue] = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -92,5 +96,6 @@ def to_json(found: Verification) -> str:
                 for fault in found.chain.faults
             ],
         },
+        "recomputed": recomputed,
     }
     return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)

@@ -90,8 +90,13 @@ def _explain_cell(number: int, row: int, as_json: bool) -> None:
     metavar="H",
     help="Take over what was verified in the last H hours, such as by a run that was interrupted.",
 )
+@click.option(
+    "--recompute",
+    is_flag=True,
+    help="SUBJECT is a number: compute it anew, too, and compare; nothing is recorded.",
+)
 @AS_JSON
-def verify(subject: str, quick: bool, resume_hours: float | None, as_json: bool) -> None:
+def verify(subject: str, quick: bool, resume_hours: float | None, recompute: bool, as_json: bool) -> None:
     """Re-hash everything that SUBJECT rests on, and hold the ledger's history against its entries.
 
     SUBJECT is a number's id, artifact:ID, a plate, or a well or FOV as 'PLATE|WELL' or 'PLATE|FOV'. Exit code 1
@@ -99,7 +104,7 @@ def verify(subject: str, quick: bool, resume_hours: float | None, as_json: bool)
 
     \b
     Example:
-      cell-assets verify 7
+      cell-assets verify 7 --recompute
     """
     from datetime import timedelta
 
@@ -109,26 +114,38 @@ def verify(subject: str, quick: bool, resume_hours: float | None, as_json: bool)
     from cell_assets.audit.verification_text import to_json, to_text
     from cell_assets.audit.verify import verify as verify_subject
 
-    with open_lab() as session, tqdm(unit="B", unit_scale=True, disable=quick) as bar:
-
-        def step(done: int, total: int, what: str) -> None:
-            bar.total = total
-            bar.set_postfix_str(what, refresh=False)
-            bar.update(done - bar.n)
-
+    anew = None
+    with open_lab() as session:
+        about = find_subject(session.ledger, subject)
+        if recompute and about.number_id is None:
+            raise BadInputError(f"--recompute computes a number anew, and {about.title} is none: give its id")
         since = None
         if resume_hours is not None:
             since = session.ledger.now() - timedelta(hours=resume_hours)
-        found = verify_subject(
-            session.store,
-            find_subject(session.ledger, subject),
-            quick=quick,
-            since=since,
-            workers=session.settings.processes,
-            step=step,
-        )
-    click.echo(to_json(found) if as_json else to_text(found))
-    if not found.looks_right:
+        with tqdm(unit="B", unit_scale=True, disable=quick) as bar:
+
+            def step(done: int, total: int, what: str) -> None:
+                bar.total = total
+                bar.set_postfix_str(what, refresh=False)
+                bar.update(done - bar.n)
+
+            found = verify_subject(
+                session.store,
+                about,
+                quick=quick,
+                since=since,
+                workers=session.settings.processes,
+                step=step,
+            )
+        if recompute and about.number_id is not None:
+            from cell_assets.audit.recompute import recompute as compute_anew
+
+            anew = compute_anew(session.store, about.number_id)
+    if as_json:
+        click.echo(to_json(found, None if anew is None else anew.as_json()))
+    else:
+        click.echo(to_text(found) if anew is None else f"{to_text(found)}\n{anew.to_text()}")
+    if not found.looks_right or (anew is not None and not anew.agrees):
         sys.exit(1)
 
 

@@ -24,6 +24,10 @@ _MAX_FOLDS = 5
 _MAX_ITERATIONS = 2000
 
 
+DECISION = 0.5
+"""Probability from which on a row is predicted to be positive."""
+
+
 @dataclass(frozen=True)
 class ProbeData:
     """Rows that a probe learns from or is scored on."""
@@ -43,7 +47,7 @@ class Probe:
     probability: FloatArray
     """(N_test,) probability of the positive class, as the class-balanced regression sees it."""
     predicted: BoolArray
-    """(N_test,) probability of at least one half."""
+    """(N_test,) probability of at least `DECISION`."""
     strength: float
     """Inverse regularisation strength C."""
     how_chosen: str
@@ -81,7 +85,7 @@ def fit_probe(train: ProbeData, test: ProbeData, *, split_unit: SplitUnit, seed:
     probability = model.predict_proba(scaler.transform(test.features))[:, 1]
     return Probe(
         probability=probability,
-        predicted=probability >= 0.5,
+        predicted=probability >= DECISION,
         strength=strength,
         how_chosen=how_chosen,
         converged=int(model.n_iter_[0]) < _MAX_ITERATIONS,

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from cell_assets.errors import NotFoundError
 from cell_assets.evaluation import metrics
-from cell_assets.evaluation.probes import Probe, ProbeData, fit_probe, why_no_probe
+from cell_assets.evaluation.probes import DECISION, Probe, ProbeData, fit_probe, why_no_probe
 from cell_assets.evaluation.resampling import Estimate, Statistic, bootstrap_interval
 from cell_assets.evaluation.splits import SplitUnit
 from cell_assets.evaluation.tasks import Exclusion, Labels
@@ -24,6 +25,7 @@ from cell_assets.evaluation.units import (
 EMBEDDING = "embedding"
 CHANCE = "chance"
 _NO_ROWS: IntArray = np.zeros(0, dtype=np.int64)
+_GAIN = "average_precision_gain_over"
 METRICS = ("average_precision", "auroc", "accuracy", "f1")
 
 
@@ -110,6 +112,21 @@ class _Rival:
     probe: Probe | None
     why_missing: str | None
 
+    def on(self, inside: BoolArray) -> "_Prediction":
+        """What the probe says of those of its rows."""
+        return _Prediction(
+            self.name, None if self.probe is None else self.probe.probability[inside], self.why_missing
+        )
+
+
+@dataclass(frozen=True)
+class _Prediction:
+    """What a rival says of the labelled test rows, or why it says nothing."""
+
+    name: str
+    probability: FloatArray | None
+    why_missing: str | None
+
 
 def evaluate_task(
     features: FloatArray,
@@ -137,15 +154,15 @@ def evaluate_task(
     ]
     label = labels.label[scored]
     table = _Scoring(label, unit_ids(cells[scored], bootstrap_unit), seed, n_resamples)
-    inside = scored[split.test]
-    scores = [score for rival in rivals for score in table.rival(rival, inside)]
+    said = [rival.on(scored[split.test]) for rival in rivals]
+    scores = [score for prediction in said for score in table.rival(prediction)]
     scores += table.chance(labels.label[fit])
-    scores += table.gains(rivals, inside)
+    scores += [table.gain(said[0], other) for other in said[1:]]
     curves = [
-        Curve(rival.name, rival.title, points, table.average_precision(rival, inside))
-        for rival in rivals
-        if rival.probe is not None
-        and (points := metrics.precision_recall(label, rival.probe.probability[inside])) is not None
+        Curve(rival.name, rival.title, points, table.estimate("average_precision", prediction))
+        for rival, prediction in zip(rivals, said, strict=True)
+        if prediction.probability is not None
+        and (points := metrics.precision_recall(label, prediction.probability)) is not None
     ]
     return TaskEvaluation(
         name=labels.name,
@@ -165,6 +182,38 @@ def evaluate_task(
         example_rows=_example(cells, labels, split.test, source_rows) if rivals[0].probe else _NO_ROWS,
         notes=_notes(labels, rivals, scores),
     )
+
+
+def rescore(predictions: pd.DataFrame, name: str, *, seed: int, n_resamples: int) -> Estimate:
+    """One number of a task from its published predictions alone, resampled over tracks as it was.
+
+    Args:
+        predictions: `TaskEvaluation.predictions`.
+        name: the number's name, `Score.name`.
+
+    Raises:
+        NotFoundError: the predictions do not hold what this number is of, such as the labels of training rows.
+    """
+    scored = predictions[predictions["label"].notna().to_numpy()]
+    label = scored["label"].to_numpy(dtype=np.bool_)
+    table = _Scoring(label, unit_ids(scored, SplitUnit.TRACK), seed, n_resamples)
+    if name == f"average_precision_{CHANCE}":
+        return table.prevalence()
+    if name.startswith(_GAIN):
+        rival = _published(scored, name.removeprefix(f"{_GAIN}_"))
+        return table.gain(_published(scored, EMBEDDING), rival).estimate
+    for metric in METRICS:
+        if name == metric or name.startswith(f"{metric}_"):
+            rival = _published(scored, name.removeprefix(metric).removeprefix("_") or EMBEDDING)
+            return table.estimate(metric, rival)
+    raise NotFoundError(f"predictions do not tell {name}")
+
+
+def _published(predictions: pd.DataFrame, of: str) -> _Prediction:
+    column = "probability" if of == EMBEDDING else f"probability_{of}"
+    if column not in predictions:
+        raise NotFoundError(f"the predictions hold no probability of {of}")
+    return _Prediction(of, predictions[column].to_numpy(dtype=np.float64), None)
 
 
 def _fit_rival(
@@ -202,11 +251,13 @@ class _Scoring:
     seed: int
     n_resamples: int
 
-    def rival(self, rival: _Rival, inside: BoolArray) -> list[Score]:
-        return [Score(metric, rival.name, self._estimate(metric, rival, inside)) for metric in METRICS]
+    def rival(self, prediction: _Prediction) -> list[Score]:
+        return [Score(metric, prediction.name, self.estimate(metric, prediction)) for metric in METRICS]
 
-    def average_precision(self, rival: _Rival, inside: BoolArray) -> Estimate:
-        return self._estimate("average_precision", rival, inside)
+    def estimate(self, metric: str, prediction: _Prediction) -> Estimate:
+        if prediction.probability is None:
+            return Estimate.missing(prediction.why_missing or "", self._n_units)
+        return self._interval(_statistic(metric, self.label, prediction.probability))
 
     def prevalence(self) -> Estimate:
         return self._interval(metrics.prevalence(self.label))
@@ -226,44 +277,34 @@ class _Scoring:
             Score("accuracy", "majority", majority),
         ]
 
-    def gains(self, rivals: list[_Rival], inside: BoolArray) -> list[Score]:
-        """Average precision of the embedding less that of each other rival, on the same resamples."""
-        first = rivals[0]
-        scores = []
-        for other in rivals[1:]:
-            if first.probe is None or other.probe is None:
-                estimate = Estimate.missing(first.why_missing or other.why_missing or "", self._n_units)
-            else:
-                estimate = self._interval(
-                    metrics.difference(
-                        _statistic("average_precision", self.label, first.probe, inside),
-                        _statistic("average_precision", self.label, other.probe, inside),
-                    )
+    def gain(self, first: _Prediction, other: _Prediction) -> Score:
+        """Average precision of the embedding less that of another rival, on the same resamples."""
+        if first.probability is None or other.probability is None:
+            estimate = Estimate.missing(first.why_missing or other.why_missing or "", self._n_units)
+        else:
+            estimate = self._interval(
+                metrics.difference(
+                    _statistic("average_precision", self.label, first.probability),
+                    _statistic("average_precision", self.label, other.probability),
                 )
-            scores.append(Score("average_precision_gain_over", other.name, estimate))
-        return scores
+            )
+        return Score(_GAIN, other.name, estimate)
 
     @property
     def _n_units(self) -> int:
         return len(np.unique(self.units))
 
-    def _estimate(self, metric: str, rival: _Rival, inside: BoolArray) -> Estimate:
-        if rival.probe is None:
-            return Estimate.missing(rival.why_missing or "", self._n_units)
-        return self._interval(_statistic(metric, self.label, rival.probe, inside))
-
     def _interval(self, statistic: Statistic) -> Estimate:
         return bootstrap_interval(self.units, statistic, seed=self.seed, n_resamples=self.n_resamples)
 
 
-def _statistic(metric: str, label: BoolArray, probe: Probe, inside: BoolArray) -> Statistic:
+def _statistic(metric: str, label: BoolArray, probability: FloatArray) -> Statistic:
     if metric == "average_precision":
-        return metrics.average_precision(label, probe.probability[inside])
+        return metrics.average_precision(label, probability)
     if metric == "auroc":
-        return metrics.auroc(label, probe.probability[inside])
-    if metric == "accuracy":
-        return metrics.accuracy(label, probe.predicted[inside])
-    return metrics.f1(label, probe.predicted[inside])
+        return metrics.auroc(label, probability)
+    predicted = probability >= DECISION
+    return metrics.accuracy(label, predicted) if metric == "accuracy" else metrics.f1(label, predicted)
 
 
 def _predictions(

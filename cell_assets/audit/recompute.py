@@ -1,0 +1,188 @@
+"""A number computed anew from what it rests on: from the predictions beside it, and from the embeddings below."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from cell_assets.errors import CellAssetsError, NotFoundError
+from cell_assets.evaluation.published_study import StudiedFolders, study_published
+from cell_assets.evaluation.resampling import Estimate
+from cell_assets.evaluation.study_parameters import StudyParameters
+from cell_assets.evaluation.task_scores import rescore
+from cell_assets.ledger.records import JsonValue, Number, NumberDraft, Provenance
+from cell_assets.store.code_identity import environment_digest
+from cell_assets.store.store import Store
+
+SAME_TO = 1e-9
+"""Relative difference up to which two computations agree: another build of a numerical library may round sums
+in another order."""
+
+
+@dataclass(frozen=True)
+class Recomputed:
+    """The number by one way of computing it."""
+
+    origin: str
+    """What it was computed from."""
+    value: float | None
+    low: float | None
+    high: float | None
+    why_missing: str | None
+    """Why this way gives no value."""
+
+
+@dataclass(frozen=True)
+class Recomputation:
+    """A recorded number and what was computed anew."""
+
+    number: Number
+    ways: tuple[Recomputed, ...]
+    same_environment: bool
+    """Whether Python and every installed package are what they were when it was recorded."""
+
+    @property
+    def agrees(self) -> bool:
+        """Whether some way gives the number, and every way that does gives this one."""
+        given = [way for way in self.ways if way.why_missing is None or self._is_missing_too(way)]
+        return bool(given) and all(self.difference(way) == 0.0 or self._close(way) for way in given)
+
+    def difference(self, way: Recomputed) -> float | None:
+        """Largest relative difference of value and bounds; None where one has what the other lacks."""
+        draft = self.number.draft
+        pairs = ((draft.value, way.value), (draft.ci_low, way.low), (draft.ci_high, way.high))
+        differences = [0.0]
+        for recorded, anew in pairs:
+            if recorded is None or anew is None:
+                if recorded is not anew:
+                    return None
+                continue
+            scale = max(abs(recorded), abs(anew))
+            differences.append(abs(recorded - anew) / scale if scale else 0.0)
+        return max(differences)
+
+    def _close(self, way: Recomputed) -> bool:
+        difference = self.difference(way)
+        return difference is not None and difference <= SAME_TO
+
+    def _is_missing_too(self, way: Recomputed) -> bool:
+        return self.number.draft.value is None and way.why_missing == self.number.draft.why_missing
+
+    def to_text(self) -> str:
+        """One line for each way, then the upshot."""
+        lines = []
+        for way in self.ways:
+            if way.why_missing is not None:
+                lines.append(f"from {way.origin}: no value: {way.why_missing}")
+                continue
+            difference = self.difference(way)
+            interval = "" if way.low is None else f" [{way.low:.6g}, {way.high:.6g}]"
+            if difference == 0.0:
+                said = "the recorded one to the last bit"
+            elif difference is None:
+                said = "the recorded one has other parts"
+            else:
+                said = f"differs from the recorded one by {difference:.2g} of its size"
+            lines.append(f"from {way.origin}: {way.value:.6g}{interval}, {said}")
+        if not self.same_environment:
+            lines.append("installed packages are not what they were when the number was recorded")
+        lines.append(
+            f"number {self.number.id} {'comes out again' if self.agrees else 'does NOT come out again'}"
+        )
+        return "\n".join(lines)
+
+    def as_json(self) -> JsonValue:
+        """As part of a verification's document."""
+        return {
+            "agrees": self.agrees,
+            "same_environment": self.same_environment,
+            "ways": [
+                {
+                    "from": way.origin,
+                    "value": way.value,
+                    "ci_low": way.low,
+                    "ci_high": way.high,
+                    "why_missing": way.why_missing,
+                    "relative_difference": self.difference(way),
+                }
+                for way in self.ways
+            ],
+        }
+
+
+def recompute(store: Store, number_id: int) -> Recomputation:
+    """Compute number `number_id` again by every way there is.
+
+    From the predictions that its report holds, row by row, where it is a score of predictions; and from the
+    published embeddings, manifest and annotations, probes fitted anew, always.
+
+    Raises:
+        NotFoundError: there is no such number.
+    """
+    number = store.ledger.number(number_id)
+    stated = store.ledger.provenance(number.run_id)
+    parameters = StudyParameters.model_validate(dict(stated.run.parameters))
+    return Recomputation(
+        number,
+        (
+            _tried("the report's predictions", lambda: _from_predictions(store, number, stated, parameters)),
+            _tried("the published embeddings", lambda: _from_embeddings(store, number, stated, parameters)),
+        ),
+        stated.run.code.environment_digest == environment_digest(),
+    )
+
+
+def _tried(origin: str, compute: Callable[[], Estimate | NumberDraft]) -> Recomputed:
+    try:
+        found = compute()
+    except CellAssetsError as error:
+        return Recomputed(origin, None, None, None, str(error))
+    low, high = (found.low, found.high) if isinstance(found, Estimate) else (found.ci_low, found.ci_high)
+    return Recomputed(origin, found.value, low, high, found.why_missing)
+
+
+def _from_predictions(
+    store: Store, number: Number, stated: Provenance, parameters: StudyParameters
+) -> Estimate:
+    task = number.draft.report.rpartition("/")[2]
+    folder = store.read_artifact(stated.artifact.id).path
+    file = folder / "predictions" / f"{task}.parquet"
+    if not file.exists():
+        raise NotFoundError(f"{number.draft.report} is not a score of predictions")
+    return rescore(
+        pd.read_parquet(file), number.draft.name, seed=parameters.seed, n_resamples=parameters.n_resamples
+    )
+
+
+def _from_embeddings(
+    store: Store, number: Number, stated: Provenance, parameters: StudyParameters
+) -> NumberDraft:
+    draft = number.draft
+    method = draft.report.partition("/")[0]
+    by_asset: dict[str, dict[str, int]] = {}
+    for artifact in stated.inputs:
+        by_asset.setdefault(artifact.asset, {})[artifact.partition] = artifact.id
+
+    def folder(asset: str, partition: str) -> Path:
+        return store.read_artifact(by_asset[asset][partition]).path
+
+    experiment = stated.artifact.partition
+    embeddings = by_asset.get(f"{method}_embeddings", {})
+    study = study_published(
+        StudiedFolders(
+            embeddings={
+                partition.partition("|")[2]: folder(f"{method}_embeddings", partition)
+                for partition in embeddings
+            },
+            raw={plate: folder("raw_acquisition", plate) for plate in by_asset.get("raw_acquisition", {})},
+            manifest=folder("experiment_manifest", experiment),
+        ),
+        method,
+        experiment,
+        parameters,
+    )
+    for anew in study.evaluation.numbers:
+        if (anew.report, anew.name, anew.split) == (draft.report, draft.name, draft.split):
+            return anew
+    raise NotFoundError(f"the study as it is today states no {draft.report} {draft.name}, {draft.split}")

@@ -1,0 +1,60 @@
+"""The study of an experiment, from published folders alone: what a report states, and what an audit states again."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from cell_assets.errors import BadInputError
+from cell_assets.evaluation.embedding_study import EmbeddingStudy, read_embeddings, study_embeddings
+from cell_assets.evaluation.leakage import find_leakage
+from cell_assets.evaluation.manifest import read_manifest
+from cell_assets.evaluation.study_parameters import StudyParameters
+from cell_assets.imaging.acquisition import open_acquisition
+
+
+@dataclass(frozen=True)
+class StudiedFolders:
+    """What the numbers of a report are computed from."""
+
+    embeddings: Mapping[str, Path]
+    """By plate."""
+    raw: Mapping[str, Path]
+    """By plate; for annotations and the time between frames."""
+    manifest: Path
+
+
+def study_published(
+    folders: StudiedFolders, method: str, experiment: str, parameters: StudyParameters
+) -> EmbeddingStudy:
+    """Evaluate the embeddings against the manifest's split and the plates' annotations.
+
+    Raises:
+        BadInputError: plates differ in their time between frames, or what is tested on was learned from.
+    """
+    manifest, tracks = read_manifest(folders.manifest)
+    acquisitions = {plate: open_acquisition(folder) for plate, folder in folders.raw.items()}
+    pixels = {
+        (plate, position.name): position.content_digest
+        for plate, acquisition in acquisitions.items()
+        for position in acquisition.info.positions
+    }
+    find_leakage(tracks, manifest.split_unit, pixels).refuse(f"the report of {experiment}")
+    intervals = {acquisition.info.interval_min for acquisition in acquisitions.values()}
+    if len(intervals) > 1:
+        raise BadInputError(
+            f"experiment {experiment}: its plates have {len(intervals)} different times between frames "
+            f"({', '.join(str(i) for i in sorted(intervals, key=str))} min); report them as separate experiments"
+        )
+    given = {plate: acquisition.given_states() for plate, acquisition in acquisitions.items()}
+    states = [frame.assign(plate=plate) for plate, frame in given.items() if frame is not None]
+    return study_embeddings(
+        read_embeddings([folders.embeddings[plate] for plate in sorted(folders.embeddings)]),
+        pd.concat(states, ignore_index=True) if states else None,
+        method=method,
+        split_unit=manifest.split_unit,
+        interval_min=intervals.pop(),
+        simulated=manifest.simulated,
+        parameters=parameters,
+    )

@@ -1,0 +1,109 @@
+"""Every number of a real report computed anew from what it rests on."""
+
+import json
+from collections.abc import Callable
+
+import pandas as pd
+import pytest
+from sklearn.metrics import average_precision_score
+
+from cell_assets.audit.recompute import recompute
+from cell_assets.automation.ingesting import ingest_plate
+from cell_assets.ledger.records import NumberDraft, RunDraft
+from cell_assets.settings import Settings
+from cell_assets.store.store import FormatName
+from cell_assets_tests.end_to_end.lab import cell_assets, opened, run, small_run, tiny_plate
+
+FROM_PREDICTIONS, FROM_EMBEDDINGS = 0, 1
+
+
+@pytest.fixture(scope="module")
+def lab(new_lab: Callable[[], Settings], tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """E1 with a plate of four FOVs of ten frames: test tracks of both classes."""
+    settings = new_lab()
+    plate = tiny_plate(tmp_path_factory.mktemp("plates") / "four", fovs_per_well=2, time_points=10)
+    with opened(settings) as session:
+        ingest_plate(session, plate.request("E1", "P1"))
+        assert run(session, small_run("E1")).failed == ()
+    return settings
+
+
+def test_every_number_comes_out_again(lab: Settings) -> None:
+    scores_of_predictions = 0
+    with opened(lab) as session:
+        numbers = session.ledger.numbers("E1")
+        for number in numbers:
+            found = recompute(session.store, number.id)
+            assert found.agrees, found.to_text()
+            assert found.same_environment
+            embedded = found.ways[FROM_EMBEDDINGS]
+            assert (embedded.value, embedded.low, embedded.high) == (
+                number.draft.value,
+                number.draft.ci_low,
+                number.draft.ci_high,
+            )
+            scores_of_predictions += found.ways[FROM_PREDICTIONS].value is not None
+    assert len(numbers) > 20
+    assert scores_of_predictions > 10
+
+
+def test_a_score_from_predictions_is_what_scikit_learn_says(lab: Settings) -> None:
+    with opened(lab) as session:
+        number = next(
+            one
+            for one in session.ledger.numbers("E1")
+            if one.draft.name == "average_precision" and one.draft.value is not None
+        )
+        task = number.draft.report.rpartition("/")[2]
+        report = session.store.read_artifact(number.artifact_id).path
+        rows = pd.read_parquet(report / "predictions" / f"{task}.parquet").dropna(subset="label")
+        expected = average_precision_score(rows["label"].astype(bool), rows["probability"])
+        assert recompute(session.store, number.id).ways[FROM_PREDICTIONS].value == pytest.approx(
+            expected, rel=1e-12
+        )
+
+
+def test_a_number_that_was_never_true_does_not_come_out_again(lab: Settings) -> None:
+    """What a bug, or a hand in the database before it was sealed, would have left."""
+    with opened(lab) as session:
+        latest = session.ledger.latest("dynaclr_report", "E1")
+        assert latest is not None
+        true = next(
+            one.draft
+            for one in session.ledger.numbers_of_runs([latest.run.id])
+            if one.draft.name == "average_precision" and one.draft.value is not None
+        )
+        forged = NumberDraft(true.report, true.name, true.split, 0.999, true.n, true.unit)
+        with session.store.write("dynaclr_report", "E1") as staged:
+            source = session.store.path_of(latest.artifact)
+            for file in source.rglob("*"):
+                if file.is_file():
+                    target = staged.path / file.relative_to(source)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    target.write_bytes(file.read_bytes())
+            draft = session.ledger.run(latest.run.id)
+            session.store.publish(
+                staged,
+                RunDraft(draft.code, draft.parameters, draft.started, draft.dagster_run_id),
+                [session.store.receipt(one) for one in latest.inputs],
+                FormatName("cell_assets.report", "1"),
+                numbers=[forged],
+                experiment="E1",
+            )
+        (number,) = [one for one in session.ledger.numbers("E1") if one.draft.value == 0.999]
+    said = cell_assets(lab, "verify", str(number.id), "--recompute", "--json")
+    document = json.loads(said.out)
+    assert said.code == 1
+    assert document["verified"] is True
+    assert document["recomputed"]["agrees"] is False
+    assert [way["value"] for way in document["recomputed"]["ways"]] == [true.value, true.value]
+    said = cell_assets(lab, "verify", str(number.id), "--recompute")
+    assert said.out.rstrip().endswith(f"number {number.id} does NOT come out again")
+
+
+def test_only_numbers_are_computed(lab: Settings) -> None:
+    said = cell_assets(lab, "verify", "P1", "--recompute")
+    assert said.code == 1
+    assert said.error_lines == [
+        "error: --recompute computes a number anew, and plate P1 is none: give its id"
+    ]
