@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from blake3 import blake3
 
 from cell_assets.ledger import schema
-from cell_assets.ledger.engine import LedgerEngine
+from cell_assets.ledger.engine import LedgerEngine, Transaction, repeatable
 
 GENESIS = "0" * 64
 """What the first entry names as the entry before it."""
@@ -74,10 +74,15 @@ def key_column(table: sa.Table) -> sa.Column[Any]:
 class Recording:
     """One transaction that adds rows to history. Only `append` may insert into its tables."""
 
-    connection: sa.Connection
+    transaction: Transaction
     engine: LedgerEngine
     items: list[Item] = field(default_factory=list)
     run_id: int | None = None
+
+    @property
+    def connection(self) -> sa.Connection:
+        """For questions in the same transaction."""
+        return self.transaction.connection
 
     def execute(self, statement: sa.Executable) -> sa.CursorResult[Any]:
         """A question, or a change of a table that is not history."""
@@ -107,25 +112,26 @@ class Recording:
 @contextlib.contextmanager
 def recording(engine: LedgerEngine) -> Iterator[Recording]:
     """A transaction that is sealed and committed when the block ends, and rolled back when it raises."""
-    with engine.write() as connection:
-        history = Recording(connection, engine)
+    with engine.write() as transaction:
+        history = Recording(transaction, engine)
         yield history
         if history.items:
-            seal(connection, engine.is_sqlite, history.items, history.run_id)
+            digest = _seal(transaction.connection, engine.is_sqlite, history.items, history.run_id)
+            transaction.sign = sa.select(schema.entry.c.id).where(schema.entry.c.digest == digest)
 
 
-def seal(connection: sa.Connection, is_sqlite: bool, items: Sequence[Item], run_id: int | None) -> None:
-    """Append the entry over `items`; the transaction may add nothing after it."""
+def _seal(connection: sa.Connection, is_sqlite: bool, items: Sequence[Item], run_id: int | None) -> str:
+    """Append the entry over `items` and return its digest; the transaction may add nothing after it."""
     if not is_sqlite:
         connection.execute(_SEAL_LOCK)
     newest = sa.select(schema.entry.c.digest).order_by(schema.entry.c.id.desc()).limit(1)
     previous = connection.execute(newest).scalar_one_or_none() or GENESIS
     said = [list(item) for item in items]
+    digest = entry_digest(previous, said)
     connection.execute(
-        sa.insert(schema.entry).values(
-            previous=previous, items=said, digest=entry_digest(previous, said), run_id=run_id
-        )
+        sa.insert(schema.entry).values(previous=previous, items=said, digest=digest, run_id=run_id)
     )
+    return digest
 
 
 def entry_digest(previous: str, items: object) -> str:
@@ -174,6 +180,7 @@ def _canonical(value: object) -> bytes:
     ).encode()
 
 
+@repeatable
 def check_chain(engine: LedgerEngine) -> ChainReport:
     """Hold all of history against its entries; linear in the number of rows, a few hundred entries at a time.
 

@@ -1,29 +1,62 @@
-"""Connections of the ledger: how PostgreSQL and SQLite are opened, and what they do differently."""
+"""Connections of the ledger: how PostgreSQL and SQLite are opened, and what they do differently.
+
+A PostgreSQL server may be killed and started again while the ledger is in use. A function marked `repeatable`
+runs again, from its start, when its connection was lost. That does nothing twice: a transaction whose COMMIT
+went unanswered, so that nobody knows whether it took, is looked for before it is given up (`LedgerEngine.write`).
+
+- What is looked for is a row that only this transaction can have written. It holds the database's clock, or the
+  digest of rows that do, so no key of the caller's and no column for the purpose is needed.
+- It is looked for when the transaction is over: each holds an advisory lock on a random number until its end.
+  Without that wait a COMMIT still on its way would be taken for lost, and done again.
+- PostgreSQL's own `pg_xact_status` cannot answer: a transaction's number is not flushed to disk when it is
+  given out, so after a crash another transaction can get the same one, and commit.
+
+SQLite has no connection to lose.
+"""
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import json
+import logging
 import os
+import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
 
-import psycopg2
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import Insert as PostgresInsert
 from sqlalchemy.dialects.sqlite import Insert as SqliteInsert
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from cell_assets.errors import BadInputError, CellAssetsError
 from cell_assets.ledger.column_types import DatabaseNow
+from cell_assets.ledger.lost_connections import is_lost, is_not_ready, reason
 
+_log = logging.getLogger(__name__)
+
+PATIENCE_S = 60.0
+"""How long a database that went away is waited for. A killed server of a few gigabytes recovers in seconds."""
+_RETRY_S = (0.05, 1.0)
+"""First and longest pause between attempts to reach a database that went away."""
+_DEAD_PEER = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+"""A machine that vanished says nothing: notice within a minute, not after the two hours of the system's default.
+Seconds, and milliseconds for the last; libpq applies all but the first to TCP only."""
 _BUSY_TIMEOUT_S = 60.0
 _TRUSTED_IDLE_S = 1.0
 """Asking at every use took a tenth of the time that the ledger takes."""
@@ -32,40 +65,91 @@ _LOCK_POLL_S = (0.005, 0.25)
 """First and longest pause between attempts at an advisory lock. Polled, because a wait inside libpq would not
 let Ctrl-C through."""
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+@dataclass
+class Transaction:
+    """What a block of `LedgerEngine.write` works with."""
+
+    connection: sa.Connection
+    sign: sa.Select[Any] | None = None
+    """Finds a row exactly when this transaction was committed. None: doing it all again does no harm."""
+
+
+def repeatable(
+    work: "Callable[Concatenate[LedgerEngine, _P], _T]",
+) -> "Callable[Concatenate[LedgerEngine, _P], _T]":
+    """Let a function of an engine, and of one transaction or question, outlive lost connections.
+
+    It runs again from its start, so what precedes its transaction must have no effects. Raises CellAssetsError
+    when the database stays away for longer than the engine's patience.
+    """
+
+    @functools.wraps(work)
+    def patient(engine: "LedgerEngine", *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        return engine.outliving_connections(lambda: work(engine, *args, **kwargs))
+
+    return patient
+
 
 class LedgerEngine:
     """One database with its two ways in: `write()` is one transaction, `read()` is for looking only.
 
-    Safe to share between threads; a forked child gets connections of its own.
+    Safe to share between threads; a forked child gets connections of its own. A database that answered before
+    is waited for `patience_s` seconds when it goes away; one that never did is not, as its address may be wrong.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, patience_s: float = PATIENCE_S) -> None:
         self.url = _checked_url(url)
+        self.patience_s = patience_s
+        self._answered = False
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self._write = self._pool()
+        self._read: sa.Engine
+        if self.is_sqlite:
+            event.listen(self._write, "connect", self._prepare_sqlite)
+            event.listen(self._write, "begin", _begin_sqlite)
+            self._read = self._write.execution_options(ledger_begin="BEGIN")
+        else:
+            # Apart, because a connection that is told anew what it is for asks the server one question more.
+            self._read = self._pool(isolation_level="AUTOCOMMIT")
+            for pool in (self._write, self._read):
+                event.listen(pool, "checkin", _note_idle)
+                event.listen(pool, "checkout", self._ping_if_idle)
+        self._process = os.getpid()
+
+    def _pool(self, **how: Any) -> sa.Engine:
         engine = sa.create_engine(
             self.url,
             json_serializer=_to_json,
             pool_size=5,
             max_overflow=-1,
-            connect_args={"timeout": _BUSY_TIMEOUT_S} if self.is_sqlite else {},
+            connect_args=_connect_arguments(self.url),
+            **how,
         )
-        if self.is_sqlite:
-            event.listen(engine, "connect", self._prepare_sqlite)
-            event.listen(engine, "begin", _begin_sqlite)
-            self._write = engine
-            self._read = engine.execution_options(ledger_begin="BEGIN")
-        else:
-            event.listen(engine, "checkin", _note_idle)
-            event.listen(engine, "checkout", _ping_if_idle)
-            self._write = engine
-            self._read = engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._process = os.getpid()
+        event.listen(engine, "connect", self._note_answer)
+        return engine
 
     @contextlib.contextmanager
-    def write(self) -> Iterator[sa.Connection]:
-        """One transaction, committed when the block ends and rolled back when it raises."""
-        with self._mine(self._write).begin() as connection:
-            yield connection
+    def write(self) -> Iterator[Transaction]:
+        """One transaction, committed when the block ends and rolled back when it raises.
+
+        A block that says by which `sign` its transaction is known is committed exactly once: when COMMIT goes
+        unanswered, this ends well where it took, and raises, for the caller to do it again, where it did not.
+        """
+        with self._mine(self._write).connect() as connection, connection.begin() as begun:
+            transaction, key = Transaction(connection), secrets.randbits(63)
+            if not self.is_sqlite:
+                connection.execute(_HOLD_TO_THE_END, {"key": key})
+            yield transaction
+            try:
+                begun.commit()
+            except DBAPIError as error:
+                sign = transaction.sign
+                if not is_lost(error) or sign is None or not self._was_committed(key, sign):
+                    raise
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -76,21 +160,78 @@ class LedgerEngine:
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[sa.Connection]:
         """A connection whose queries all see one moment, whatever is recorded meanwhile."""
-        isolated = self._write.execution_options(isolation_level="REPEATABLE READ")
-        with self._mine(self._read if self.is_sqlite else isolated).begin() as connection:
+        with self._mine(self._read if self.is_sqlite else self._write).begin() as connection:
+            if not self.is_sqlite:
+                connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             yield connection
+
+    def outliving_connections(self, work: Callable[[], _T]) -> _T:
+        """Do the work, from its start whenever its connection is lost; see `repeatable`."""
+        until: float | None = None
+        pause, longest = _RETRY_S
+        while True:
+            try:
+                return work()
+            except DBAPIError as error:
+                if not is_lost(error):
+                    raise
+                began, until = until is None, until or time.monotonic() + self.patience_s
+                if time.monotonic() >= until or not (self._answered or is_not_ready(error)):
+                    self._give_up(error)
+                if began:
+                    _log.warning(
+                        "the ledger does not answer (%s); asking again for %g s",
+                        reason(error),
+                        self.patience_s,
+                    )
+            time.sleep(pause)
+            pause = min(2 * pause, longest)
+
+    def _give_up(self, error: DBAPIError) -> NoReturn:
+        title = f"the ledger at {self.url.render_as_string()}"
+        if not self._answered:
+            raise CellAssetsError(f"{title} cannot be opened: {reason(error)}") from error
+        # Whoever tidies up after this error does not wait as long once more.
+        self._answered = False
+        raise CellAssetsError(
+            f"{title} went away and has not answered for {self.patience_s:g} s: {reason(error)}; see that its "
+            "server runs, then do the same again: what was recorded is found, not recorded twice"
+        ) from error
+
+    def _note_answer(self, connection: object, record: object) -> None:
+        self._answered = True
+
+    def _was_committed(self, key: int, sign: sa.Select[Any]) -> bool:
+        """Whether a transaction took whose COMMIT went unanswered; waits until it is over, then looks."""
+        return self.outliving_connections(lambda: self._look_for(key, sign))
+
+    def _look_for(self, key: int, sign: sa.Select[Any]) -> bool:
+        with self.read() as connection:
+            until = time.monotonic() + self.patience_s
+            while not connection.execute(_TRY_WHETHER_HELD, {"key": key}).scalar_one():
+                if time.monotonic() >= until:
+                    raise CellAssetsError(
+                        f"the ledger at {self.url.render_as_string()} lost a connection while recording, and "
+                        f"has not ended its transaction within {self.patience_s:g} s: do the same again"
+                    )
+                time.sleep(_RETRY_S[0])
+            # Locks are given back after what was committed can be seen, and this statement looks anew.
+            return connection.execute(sign).first() is not None
 
     def _mine(self, engine: sa.Engine) -> sa.Engine:
         """The engine, without connections that a forked child inherited: two processes must not share one."""
         if self._process != os.getpid():
             self._write.dispose(close=False)
+            self._read.dispose(close=False)
             self._process = os.getpid()
         return engine
 
     def close(self) -> None:
         """Close every idle connection."""
         self._write.dispose()
+        self._read.dispose()
 
+    @repeatable
     def now(self) -> datetime:
         """The database's clock, UTC."""
         with self.read() as connection:
@@ -117,10 +258,18 @@ class LedgerEngine:
 
     @contextlib.contextmanager
     def lock(self, name: str) -> Iterator[None]:
-        """Hold the exclusive advisory lock `name`, across threads and processes; not re-entrant."""
-        key = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big", signed=True)
-        with self._sqlite_lock(key) if self.is_sqlite else self._postgres_lock(key):
+        """Hold the exclusive advisory lock `name`, across threads and processes; not re-entrant.
+
+        On PostgreSQL it ends with the connection that holds it, and the holder is not told. It keeps others from
+        doing the same work; what must hold must be held by constraints, or by `lock_transaction`.
+        """
+        with self._sqlite_lock(_key(name)) if self.is_sqlite else self._postgres_lock(_key(name)):
             yield
+
+    def lock_transaction(self, transaction: Transaction, name: str) -> None:
+        """Hold the exclusive advisory lock `name` until the transaction ends; neither outlives the other."""
+        if not self.is_sqlite:  # SQLite's transactions exclude one another anyway.
+            _poll(transaction.connection, _TRY_LOCK_TO_THE_END, _key(name))
 
     @contextlib.contextmanager
     def _sqlite_lock(self, key: int) -> Iterator[None]:
@@ -129,6 +278,17 @@ class LedgerEngine:
         with (folder / f"{key & (2**64 - 1):016x}").open("w") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
+
+    def _ping_if_idle(self, connection: Any, record: ConnectionPoolEntry, proxy: object) -> None:
+        """Replace a connection that the server closed meanwhile; one that was used just now need not be asked."""
+        if time.monotonic() - record.info.get("idle_since", time.monotonic()) < _TRUSTED_IDLE_S:
+            return
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
+            connection.rollback()
+        except self._write.dialect.loaded_dbapi.Error as error:
+            raise sa.exc.DisconnectionError(str(error)) from error
 
     def _prepare_sqlite(self, connection: Any, record: object) -> None:
         # The driver's own BEGIN is lazy and deferred; `_begin_sqlite` says which BEGIN is meant.
@@ -143,27 +303,56 @@ class LedgerEngine:
 
     @contextlib.contextmanager
     def _postgres_lock(self, key: int) -> Iterator[None]:
-        with self.read() as connection:
-            pause, longest = _LOCK_POLL_S
-            while not connection.execute(_TRY_LOCK, {"key": key}).scalar_one():
-                time.sleep(pause)
-                pause = min(2 * pause, longest)
+        with self._holding(key) as connection:
             try:
                 yield
             finally:
                 _unlock(connection, key)
 
+    @repeatable
+    def _holding(self, key: int) -> sa.Connection:
+        """A connection that holds the lock."""
+        connection = self._mine(self._read).connect()
+        try:
+            _poll(connection, _TRY_LOCK, key)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
 
 _TRY_LOCK = sa.text("SELECT pg_try_advisory_lock(:key)")
 _UNLOCK = sa.text("SELECT pg_advisory_unlock(:key)")
+_TRY_LOCK_TO_THE_END = sa.text("SELECT pg_try_advisory_xact_lock(:key)")
+_HOLD_TO_THE_END = sa.text("SELECT pg_advisory_xact_lock(:key)")
+_TRY_WHETHER_HELD = sa.text("SELECT pg_try_advisory_xact_lock_shared(:key)")
+"""Outside a transaction: the lock is given back with the answer."""
+
+
+def _key(name: str) -> int:
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big", signed=True)
+
+
+def _poll(connection: sa.Connection, attempt: sa.TextClause, key: int) -> None:
+    """Try for a lock until it is had."""
+    pause, longest = _LOCK_POLL_S
+    while not connection.execute(attempt, {"key": key}).scalar_one():
+        time.sleep(pause)
+        pause = min(2 * pause, longest)
 
 
 def _unlock(connection: sa.Connection, key: int) -> None:
     """Give the lock back; a connection that cannot is closed, which gives it back too."""
     try:
         connection.execute(_UNLOCK, {"key": key})
-    except sa.exc.DBAPIError:
+    except DBAPIError:
         connection.invalidate()
+
+
+def _connect_arguments(url: sa.URL) -> dict[str, Any]:
+    if url.get_backend_name() == "sqlite":
+        return {"timeout": _BUSY_TIMEOUT_S}
+    return {name: value for name, value in _DEAD_PEER.items() if name not in url.query}
 
 
 def _checked_url(url: str) -> sa.URL:
@@ -188,8 +377,9 @@ def connection_faults(url: sa.URL) -> Iterator[None]:
     try:
         yield
     except OperationalError as error:
-        reason = " ".join(str(error.orig).split())
-        raise CellAssetsError(f"the ledger at {url.render_as_string()} cannot be opened: {reason}") from error
+        raise CellAssetsError(
+            f"the ledger at {url.render_as_string()} cannot be opened: {reason(error)}"
+        ) from error
 
 
 def _to_json(value: object) -> str:
@@ -198,18 +388,6 @@ def _to_json(value: object) -> str:
 
 def _note_idle(connection: object, record: ConnectionPoolEntry) -> None:
     record.info["idle_since"] = time.monotonic()
-
-
-def _ping_if_idle(connection: Any, record: ConnectionPoolEntry, proxy: object) -> None:
-    """Replace a connection that the server closed meanwhile; one that was used just now need not be asked."""
-    if time.monotonic() - record.info.get("idle_since", time.monotonic()) < _TRUSTED_IDLE_S:
-        return
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
-        connection.rollback()
-    except psycopg2.Error as error:
-        raise sa.exc.DisconnectionError(str(error)) from error
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:

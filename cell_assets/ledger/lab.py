@@ -12,12 +12,13 @@ import sqlalchemy as sa
 from cell_assets.errors import BadInputError, NotFoundError
 from cell_assets.ledger import schema
 from cell_assets.ledger.chain import Recording, recording
-from cell_assets.ledger.engine import LedgerEngine
+from cell_assets.ledger.engine import LedgerEngine, repeatable
 from cell_assets.ledger.names import check_name, check_position, check_well
 from cell_assets.ledger.recording import checked_json
 from cell_assets.ledger.records import AnnotationSet, JsonValue, Plate, PlateDraft, WellDraft
 
 
+@repeatable
 def register_experiment(engine: LedgerEngine, name: str) -> None:
     """Add an experiment; does nothing when it is there."""
     check_name("experiment", name)
@@ -25,6 +26,7 @@ def register_experiment(engine: LedgerEngine, name: str) -> None:
         _experiment(history, name)
 
 
+@repeatable
 def experiments(engine: LedgerEngine) -> tuple[str, ...]:
     """Names of all experiments, oldest first."""
     with engine.read() as connection:
@@ -32,6 +34,7 @@ def experiments(engine: LedgerEngine) -> tuple[str, ...]:
         return tuple(names.scalars())
 
 
+@repeatable
 def register_plate(engine: LedgerEngine, draft: PlateDraft) -> Plate:
     """Add a plate with its wells and positions; see `Ledger.register_plate`."""
     _check_draft(draft)
@@ -51,6 +54,7 @@ def register_plate(engine: LedgerEngine, draft: PlateDraft) -> Plate:
     return plate
 
 
+@repeatable
 def plates(engine: LedgerEngine, experiment: str | None) -> tuple[Plate, ...]:
     """All plates, or those of one experiment, oldest first; three queries however many there are."""
     condition = sa.true() if experiment is None else schema.experiment.c.name == experiment
@@ -58,6 +62,7 @@ def plates(engine: LedgerEngine, experiment: str | None) -> tuple[Plate, ...]:
         return _plates(connection, condition)
 
 
+@repeatable
 def plate(engine: LedgerEngine, name: str) -> Plate | None:
     """One plate by name; None when it is not registered."""
     with engine.read() as connection:
@@ -65,6 +70,7 @@ def plate(engine: LedgerEngine, name: str) -> Plate | None:
     return found[0] if found else None
 
 
+@repeatable
 def record_choices(engine: LedgerEngine, experiment: str, choices: Mapping[str, JsonValue]) -> None:
     """Record what was chosen for an experiment, unless it is what holds already."""
     plain = checked_json(choices, f"choices for experiment {experiment}")
@@ -79,6 +85,7 @@ def record_choices(engine: LedgerEngine, experiment: str, choices: Mapping[str, 
             history.append(schema.experiment_choices, [chosen])
 
 
+@repeatable
 def choices_of(engine: LedgerEngine, experiment: str) -> Mapping[str, JsonValue]:
     """What was last chosen for an experiment; empty when nothing was."""
     with engine.read() as connection:
@@ -97,6 +104,7 @@ def _newest_choices(connection: sa.Connection, experiment: str) -> Mapping[str, 
     return {} if newest is None else newest
 
 
+@repeatable
 def record_annotation_set(
     engine: LedgerEngine, plate_name: str, name: str, digest: str, source_uri: str, n_rows: int
 ) -> AnnotationSet:
@@ -116,6 +124,7 @@ def record_annotation_set(
     return _to_annotation_set(row, plate_name)
 
 
+@repeatable
 def annotation_sets(engine: LedgerEngine, plate_name: str) -> tuple[AnnotationSet, ...]:
     """Every recorded version of a plate's labels, oldest first."""
     table = schema.annotation_set

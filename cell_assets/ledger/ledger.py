@@ -8,7 +8,7 @@ from typing import Self
 
 from blake3 import blake3
 
-from cell_assets.ledger import graph, intents, lab, queries, recording, remarks
+from cell_assets.ledger import intents, lab, queries, recording, remarks
 from cell_assets.ledger.chain import ChainReport, check_chain
 from cell_assets.ledger.engine import LedgerEngine
 from cell_assets.ledger.migrations.upgrade import upgrade
@@ -40,6 +40,9 @@ class Ledger:
 
     History is append-only: what was recorded is superseded by newer records and never edited, and each
     transaction is sealed by an entry of a hash chain. All times are the database's clock, in UTC.
+
+    A PostgreSQL server that is killed or restarted meanwhile is waited for, and what was under way is done
+    exactly once; CellAssetsError when it stays away (see `engine.py`).
     """
 
     def __init__(self, engine: LedgerEngine) -> None:
@@ -148,7 +151,9 @@ class Ledger:
     def lock(self, asset: str, partition: str) -> AbstractContextManager[None]:
         """Wait for, then hold, the lock of one asset's partition, across threads and processes.
 
-        Not re-entrant. It ends with the block or the process, whichever ends first.
+        Not re-entrant. It ends with the block or the process, and on PostgreSQL with the server, whichever ends
+        first; the holder is not told. So it spares two writers each other's work, and no more: what is done
+        under it must come out right beside another holder. Records do, by constraints and intents.
         """
         return self._engine.lock(f"{asset}\0{partition}")
 
@@ -303,13 +308,11 @@ class Ledger:
 
     def ancestors(self, artifact_ids: Iterable[int]) -> LineageGraph:
         """What these artifacts were made from, however remotely, in one query."""
-        with self._engine.read() as connection:
-            return graph.ancestors(self._engine, connection, list(artifact_ids))
+        return queries.ancestors(self._engine, list(artifact_ids))
 
     def descendants(self, artifact_ids: Iterable[int]) -> LineageGraph:
         """What was made from these artifacts, however remotely, in one query."""
-        with self._engine.read() as connection:
-            return graph.descendants(self._engine, connection, list(artifact_ids))
+        return queries.descendants(self._engine, list(artifact_ids))
 
     def model_versions(self, artifact_ids: Iterable[int]) -> tuple[ModelVersion, ...]:
         """MLflow registry entries of these artifacts, oldest first."""

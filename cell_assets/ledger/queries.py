@@ -6,9 +6,17 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from cell_assets.errors import NotFoundError
-from cell_assets.ledger import schema
-from cell_assets.ledger.engine import LedgerEngine
-from cell_assets.ledger.records import Artifact, ArtifactState, Number, Provenance, Run, RunOutcome
+from cell_assets.ledger import graph, schema
+from cell_assets.ledger.engine import LedgerEngine, repeatable
+from cell_assets.ledger.records import (
+    Artifact,
+    ArtifactState,
+    LineageGraph,
+    Number,
+    Provenance,
+    Run,
+    RunOutcome,
+)
 from cell_assets.ledger.rows import (
     ARTIFACTS,
     NUMBERS,
@@ -25,6 +33,7 @@ from cell_assets.ledger.rows import (
 _SUCCEEDED = schema.run.c.outcome == RunOutcome.SUCCEEDED.value
 
 
+@repeatable
 def artifacts(engine: LedgerEngine, asset: str | None, state: ArtifactState | None) -> tuple[Artifact, ...]:
     """Artifacts of one asset, in one state, or all; oldest first."""
     query = ARTIFACTS.order_by(schema.artifact.c.id)
@@ -36,6 +45,7 @@ def artifacts(engine: LedgerEngine, asset: str | None, state: ArtifactState | No
         return tuple(to_artifact(row) for row in connection.execute(query))
 
 
+@repeatable
 def artifacts_with_ids(
     engine: LedgerEngine, ids: Sequence[int], as_of: datetime | None
 ) -> dict[int, Artifact]:
@@ -48,6 +58,7 @@ def artifacts_with_ids(
     return found
 
 
+@repeatable
 def find(engine: LedgerEngine, asset: str, partition: str, digest: str) -> Artifact | None:
     """The artifact of this asset's partition with exactly these bytes, if there is one."""
     table = schema.artifact.c
@@ -57,6 +68,21 @@ def find(engine: LedgerEngine, asset: str, partition: str, digest: str) -> Artif
     return None if row is None else to_artifact(row)
 
 
+@repeatable
+def ancestors(engine: LedgerEngine, artifact_ids: Sequence[int]) -> LineageGraph:
+    """What these artifacts were made from, however remotely, in one query."""
+    with engine.read() as connection:
+        return graph.ancestors(engine, connection, artifact_ids)
+
+
+@repeatable
+def descendants(engine: LedgerEngine, artifact_ids: Sequence[int]) -> LineageGraph:
+    """What was made from these artifacts, however remotely, in one query."""
+    with engine.read() as connection:
+        return graph.descendants(engine, connection, artifact_ids)
+
+
+@repeatable
 def latest_many(
     engine: LedgerEngine, asset: str, partitions: Sequence[str], state: ArtifactState | None
 ) -> dict[str, Provenance]:
@@ -78,6 +104,7 @@ def latest_many(
         return {one.run.partition: one for one in _provenances(engine, connection, runs)}
 
 
+@repeatable
 def provenances(engine: LedgerEngine, run_ids: Sequence[int]) -> tuple[Provenance, ...]:
     """Successful runs with what they made and read, in the order given; raises NotFoundError for another."""
     query = RUNS.where(schema.run.c.id.in_(engine.integers(run_ids)), _SUCCEEDED)
@@ -102,6 +129,7 @@ def _provenances(
     )
 
 
+@repeatable
 def runs_of(engine: LedgerEngine, artifact_ids: Sequence[int]) -> tuple[Run, ...]:
     """Every run that made one of the artifacts, oldest first."""
     query = RUNS.where(schema.run.c.artifact_id.in_(engine.integers(artifact_ids))).order_by(schema.run.c.id)
@@ -109,6 +137,7 @@ def runs_of(engine: LedgerEngine, artifact_ids: Sequence[int]) -> tuple[Run, ...
         return tuple(to_run(row) for row in connection.execute(query))
 
 
+@repeatable
 def run(engine: LedgerEngine, run_id: int) -> Run:
     """One attempt, successful or not; raises NotFoundError when there is no such run."""
     with engine.read() as connection:
@@ -118,6 +147,7 @@ def run(engine: LedgerEngine, run_id: int) -> Run:
     return to_run(row)
 
 
+@repeatable
 def other_attempts(
     engine: LedgerEngine, artifact_ids: Sequence[int], as_of: datetime | None
 ) -> dict[int, tuple[Run, ...]]:
@@ -146,6 +176,7 @@ def other_attempts(
     return {artifact_id: tuple(runs) for artifact_id, runs in gathered.items()}
 
 
+@repeatable
 def entries_of_runs(engine: LedgerEngine, run_ids: Sequence[int]) -> dict[int, str]:
     """Digest of the entry that sealed each run."""
     table = schema.entry.c
@@ -154,6 +185,7 @@ def entries_of_runs(engine: LedgerEngine, run_ids: Sequence[int]) -> dict[int, s
         return {row.run_id: row.digest for row in connection.execute(query)}
 
 
+@repeatable
 def attempts(engine: LedgerEngine, asset: str, partition: str) -> tuple[Run, ...]:
     """Every attempt at one asset's partition, successful or not, oldest first."""
     table = schema.run.c
@@ -162,6 +194,7 @@ def attempts(engine: LedgerEngine, asset: str, partition: str) -> tuple[Run, ...
         return tuple(to_run(row) for row in connection.execute(query))
 
 
+@repeatable
 def durations(engine: LedgerEngine, asset: str, newest: int) -> tuple[float, ...]:
     """Seconds that the newest successful runs of an asset took, newest first."""
     table = schema.run.c
@@ -175,6 +208,7 @@ def durations(engine: LedgerEngine, asset: str, newest: int) -> tuple[float, ...
         return tuple((row.ended - row.started).total_seconds() for row in connection.execute(query))
 
 
+@repeatable
 def unannounced(engine: LedgerEngine) -> tuple[Run, ...]:
     """Successful runs whose Dagster event is not recorded, oldest first."""
     query = RUNS.where(schema.announcement.c.run_id.is_(None), _SUCCEEDED).order_by(schema.run.c.id)
@@ -182,6 +216,7 @@ def unannounced(engine: LedgerEngine) -> tuple[Run, ...]:
         return tuple(to_run(row) for row in connection.execute(query))
 
 
+@repeatable
 def numbers(
     engine: LedgerEngine,
     experiment: str | None,
@@ -214,6 +249,7 @@ def numbers(
         return tuple(to_number(row) for row in found)
 
 
+@repeatable
 def numbers_of_runs(engine: LedgerEngine, run_ids: Sequence[int]) -> tuple[Number, ...]:
     """The numbers that these runs state, in the order in which they were recorded."""
     query = NUMBERS.where(schema.number.c.run_id.in_(engine.integers(run_ids))).order_by(schema.number.c.id)
@@ -221,6 +257,7 @@ def numbers_of_runs(engine: LedgerEngine, run_ids: Sequence[int]) -> tuple[Numbe
         return tuple(to_number(row) for row in connection.execute(query))
 
 
+@repeatable
 def number(engine: LedgerEngine, number_id: int, as_of: datetime | None) -> Number:
     """One number, as known at `as_of`; raises NotFoundError when there is, or then was, no such number."""
     query = numbers_as_of(as_of).where(schema.number.c.id == number_id)

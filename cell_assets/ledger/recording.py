@@ -10,7 +10,7 @@ from cell_assets.errors import BadInputError, CellAssetsError
 from cell_assets.ledger import graph, schema
 from cell_assets.ledger.chain import Recording, recording
 from cell_assets.ledger.column_types import DatabaseNow
-from cell_assets.ledger.engine import LedgerEngine
+from cell_assets.ledger.engine import LedgerEngine, repeatable
 from cell_assets.ledger.records import (
     Artifact,
     ArtifactState,
@@ -30,6 +30,7 @@ _RECREATION_LOCK = sa.text("SELECT pg_advisory_xact_lock(7310594461)")
 a cycle that neither sees."""
 
 
+@repeatable
 def commit(
     engine: LedgerEngine,
     intent: Intent,
@@ -59,6 +60,7 @@ def commit(
     return Commit(artifact, run_id, recreated)
 
 
+@repeatable
 def record_failure(
     engine: LedgerEngine,
     asset: str,

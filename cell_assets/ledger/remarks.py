@@ -7,11 +7,12 @@ import sqlalchemy as sa
 from cell_assets.errors import BadInputError, NotFoundError
 from cell_assets.ledger import schema
 from cell_assets.ledger.chain import Recording, recording
-from cell_assets.ledger.engine import LedgerEngine
+from cell_assets.ledger.engine import LedgerEngine, repeatable
 from cell_assets.ledger.records import ArtifactState, ModelVersion, Tombstone, Verification
 from cell_assets.ledger.rows import ARTIFACTS
 
 
+@repeatable
 def announce(engine: LedgerEngine, event_of_run: Mapping[int, int]) -> None:
     """Record the Dagster event that shows each run; the first one recorded stands."""
     if not event_of_run:
@@ -29,6 +30,7 @@ def announce(engine: LedgerEngine, event_of_run: Mapping[int, int]) -> None:
         history.append(schema.announcement, rows, unless=["run_id"])
 
 
+@repeatable
 def tombstone_artifact(engine: LedgerEngine, artifact_id: int, reason: str) -> None:
     """Withdraw an artifact; the first reason given stands."""
     with recording(engine) as history:
@@ -36,6 +38,7 @@ def tombstone_artifact(engine: LedgerEngine, artifact_id: int, reason: str) -> N
         history.append(schema.tombstone, [{"artifact_id": artifact_id, "reason": reason}], ["artifact_id"])
 
 
+@repeatable
 def tombstone_plate(engine: LedgerEngine, name: str, reason: str) -> None:
     """Withdraw a plate; the first reason given stands."""
     with recording(engine) as history:
@@ -46,6 +49,7 @@ def tombstone_plate(engine: LedgerEngine, name: str, reason: str) -> None:
         history.append(schema.tombstone, [{"plate_id": plate_id, "reason": reason}], ["plate_id"])
 
 
+@repeatable
 def tombstones(engine: LedgerEngine) -> tuple[Tombstone, ...]:
     """Everything that was withdrawn, oldest first."""
     table = schema.tombstone.c
@@ -58,6 +62,7 @@ def tombstones(engine: LedgerEngine) -> tuple[Tombstone, ...]:
         return tuple(Tombstone(row.artifact_id, row.name, row.reason, row.made) for row in found)
 
 
+@repeatable
 def record_eviction(engine: LedgerEngine, artifact_id: int) -> None:
     """Record that an artifact's bytes are gone; they can be made again."""
     with recording(engine) as history:
@@ -66,6 +71,7 @@ def record_eviction(engine: LedgerEngine, artifact_id: int) -> None:
             history.append(schema.artifact_state, [gone])
 
 
+@repeatable
 def record_model_version(engine: LedgerEngine, artifact_id: int, registered_name: str, version: str) -> None:
     """Record a checkpoint's entry in the MLflow registry; the same entry again changes nothing."""
     table = schema.model_version
@@ -85,6 +91,7 @@ def record_model_version(engine: LedgerEngine, artifact_id: int, registered_name
         )
 
 
+@repeatable
 def model_versions(engine: LedgerEngine, artifact_ids: Sequence[int]) -> tuple[ModelVersion, ...]:
     """Registry entries of these artifacts, oldest first."""
     table = schema.model_version.c
@@ -96,6 +103,7 @@ def model_versions(engine: LedgerEngine, artifact_ids: Sequence[int]) -> tuple[M
         )
 
 
+@repeatable
 def record_verifications(engine: LedgerEngine, said: Sequence[tuple[int, str, str, int]]) -> None:
     """Record what re-hashes said: artifact, verdict, why, bytes read."""
     rows = [
@@ -106,6 +114,7 @@ def record_verifications(engine: LedgerEngine, said: Sequence[tuple[int, str, st
         history.append(schema.verification, rows)
 
 
+@repeatable
 def verifications(engine: LedgerEngine, artifact_ids: Sequence[int]) -> dict[int, Verification]:
     """The newest re-hash of each artifact, by artifact; one that was never re-hashed is left out."""
     table = schema.verification.c
@@ -122,12 +131,14 @@ def verifications(engine: LedgerEngine, artifact_ids: Sequence[int]) -> dict[int
         }
 
 
+@repeatable
 def store_blob(engine: LedgerEngine, digest: str, content: bytes) -> None:
     """Keep content-addressed bytes; bytes that are there already are left alone."""
     with recording(engine) as history:
         history.append(schema.blob, [{"digest": digest, "content": content}], unless=["digest"])
 
 
+@repeatable
 def blob(engine: LedgerEngine, digest: str) -> bytes:
     """Bytes by content address; raises NotFoundError when they are not kept."""
     with engine.read() as connection:

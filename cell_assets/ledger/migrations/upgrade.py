@@ -5,7 +5,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from cell_assets.errors import BadInputError
-from cell_assets.ledger.engine import LedgerEngine, connection_faults
+from cell_assets.ledger.engine import LedgerEngine, connection_faults, repeatable
 
 REVISIONS = ("0001", "0002")
 """Every schema revision, oldest first; kept here so that opening a current ledger need not load Alembic."""
@@ -18,12 +18,19 @@ def upgrade(engine: LedgerEngine, revision: str = REVISIONS[-1]) -> None:
 
     Raises BadInputError, naming the revision, when the database is at one that this code does not know.
     """
-    with connection_faults(engine.url), engine.read() as connection:
+    with connection_faults(engine.url):
+        _upgrade(engine, revision)
+
+
+@repeatable
+def _upgrade(engine: LedgerEngine, revision: str) -> None:
+    with engine.read() as connection:
         if _checked_revision(engine, connection) == revision:
             return
-    with engine.lock(_MIGRATION_LOCK), engine.write() as connection:
-        if _checked_revision(engine, connection) != revision:
-            _run_alembic(connection, revision)
+    with engine.write() as transaction:
+        engine.lock_transaction(transaction, _MIGRATION_LOCK)
+        if _checked_revision(engine, transaction.connection) != revision:
+            _run_alembic(transaction.connection, revision)
 
 
 def current_revision(connection: sa.Connection) -> str | None:

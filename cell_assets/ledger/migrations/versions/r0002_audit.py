@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from cell_assets.ledger.chain import items_of, key_column, seal
+from cell_assets.ledger.chain import GENESIS, entry_digest, items_of, key_column
 from cell_assets.ledger.column_types import BigId, DatabaseNow, UtcTime
 
 revision = "0002"
@@ -35,7 +35,7 @@ def upgrade() -> None:
     """Create the tables, seal what is there, then forbid changes to them."""
     connection = op.get_bind()
     is_sqlite = connection.dialect.name == "sqlite"
-    op.create_table(
+    entry = op.create_table(
         "entry",
         sa.Column("id", BigId, sa.Identity(), nullable=False),
         sa.Column("previous", sa.Text(), nullable=False),
@@ -69,7 +69,9 @@ def upgrade() -> None:
         table = tables.tables[name]
         items += items_of(table, connection.execute(sa.select(table).order_by(key_column(table))).all())
     if items:
-        seal(connection, is_sqlite, items, None)
+        said = [list(item) for item in items]
+        first = {"previous": GENESIS, "items": said, "digest": entry_digest(GENESIS, said)}
+        connection.execute(sa.insert(entry).values(first))
     for created in ("entry", "verification"):
         _forbid_changes(created, is_sqlite)
 
