@@ -7,10 +7,10 @@ import dagster as dg
 from cell_assets.assets.checks import quality_check_evaluation, quality_check_specs, standing_check_specs
 from cell_assets.assets.ingest_request import IngestRequest
 from cell_assets.assets.partitions import plates
-from cell_assets.assets.publishing import Making, Publisher, Written, emit_lost_events
+from cell_assets.assets.publishing import Making, Publisher, Written
 from cell_assets.assets.recipes import RECIPES, AssetName
 from cell_assets.assets.specs import asset_spec
-from cell_assets.assets.step_results import StepResults, finished
+from cell_assets.assets.steps import StepResults, begin, finished
 from cell_assets.errors import BadInputError, CellAssetsError, NotFoundError
 from cell_assets.ledger.ledger import Ledger
 from cell_assets.ledger.records import Plate
@@ -48,7 +48,7 @@ def raw_acquisition(
     """Ingest the plate, or make it again from the source that it was registered with."""
     from cell_assets.imaging.ingest import prepare_ingest
 
-    emit_lost_events(context.instance, store)
+    begin(context, store)
     plate = context.partition_key
     request = (
         IngestRequest.model_validate_json(config.request)
@@ -94,7 +94,7 @@ def raw_acquisition(
 )
 def plate_qc(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) -> StepResults:
     """Measure a plate."""
-    emit_lost_events(context.instance, store)
+    begin(context, store)
     plate = context.partition_key
     folder, receipt = store.read(AssetName.RAW_ACQUISITION, plate)
     making = Making(RECIPES[AssetName.PLATE_QC], plate, {}, None, dagster_run_id=context.run_id)

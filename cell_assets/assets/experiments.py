@@ -9,10 +9,10 @@ from cell_assets.assets.checks import standing_check_specs
 from cell_assets.assets.choices import ExperimentChoices
 from cell_assets.assets.inputs import experiment_inputs
 from cell_assets.assets.partitions import experiments
-from cell_assets.assets.publishing import Making, Publisher, Written, emit_lost_events
+from cell_assets.assets.publishing import Making, Publisher, Written
 from cell_assets.assets.recipes import RECIPES, AssetName
 from cell_assets.assets.specs import asset_spec
-from cell_assets.assets.step_results import StepResults, finished
+from cell_assets.assets.steps import StepResults, begin, finished
 from cell_assets.evaluation.splits import SplitParameters
 from cell_assets.ledger.records import JsonValue
 from cell_assets.store.store import Store
@@ -35,7 +35,7 @@ from cell_assets.store.store import Store
 )
 def experiment_manifest(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) -> StepResults:
     """Freeze the experiment as it stands now."""
-    emit_lost_events(context.instance, store)
+    begin(context, store)
     experiment = context.partition_key
     split = ExperimentChoices.of(store.ledger, experiment).split
     inputs = experiment_inputs(store, experiment)

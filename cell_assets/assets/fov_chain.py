@@ -19,10 +19,10 @@ from cell_assets.assets.checks import fov_check_evaluations, fov_check_specs
 from cell_assets.assets.choices import ExperimentChoices
 from cell_assets.assets.partitions import fov_key, fovs, split_fov_key
 from cell_assets.assets.planning import FovPlan, plan_plate
-from cell_assets.assets.publishing import Making, Publisher, emit_lost_events
+from cell_assets.assets.publishing import Making, Publisher
 from cell_assets.assets.recipes import RECIPES, AssetName
 from cell_assets.assets.specs import asset_spec
-from cell_assets.assets.step_results import StepResults, finished
+from cell_assets.assets.steps import StepResults, begin, finished
 from cell_assets.errors import BadInputError
 from cell_assets.imaging.fov_chain import FovResult, FovTask, Stage, process_fov, start_worker
 from cell_assets.ledger.records import Commit, ReadReceipt
@@ -75,7 +75,7 @@ def fov_chain(
     workers: dg.ResourceParam[int],
 ) -> StepResults:
     """Make what is missing or stale among the requested FOVs; name the ones that failed at the end."""
-    emit_lost_events(context.instance, store)
+    begin(context, store)
     stages = frozenset(Stage(key.to_user_string()) for key in context.selected_asset_keys)
     failed: dict[str, str] = {}
     for plate, positions in _requested(context).items():

@@ -19,7 +19,7 @@ from cell_assets.assets.partitions import (
     representations,
     split_representation_key,
 )
-from cell_assets.assets.publishing import Making, Publisher, Written, emit_lost_events
+from cell_assets.assets.publishing import Making, Publisher, Written
 from cell_assets.assets.recipes import (
     RECIPES,
     AssetName,
@@ -28,7 +28,7 @@ from cell_assets.assets.recipes import (
     report_name,
 )
 from cell_assets.assets.specs import asset_spec
-from cell_assets.assets.step_results import StepResults, finished
+from cell_assets.assets.steps import StepResults, begin, finished
 from cell_assets.errors import NotFoundError
 from cell_assets.ledger.ledger import Ledger
 from cell_assets.methods.contract import Method, ProgressSink, TrainingTable
@@ -73,7 +73,7 @@ def checkpoint_asset(entry: MethodEntry) -> dg.AssetsDefinition:
     ) -> StepResults:
         from cell_assets.evaluation.manifest import read_manifest
 
-        emit_lost_events(context.instance, store)
+        begin(context, store)
         experiment = context.partition_key
         method = load_method(entry.name)
         parameters = training_parameters(store.ledger, method, experiment)
@@ -169,7 +169,7 @@ def embeddings_asset(entry: MethodEntry) -> dg.AssetsDefinition:
     ) -> StepResults:
         from cell_assets.evaluation.manifest import read_manifest
 
-        emit_lost_events(context.instance, store)
+        begin(context, store)
         method = load_method(entry.name)
         publisher = Publisher(context, store)
         for key in context.partition_keys:
@@ -237,7 +237,7 @@ def report_asset(entry: MethodEntry) -> dg.AssetsDefinition:
     def report(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) -> StepResults:
         from cell_assets.assets.report_pages import read_report_inputs, write_embedding_report
 
-        emit_lost_events(context.instance, store)
+        begin(context, store)
         experiment = context.partition_key
         parameters = ExperimentChoices.of(store.ledger, experiment).report
         inputs = read_report_inputs(store, entry.name, experiment)

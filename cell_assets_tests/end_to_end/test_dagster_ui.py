@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator
 
+from cell_assets.assets.checks import LEDGER_AGREES, NOT_WITHDRAWN
 from cell_assets.assets.recipes import RECIPES, AssetName
+from cell_assets.audit.impact import withdraw
+from cell_assets.audit.subjects import find_subject
 from cell_assets.automation.executing import OWNER_TAG
 from cell_assets.automation.ingesting import ingest_plate
 from cell_assets.automation.running import RunOutcome
@@ -200,3 +203,34 @@ def test_a_repaired_fov_is_made_from_the_ui(ui: DagsterUi, lab: Lab) -> None:
     ui.screenshot("repaired")
     with _opened(lab.home) as session:
         assert_dagster_agrees(session)
+
+
+def test_a_registered_model_whose_bytes_changed_is_red(ui: DagsterUi, lab: Lab) -> None:
+    with _opened(lab.home) as session:
+        (checkpoint,) = session.ledger.artifacts("dynaclr_checkpoint")
+        weights = next(session.store.path_of(checkpoint).rglob("*.safetensors"))
+        sound = weights.read_bytes()
+        weights.chmod(0o644)
+        weights.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
+        session.reconcile(mend=True)
+        weights.write_bytes(sound)
+        weights.chmod(0o444)
+    ui.open(f"/assets/dynaclr_checkpoint?view=checks&checkDetail={LEDGER_AGREES}")
+    ui.wait_for(f"1 changed (first: {weights.name})")
+    said = ui.text()
+    ui.screenshot("model_changed")
+    assert "Failed" in said
+    with _opened(lab.home) as session:
+        assert session.reconcile(mend=True).left == ()
+
+
+def test_a_withdrawn_report_is_marked(ui: DagsterUi, lab: Lab) -> None:
+    with _opened(lab.home) as session:
+        withdraw(session.ledger, find_subject(session.ledger, "P1|A/1"), "contaminated")
+        session.show_withdrawals()
+    ui.open(f"/assets/{REPORT}?view=partitions&partition=E1")
+    ui.wait_for("contaminated")
+    ui.screenshot("withdrawn_partition")
+    ui.open(f"/assets/{REPORT}?view=checks&checkDetail={NOT_WITHDRAWN}")
+    ui.wait_for("E1: made from P1|A/1: contaminated")
+    ui.screenshot("withdrawn_check")

@@ -284,6 +284,19 @@ def test_a_withdrawal_that_dagster_was_not_told_of_is_told(
         assert _red(session, NOT_WITHDRAWN) == {"plate_qc"}
 
 
+def test_a_check_that_is_executed_alone_says_which_job_answers_it(lab: Settings) -> None:
+    with opened(lab) as session, instance_of(session) as instance:
+        checks = [dg.AssetCheckKey(dg.AssetKey("plate_qc"), LEDGER_AGREES)]
+        job = build_defs(session.settings).resolve_implicit_global_asset_job_def()
+        result = job.get_subset(asset_selection=set(), asset_check_selection=set(checks)).execute_in_process(
+            instance=instance, raise_on_error=False
+        )
+        (failure,) = [event for event in result.all_events if event.is_step_failure]
+        said = failure.step_failure_data.user_failure_data
+        assert said is not None
+        assert "launch the job `compare_displays` for ledger_agrees" in (said.description or "")
+
+
 def _artifacts(settings: Settings, asset: str) -> list[int]:
     with opened(settings) as session:
         return [one.id for one in session.ledger.artifacts(asset)]
