@@ -1,4 +1,9 @@
-"""Putting staged bytes under their final name. Call everything here with the partition's lock held."""
+"""Putting staged bytes under their final name. Call everything here with the partition's lock held.
+
+The lock ends with the database's server, and its holder is not told (`Ledger.lock`); another writer may then be
+here too. So bytes that are right are never removed in favour of others, nor from under a writer that may record
+them. What two at once in the same instant can still do is make one of them fail, which is then made again.
+"""
 
 import contextlib
 import logging
@@ -42,31 +47,43 @@ def find_spot(layout: Layout, ledger: Ledger, manifest: FileManifest) -> Spot:
 def place(staged: Path, spot: Spot, manifest: FileManifest, root: Path) -> None:
     """Move the sealed folder `staged` to its spot and make it read-only.
 
-    Where the same bytes stand already, checked by re-hashing them, they stay and the staged copy goes.
-    Damaged bytes of the same artifact, and an orphan that no ledger row knows, make way for the staged ones.
+    Where the same bytes stand already, recorded or not, checked by re-hashing them, they stay and the staged
+    copy goes. Damaged bytes, and others that no ledger row knows, make way for the staged ones.
     """
     scratch = staged.with_name(f"{staged.name}.json")
-    if spot.is_recorded and _stands(spot.folder, manifest):
+    stands = _stands(spot.folder, manifest)
+    if stands and spot.is_recorded:
         if read_manifest(manifest_path(spot.folder), manifest.folder.root) is None:
             write_manifest(manifest, manifest_path(spot.folder), scratch)
         remove(staged)
         return
     make_folders(spot.folder.parent, root)
-    set_aside(spot.folder, _aside(staged))
+    if not stands:
+        set_aside(spot.folder, _aside(staged))
     write_manifest(manifest, manifest_path(spot.folder), scratch)
-    staged.rename(spot.folder)
+    if stands:
+        remove(staged)
+    else:
+        staged.rename(spot.folder)
     spot.folder.chmod(READ_ONLY_FOLDER)
     flush_folder(spot.folder.parent)
 
 
 def withdraw(ledger: Ledger, staged: Path, spot: Spot, manifest: FileManifest) -> None:
-    """Undo `place` after a failure, unless the ledger holds the artifact after all.
+    """Undo `place` after a failure, unless the ledger holds the artifact, or another writer may yet record it.
 
-    The caller closes the intent first: that waits for a commit whose answer was lost on the way.
+    The caller closes its intent first, so that only other writers' are open. What is left is the sweep's.
     """
+    if is_being_written(ledger, manifest.asset, manifest.partition):
+        return
     if ledger.find(manifest.asset, manifest.partition, manifest.folder.root) is None:
         set_aside(spot.folder, _aside(staged))
         remove_if_empty(spot.folder.parent)
+
+
+def is_being_written(ledger: Ledger, asset: str, partition: str) -> bool:
+    """Whether a writer that has not ended declared that it writes this partition."""
+    return any((intent.asset, intent.partition) == (asset, partition) for intent in ledger.open_intents())
 
 
 def set_aside(folder: Path, aside: Path) -> int:

@@ -71,7 +71,7 @@ class Staged:
         try:
             remove(self.path)
             self.ledger.close_intent(self.intent.id)
-        except (OSError, SQLAlchemyError) as error:
+        except (CellAssetsError, SQLAlchemyError, OSError) as error:
             _log.warning("%s: staging folder %s is left to the sweep: %s", self.title, self.path, error)
         finally:
             self.lock.release()

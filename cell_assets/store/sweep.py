@@ -11,7 +11,7 @@ from cell_assets.store.layout import STAGING, Layout, names_artifact
 from cell_assets.store.leases import Holder, WriterLock, host_name
 from cell_assets.store.manifest import artifact_folder, manifest_path, partition_in_manifest
 from cell_assets.store.names import decode_partition
-from cell_assets.store.placing import remove_if_empty, set_aside
+from cell_assets.store.placing import is_being_written, remove_if_empty, set_aside
 from cell_assets.store.tree import remove
 
 
@@ -136,7 +136,7 @@ class Sweep:
         uri = self._layout.uri(folder)
         with self._ledger.lock(asset, partition):
             # Asked again now that nobody can be between rename and commit, unless a writer lost its lock.
-            writing = any((i.asset, i.partition) == (asset, partition) for i in self._ledger.open_intents())
+            writing = is_being_written(self._ledger, asset, partition)
             if writing or any(artifact.uri == uri for artifact in self._ledger.artifacts(asset)):
                 return
             aside = self._layout.staged(self._layout.new_token() + ".aside")
