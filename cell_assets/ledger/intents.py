@@ -8,7 +8,7 @@ from cell_assets.errors import NotFoundError
 from cell_assets.ledger.column_types import DatabaseNow
 from cell_assets.ledger.engine import LedgerEngine, repeatable
 from cell_assets.ledger.records import Intent
-from cell_assets.ledger.rows import INTENTS, to_intent
+from cell_assets.ledger.rows import record_of
 from cell_assets.ledger.schema import intent
 
 
@@ -31,8 +31,8 @@ def open_intent(
 def open_intents(engine: LedgerEngine) -> tuple[Intent, ...]:
     """Every intent that has not closed, oldest first."""
     with engine.read() as connection:
-        found = connection.execute(INTENTS.where(intent.c.closed.is_(None)).order_by(intent.c.id))
-        return tuple(to_intent(row) for row in found)
+        found = connection.execute(sa.select(intent).where(intent.c.closed.is_(None)).order_by(intent.c.id))
+        return tuple(record_of(Intent, row) for row in found)
 
 
 @repeatable
@@ -47,7 +47,7 @@ def renew_intent(engine: LedgerEngine, intent_id: int, lease: timedelta) -> Inte
         )
         if renewed.rowcount != 1:
             raise NotFoundError(f"intent {intent_id} has closed, so its lease cannot be renewed: write again")
-        return to_intent(connection.execute(INTENTS.where(intent.c.id == intent_id)).one())
+        return record_of(Intent, connection.execute(sa.select(intent).where(intent.c.id == intent_id)).one())
 
 
 @repeatable

@@ -16,6 +16,7 @@ from cell_assets.ledger.engine import LedgerEngine, repeatable
 from cell_assets.ledger.names import check_name, check_position, check_well
 from cell_assets.ledger.recording import checked_json
 from cell_assets.ledger.records import AnnotationSet, JsonValue, Plate, PlateDraft, WellDraft
+from cell_assets.ledger.rows import record_of
 
 
 @repeatable
@@ -139,7 +140,7 @@ def annotation_sets(engine: LedgerEngine, plate_name: str) -> tuple[AnnotationSe
 
 
 def _to_annotation_set(row: sa.Row[Any], plate_name: str) -> AnnotationSet:
-    return AnnotationSet(row.id, plate_name, row.name, row.digest, row.source_uri, row.n_rows, row.recorded)
+    return record_of(AnnotationSet, row, plate=plate_name)
 
 
 def _check_draft(draft: PlateDraft) -> None:
@@ -228,7 +229,9 @@ def _plates(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> tup
     withdrawn = sa.exists().where(schema.tombstone.c.plate_id == schema.plate.c.id)
     chosen = schema.plate.join(schema.experiment, schema.experiment.c.id == schema.plate.c.experiment_id)
     rows = connection.execute(
-        sa.select(*schema.plate.c, schema.experiment.c.name.label("experiment"), withdrawn.label("withdrawn"))
+        sa.select(
+            *schema.plate.c, schema.experiment.c.name.label("experiment"), withdrawn.label("tombstoned")
+        )
         .select_from(chosen)
         .where(condition)
         .order_by(schema.plate.c.id)
@@ -246,17 +249,7 @@ def _plates(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> tup
         .where(condition)
         .order_by(schema.well.c.id)
     ):
-        wells[row.plate_id].append(
-            WellDraft(
-                name=row.name,
-                perturbation_type=row.perturbation_type,
-                perturbation=row.perturbation,
-                dose=row.dose,
-                dose_unit=row.dose_unit,
-                moa=row.moa,
-                is_control=row.is_control,
-            )
-        )
+        wells[row.plate_id].append(record_of(WellDraft, row))
     for row in connection.execute(
         sa.select(schema.fov.c.plate_id, schema.fov.c.name)
         .select_from(chosen.join(schema.fov, schema.fov.c.plate_id == schema.plate.c.id))
@@ -268,13 +261,5 @@ def _plates(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> tup
 
 
 def _to_plate(row: sa.Row[Any], wells: list[WellDraft], positions: list[str]) -> Plate:
-    draft = PlateDraft(
-        experiment=row.experiment,
-        name=row.name,
-        source_uri=row.source_uri,
-        source_format=row.source_format,
-        wells=tuple(wells),
-        positions=tuple(positions),
-        ingest_options=row.ingest_options,
-    )
-    return Plate(id=row.id, draft=draft, registered=row.registered, tombstoned=row.withdrawn)
+    draft = record_of(PlateDraft, row, wells=tuple(wells), positions=tuple(positions))
+    return record_of(Plate, row, draft=draft)

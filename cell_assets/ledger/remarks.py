@@ -9,7 +9,7 @@ from cell_assets.ledger import schema
 from cell_assets.ledger.chain import Recording, recording
 from cell_assets.ledger.engine import LedgerEngine, repeatable
 from cell_assets.ledger.records import ArtifactState, ModelVersion, Tombstone, Verification
-from cell_assets.ledger.rows import ARTIFACTS
+from cell_assets.ledger.rows import ARTIFACTS, record_of
 
 
 @repeatable
@@ -55,11 +55,11 @@ def tombstones(engine: LedgerEngine) -> tuple[Tombstone, ...]:
     table = schema.tombstone.c
     with engine.read() as connection:
         found = connection.execute(
-            sa.select(table.artifact_id, schema.plate.c.name, table.reason, table.made)
+            sa.select(schema.tombstone, schema.plate.c.name.label("plate"))
             .select_from(schema.tombstone.outerjoin(schema.plate))
             .order_by(table.id)
         )
-        return tuple(Tombstone(row.artifact_id, row.name, row.reason, row.made) for row in found)
+        return tuple(record_of(Tombstone, row) for row in found)
 
 
 @repeatable
@@ -97,10 +97,7 @@ def model_versions(engine: LedgerEngine, artifact_ids: Sequence[int]) -> tuple[M
     table = schema.model_version.c
     query = sa.select(schema.model_version).where(table.artifact_id.in_(engine.integers(artifact_ids)))
     with engine.read() as connection:
-        return tuple(
-            ModelVersion(row.artifact_id, row.registered_name, row.version, row.recorded)
-            for row in connection.execute(query.order_by(table.id))
-        )
+        return tuple(record_of(ModelVersion, row) for row in connection.execute(query.order_by(table.id)))
 
 
 @repeatable
@@ -125,10 +122,7 @@ def verifications(engine: LedgerEngine, artifact_ids: Sequence[int]) -> dict[int
     )
     with engine.read() as connection:
         found = connection.execute(sa.select(schema.verification).where(table.id.in_(newest)))
-        return {
-            row.artifact_id: Verification(row.artifact_id, row.verdict, row.why, row.n_bytes, row.checked)
-            for row in found
-        }
+        return {row.artifact_id: record_of(Verification, row) for row in found}
 
 
 @repeatable

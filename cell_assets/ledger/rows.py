@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -12,12 +12,16 @@ from cell_assets.ledger.records import (
     Artifact,
     ArtifactState,
     CodeIdentity,
-    Intent,
     Number,
     NumberDraft,
     Run,
     RunOutcome,
 )
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+_Record = TypeVar("_Record", bound="DataclassInstance")
 
 
 def _state_at(moment: datetime | None) -> sa.ColumnElement[str]:
@@ -76,86 +80,27 @@ def numbers_as_of(moment: datetime | None) -> sa.Select[Any]:
 
 NUMBERS = numbers_as_of(None)
 
-INTENTS = sa.select(schema.intent)
+
+def record_of(kind: "type[_Record]", row: sa.Row[Any], **made: Any) -> "_Record":
+    """The record whose fields are the row's columns of the same names, but for those `made` from them."""
+    return kind(
+        **{name: getattr(row, name) for name in kind.__dataclass_fields__ if name not in made}, **made
+    )
 
 
 def to_artifact(row: sa.Row[Any]) -> Artifact:
     """A row of `artifacts_as_of`."""
-    return Artifact(
-        id=row.id,
-        asset=row.asset,
-        partition=row.partition,
-        digest=row.digest,
-        digest_type=row.digest_type,
-        content_digest=row.content_digest,
-        n_bytes=row.n_bytes,
-        n_files=row.n_files,
-        uri=row.uri,
-        format_name=row.format_name,
-        format_version=row.format_version,
-        state=ArtifactState(row.state),
-        created=row.created,
-    )
+    return record_of(Artifact, row, state=ArtifactState(row.state))
 
 
 def to_run(row: sa.Row[Any]) -> Run:
     """A row of RUNS."""
-    return Run(
-        id=row.id,
-        asset=row.asset,
-        partition=row.partition,
-        artifact_id=row.artifact_id,
-        dagster_run_id=row.dagster_run_id,
-        code=CodeIdentity(
-            code_version=row.code_version,
-            git_commit=row.git_commit,
-            dirty_diff_digest=row.dirty_diff_digest,
-            environment_digest=row.environment_digest,
-            host=row.host,
-        ),
-        parameters=row.parameters,
-        started=row.started,
-        ended=row.ended,
-        outcome=RunOutcome(row.outcome),
-        error=row.error,
-        event_storage_id=row.event_storage_id,
-    )
+    return record_of(Run, row, code=record_of(CodeIdentity, row), outcome=RunOutcome(row.outcome))
 
 
 def to_number(row: sa.Row[Any]) -> Number:
     """A row of `numbers_as_of`."""
-    draft = NumberDraft(
-        report=row.report,
-        name=row.name,
-        split=row.split,
-        value=row.value,
-        n=row.n,
-        unit=row.unit,
-        ci_low=row.ci_low,
-        ci_high=row.ci_high,
-        why_missing=row.why_missing,
-    )
-    return Number(
-        id=row.id,
-        run_id=row.run_id,
-        artifact_id=row.artifact_id,
-        experiment=row.experiment,
-        recorded=row.recorded,
-        draft=draft,
-        withdrawn_because=row.withdrawn_because,
-    )
-
-
-def to_intent(row: sa.Row[Any]) -> Intent:
-    """A row of INTENTS."""
-    return Intent(
-        id=row.id,
-        asset=row.asset,
-        partition=row.partition,
-        staging=row.staging,
-        owner=row.owner,
-        lease_until=row.lease_until,
-    )
+    return record_of(Number, row, draft=record_of(NumberDraft, row))
 
 
 def artifacts_by_id(

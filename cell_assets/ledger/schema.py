@@ -1,5 +1,7 @@
 """Tables of the ledger. History tables are append-only: rows are superseded by newer rows, never edited."""
 
+from datetime import datetime
+
 from sqlalchemy import (
     JSON,
     Boolean,
@@ -37,12 +39,26 @@ def _refers(name: str, target: str, nullable: bool = False) -> Column[int]:
     return Column(name, BigId, ForeignKey(target), nullable=nullable)
 
 
+def _key_of(name: str, target: str) -> Column[int]:
+    """A key, or part of one, that is the key of another table's row."""
+    return Column(name, BigId, ForeignKey(target), primary_key=True, autoincrement=False)
+
+
+def _texts(*names: str, nullable: bool = False) -> list[Column[str]]:
+    return [Column(name, Text, nullable=nullable) for name in names]
+
+
+def _moment(name: str) -> Column[datetime]:
+    """When the row was added, by the database's clock."""
+    return Column(name, UtcTime, nullable=False, server_default=DatabaseNow())
+
+
 experiment = Table(
     "experiment",
     metadata,
     _key(),
     Column("name", Text, nullable=False, unique=True),
-    Column("registered", UtcTime, nullable=False, server_default=DatabaseNow()),
+    _moment("registered"),
 )
 
 plate = Table(
@@ -51,10 +67,9 @@ plate = Table(
     _key(),
     _refers("experiment_id", "experiment.id"),
     Column("name", Text, nullable=False, unique=True),
-    Column("source_uri", Text, nullable=False),
-    Column("source_format", Text, nullable=False),
+    *_texts("source_uri", "source_format"),
     Column("ingest_options", JSON, nullable=False),
-    Column("registered", UtcTime, nullable=False, server_default=DatabaseNow()),
+    _moment("registered"),
     Index(None, "experiment_id"),
 )
 
@@ -63,11 +78,9 @@ condition = Table(
     metadata,
     _key(),
     Column("digest", Text, nullable=False, unique=True),
-    Column("perturbation_type", Text),
-    Column("perturbation", Text),
+    *_texts("perturbation_type", "perturbation", nullable=True),
     Column("dose", Float(53)),
-    Column("dose_unit", Text),
-    Column("moa", Text),
+    *_texts("dose_unit", "moa", nullable=True),
     Column("is_control", Boolean),
 )
 """What was done to a well. `digest` is over the other columns, because NULLs escape a UNIQUE constraint."""
@@ -98,17 +111,12 @@ artifact = Table(
     "artifact",
     metadata,
     _key(),
-    Column("asset", Text, nullable=False),
-    Column("partition", Text, nullable=False),
-    Column("digest", Text, nullable=False),
-    Column("digest_type", Text, nullable=False),
+    *_texts("asset", "partition", "digest", "digest_type"),
     Column("content_digest", Text),
     Column("n_bytes", BigId, nullable=False),
     Column("n_files", BigId, nullable=False),
-    Column("uri", Text, nullable=False),
-    Column("format_name", Text, nullable=False),
-    Column("format_version", Text, nullable=False),
-    Column("created", UtcTime, nullable=False, server_default=DatabaseNow()),
+    *_texts("uri", "format_name", "format_version"),
+    _moment("created"),
     UniqueConstraint("asset", "partition", "digest"),
     Index(None, "digest"),
 )
@@ -119,7 +127,7 @@ artifact_state = Table(
     _key(),
     _refers("artifact_id", "artifact.id"),
     Column("state", Text, nullable=False),
-    Column("changed", UtcTime, nullable=False, server_default=DatabaseNow()),
+    _moment("changed"),
     CheckConstraint("state IN ('present', 'evicted')", name="state"),
     Index(None, "artifact_id"),
 )
@@ -132,7 +140,7 @@ tombstone = Table(
     _refers("artifact_id", "artifact.id", nullable=True),
     _refers("plate_id", "plate.id", nullable=True),
     Column("reason", Text, nullable=False),
-    Column("made", UtcTime, nullable=False, server_default=DatabaseNow()),
+    _moment("made"),
     CheckConstraint("(artifact_id IS NULL) <> (plate_id IS NULL)", name="one_target"),
     UniqueConstraint("artifact_id"),
     UniqueConstraint("plate_id"),
@@ -143,7 +151,7 @@ blob = Table(
     metadata,
     Column("digest", Text, primary_key=True),
     Column("content", LargeBinary, nullable=False),
-    Column("stored", UtcTime, nullable=False, server_default=DatabaseNow()),
+    _moment("stored"),
 )
 """Small content-addressed bytes, such as the diff of an uncommitted working tree."""
 
@@ -151,18 +159,16 @@ run = Table(
     "run",
     metadata,
     _key(),
-    Column("asset", Text, nullable=False),
-    Column("partition", Text, nullable=False),
+    *_texts("asset", "partition"),
     _refers("artifact_id", "artifact.id", nullable=True),
     Column("dagster_run_id", Text),
     Column("code_version", Text, nullable=False),
     Column("git_commit", Text),
     Column("dirty_diff_digest", Text, ForeignKey("blob.digest")),
-    Column("environment_digest", Text, nullable=False),
-    Column("host", Text, nullable=False),
+    *_texts("environment_digest", "host"),
     Column("parameters", JSON, nullable=False),
     Column("started", UtcTime, nullable=False),
-    Column("ended", UtcTime, nullable=False, server_default=DatabaseNow()),
+    _moment("ended"),
     Column("outcome", Text, nullable=False),
     Column("error", Text),
     CheckConstraint("outcome IN ('succeeded', 'failed')", name="outcome"),
@@ -175,17 +181,17 @@ run = Table(
 input_edge = Table(
     "input_edge",
     metadata,
-    Column("run_id", BigId, ForeignKey("run.id"), primary_key=True, autoincrement=False),
-    Column("input_id", BigId, ForeignKey("artifact.id"), primary_key=True, autoincrement=False),
+    _key_of("run_id", "run.id"),
+    _key_of("input_id", "artifact.id"),
     Index(None, "input_id"),
 )
 
 announcement = Table(
     "announcement",
     metadata,
-    Column("run_id", BigId, ForeignKey("run.id"), primary_key=True, autoincrement=False),
+    _key_of("run_id", "run.id"),
     Column("event_storage_id", BigId, nullable=False),
-    Column("announced", UtcTime, nullable=False, server_default=DatabaseNow()),
+    _moment("announced"),
 )
 """The Dagster event that shows a run."""
 
@@ -195,16 +201,14 @@ number = Table(
     _key(),
     _refers("run_id", "run.id"),
     _refers("experiment_id", "experiment.id", nullable=True),
-    Column("report", Text, nullable=False),
-    Column("name", Text, nullable=False),
-    Column("split", Text, nullable=False),
+    *_texts("report", "name", "split"),
     Column("value", Float(53)),
     Column("n", BigId, nullable=False),
     Column("unit", Text, nullable=False),
     Column("ci_low", Float(53)),
     Column("ci_high", Float(53)),
     Column("why_missing", Text),
-    Column("recorded", UtcTime, nullable=False, server_default=DatabaseNow()),
+    _moment("recorded"),
     UniqueConstraint("run_id", "report", "name", "split"),
     CheckConstraint("(value IS NULL) = (why_missing IS NOT NULL)", name="value_or_why"),
     Index(None, "experiment_id"),
@@ -215,9 +219,8 @@ model_version = Table(
     metadata,
     _key(),
     _refers("artifact_id", "artifact.id"),
-    Column("registered_name", Text, nullable=False),
-    Column("version", Text, nullable=False),
-    Column("recorded", UtcTime, nullable=False, server_default=DatabaseNow()),
+    *_texts("registered_name", "version"),
+    _moment("recorded"),
     UniqueConstraint("registered_name", "version"),
     Index(None, "artifact_id"),
 )
@@ -228,11 +231,9 @@ annotation_set = Table(
     metadata,
     _key(),
     _refers("plate_id", "plate.id"),
-    Column("name", Text, nullable=False),
-    Column("digest", Text, nullable=False),
-    Column("source_uri", Text, nullable=False),
+    *_texts("name", "digest", "source_uri"),
     Column("n_rows", BigId, nullable=False),
-    Column("recorded", UtcTime, nullable=False, server_default=DatabaseNow()),
+    _moment("recorded"),
     UniqueConstraint("plate_id", "name", "digest"),
 )
 """A version of labels that people gave to a plate's cells, named by the digest of its bytes."""
@@ -243,7 +244,7 @@ experiment_choices = Table(
     _key(),
     _refers("experiment_id", "experiment.id"),
     Column("choices", JSON, nullable=False),
-    Column("recorded", UtcTime, nullable=False, server_default=DatabaseNow()),
+    _moment("recorded"),
     Index(None, "experiment_id"),
 )
 """What people chose for an experiment's segmentation, training and reports; the newest row holds."""
@@ -265,10 +266,9 @@ verification = Table(
     metadata,
     _key(),
     _refers("artifact_id", "artifact.id"),
-    Column("verdict", Text, nullable=False),
-    Column("why", Text, nullable=False),
+    *_texts("verdict", "why"),
     Column("n_bytes", BigId, nullable=False),
-    Column("checked", UtcTime, nullable=False, server_default=DatabaseNow()),
+    _moment("checked"),
     Index(None, "artifact_id"),
 )
 """What a re-hash of an artifact's bytes said, and how many it read; the newest row says how old that word is."""
@@ -277,12 +277,9 @@ intent = Table(
     "intent",
     metadata,
     _key(),
-    Column("asset", Text, nullable=False),
-    Column("partition", Text, nullable=False),
-    Column("staging", Text, nullable=False),
-    Column("owner", Text, nullable=False),
+    *_texts("asset", "partition", "staging", "owner"),
     Column("lease_until", UtcTime, nullable=False),
-    Column("opened", UtcTime, nullable=False, server_default=DatabaseNow()),
+    _moment("opened"),
     Column("closed", UtcTime),
 )
 """The only table whose rows change: a lease is renewed and an intent closes."""

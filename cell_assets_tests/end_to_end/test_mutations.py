@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from cell_assets.assets.ingest_request import IngestRequest
 from cell_assets.automation.ingesting import ingest_plate
 from cell_assets.automation.session import Session
-from cell_assets.ledger.chain import SEALED_TABLES, key_column
+from cell_assets.ledger.chain import SEALED_TABLES
+from cell_assets.ledger.entries import key_column
 from cell_assets.ledger.records import Artifact
 from cell_assets.settings import Settings
 from cell_assets.store.store import Verdict, VerdictState

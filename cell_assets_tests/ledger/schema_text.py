@@ -40,7 +40,9 @@ def stored(revision: str, dialect: str) -> Path:
 def schema_text(connection: sa.Connection) -> str:
     """The whole schema, in an order of its own, so that equal schemas have equal texts."""
     made = connection.exec_driver_sql(_MADE_BY_STATEMENT[connection.dialect.name]).scalars()
-    return tables_text(connection) + "".join(f"\n{statement.strip()}\n" for statement in sorted(made))
+    # SQLite keeps a statement as it was typed: "well" and well are one table.
+    statements = sorted(statement.strip().replace('"', "") for statement in made)
+    return tables_text(connection) + "".join(f"\n{statement}\n" for statement in statements)
 
 
 def tables_text(connection: sa.Connection) -> str:

@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cell_assets.ledger import schema
-from cell_assets.ledger.chain import GENESIS, SEALED_TABLES, FaultKind, entry_digest, key_column
+from cell_assets.ledger.chain import SEALED_TABLES, FaultKind
 from cell_assets.ledger.engine import LedgerEngine
+from cell_assets.ledger.entries import GENESIS, entry_digest, key_column
 from cell_assets.ledger.ledger import Ledger
 from cell_assets.ledger.migrations.upgrade import upgrade
 from cell_assets.ledger.records import NumberDraft

@@ -10,6 +10,9 @@ from contextlib import contextmanager
 from datetime import timedelta
 from multiprocessing.synchronize import Barrier
 
+import sqlalchemy as sa
+
+from cell_assets.ledger import schema
 from cell_assets.ledger.ledger import Ledger
 from cell_assets.ledger.records import NumberDraft
 from cell_assets_tests.ledger.making import make, output, receipt, run_draft
@@ -115,18 +118,16 @@ def assert_nothing_is_lost_or_doubled(url: str, n_writers: int, n_each: int) -> 
         assert report.n_entries == 1 + n_writers * n_each + n_writers * (n_each - 1)
 
 
-def n_recorded(url: str) -> int:
-    """How many artifacts the writers have recorded so far."""
-    with Ledger.open(url) as ledger:
-        return len(ledger.artifacts("tracks"))
-
-
 def wait_until_recorded(url: str, n: int) -> None:
-    """Return once the writers have recorded `n` artifacts."""
-    until = time.monotonic() + _PATIENCE_S
-    while n_recorded(url) < n:
-        assert time.monotonic() < until, f"only {n_recorded(url)} of {n} artifacts were recorded"
+    """Return once the writers have recorded `n` runs."""
+    engine, until = sa.create_engine(url), time.monotonic() + _PATIENCE_S
+    found = 0
+    while found < n:
+        assert time.monotonic() < until, f"only {found} of {n} runs were recorded"
         time.sleep(0.02)
+        with engine.connect() as connection:
+            found = connection.execute(sa.select(sa.func.count()).select_from(schema.run)).scalar_one()
+    engine.dispose()
 
 
 def kill_family(pid: int) -> None:

@@ -4,13 +4,14 @@ import sqlalchemy as sa
 from alembic import op
 
 from cell_assets.ledger.column_types import BigId, DatabaseNow, UtcTime
+from cell_assets.ledger.migrations.append_only import create_refusal, forbid_changes
 
 revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
 
-_HISTORY_TABLES = (
+HISTORY_TABLES = (
     "announcement",
     "annotation_set",
     "artifact",
@@ -33,35 +34,9 @@ _HISTORY_TABLES = (
 def upgrade() -> None:
     """Create every table, then forbid changes to history."""
     _create_tables()
-    if op.get_bind().dialect.name == "sqlite":
-        _forbid_changes_on_sqlite()
-    else:
-        _forbid_changes_on_postgresql()
-
-
-def _forbid_changes_on_postgresql() -> None:
-    op.execute(
-        """
-        CREATE FUNCTION refuse_change_of_history() RETURNS trigger LANGUAGE plpgsql AS $$
-        BEGIN
-            RAISE EXCEPTION 'table % is append-only: record a newer row instead', TG_TABLE_NAME;
-        END $$
-        """
-    )
-    for table in _HISTORY_TABLES:
-        op.execute(
-            f'CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON "{table}" '
-            "FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_history()"
-        )
-
-
-def _forbid_changes_on_sqlite() -> None:
-    for table in _HISTORY_TABLES:
-        for change in ("update", "delete"):
-            op.execute(
-                f'CREATE TRIGGER append_only_{table}_{change} BEFORE {change} ON "{table}" '
-                f"BEGIN SELECT RAISE(ABORT, 'table {table} is append-only: record a newer row instead'); END"
-            )
+    create_refusal()
+    for table in HISTORY_TABLES:
+        forbid_changes(table)
 
 
 def _create_tables() -> None:

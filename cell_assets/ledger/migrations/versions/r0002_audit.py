@@ -3,38 +3,20 @@
 import sqlalchemy as sa
 from alembic import op
 
-from cell_assets.ledger.chain import GENESIS, entry_digest, items_of, key_column
 from cell_assets.ledger.column_types import BigId, DatabaseNow, UtcTime
+from cell_assets.ledger.entries import GENESIS, entry_digest, items_of, key_column
+from cell_assets.ledger.migrations.append_only import forbid_changes
+from cell_assets.ledger.migrations.versions.r0001_first_schema import HISTORY_TABLES
 
 revision = "0002"
 down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-_SEALED_TABLES = (
-    "announcement",
-    "annotation_set",
-    "artifact",
-    "artifact_state",
-    "blob",
-    "condition",
-    "experiment",
-    "experiment_choices",
-    "fov",
-    "input_edge",
-    "model_version",
-    "number",
-    "plate",
-    "run",
-    "tombstone",
-    "well",
-)
-
 
 def upgrade() -> None:
     """Create the tables, seal what is there, then forbid changes to them."""
     connection = op.get_bind()
-    is_sqlite = connection.dialect.name == "sqlite"
     entry = op.create_table(
         "entry",
         sa.Column("id", BigId, sa.Identity(), nullable=False),
@@ -63,9 +45,9 @@ def upgrade() -> None:
     op.create_index(op.f("ix_verification_artifact_id"), "verification", ["artifact_id"])
     # As the tables are at this revision, whatever the code's tables have grown since.
     tables = sa.MetaData()
-    tables.reflect(connection, only=list(_SEALED_TABLES))
+    tables.reflect(connection, only=list(HISTORY_TABLES))
     items = []
-    for name in _SEALED_TABLES:
+    for name in HISTORY_TABLES:
         table = tables.tables[name]
         items += items_of(table, connection.execute(sa.select(table).order_by(key_column(table))).all())
     if items:
@@ -73,18 +55,4 @@ def upgrade() -> None:
         first = {"previous": GENESIS, "items": said, "digest": entry_digest(GENESIS, said)}
         connection.execute(sa.insert(entry).values(first))
     for created in ("entry", "verification"):
-        _forbid_changes(created, is_sqlite)
-
-
-def _forbid_changes(table: str, is_sqlite: bool) -> None:
-    if is_sqlite:
-        for change in ("update", "delete"):
-            op.execute(
-                f"CREATE TRIGGER append_only_{table}_{change} BEFORE {change} ON {table} "
-                f"BEGIN SELECT RAISE(ABORT, 'table {table} is append-only: record a newer row instead'); END"
-            )
-    else:
-        op.execute(
-            f"CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {table} "
-            "FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_history()"
-        )
+        forbid_changes(created)
