@@ -9,7 +9,8 @@ went unanswered, so that nobody knows whether it took, is looked for before it i
 - It is looked for when the transaction is over: each holds an advisory lock on a random number until its end.
   Without that wait a COMMIT still on its way would be taken for lost, and done again.
 - PostgreSQL's own `pg_xact_status` cannot answer: a transaction's number is not flushed to disk when it is
-  given out, so after a crash another transaction can get the same one, and commit.
+  given out. After a crash the next transaction got the same one, and what was lost read as committed (seen with
+  PostgreSQL 18).
 
 SQLite has no connection to lose.
 """
@@ -19,7 +20,6 @@ import fcntl
 import functools
 import hashlib
 import json
-import logging
 import os
 import secrets
 import time
@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -40,14 +40,8 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from cell_assets.errors import BadInputError, CellAssetsError
 from cell_assets.ledger.column_types import DatabaseNow
-from cell_assets.ledger.lost_connections import is_lost, is_not_ready, reason
+from cell_assets.ledger.lost_connections import PATIENCE_S, Patience, is_lost, reason
 
-_log = logging.getLogger(__name__)
-
-PATIENCE_S = 60.0
-"""How long a database that went away is waited for. A killed server of a few gigabytes recovers in seconds."""
-_RETRY_S = (0.05, 1.0)
-"""First and longest pause between attempts to reach a database that went away."""
 _DEAD_PEER = {
     "connect_timeout": 10,
     "keepalives_idle": 30,
@@ -89,7 +83,7 @@ def repeatable(
 
     @functools.wraps(work)
     def patient(engine: "LedgerEngine", *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        return engine.outliving_connections(lambda: work(engine, *args, **kwargs))
+        return engine.patience.outlive(lambda: work(engine, *args, **kwargs))
 
     return patient
 
@@ -97,14 +91,12 @@ def repeatable(
 class LedgerEngine:
     """One database with its two ways in: `write()` is one transaction, `read()` is for looking only.
 
-    Safe to share between threads; a forked child gets connections of its own. A database that answered before
-    is waited for `patience_s` seconds when it goes away; one that never did is not, as its address may be wrong.
+    Safe to share between threads; a forked child gets connections of its own.
     """
 
     def __init__(self, url: str, patience_s: float = PATIENCE_S) -> None:
         self.url = _checked_url(url)
-        self.patience_s = patience_s
-        self._answered = False
+        self.patience = Patience(f"the ledger at {self.url.render_as_string()}", patience_s)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._write = self._pool()
         self._read: sa.Engine
@@ -129,7 +121,7 @@ class LedgerEngine:
             connect_args=_connect_arguments(self.url),
             **how,
         )
-        event.listen(engine, "connect", self._note_answer)
+        event.listen(engine, "connect", self.patience.note_answer)
         return engine
 
     @contextlib.contextmanager
@@ -165,56 +157,20 @@ class LedgerEngine:
                 connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             yield connection
 
-    def outliving_connections(self, work: Callable[[], _T]) -> _T:
-        """Do the work, from its start whenever its connection is lost; see `repeatable`."""
-        until: float | None = None
-        pause, longest = _RETRY_S
-        while True:
-            try:
-                return work()
-            except DBAPIError as error:
-                if not is_lost(error):
-                    raise
-                began, until = until is None, until or time.monotonic() + self.patience_s
-                if time.monotonic() >= until or not (self._answered or is_not_ready(error)):
-                    self._give_up(error)
-                if began:
-                    _log.warning(
-                        "the ledger does not answer (%s); asking again for %g s",
-                        reason(error),
-                        self.patience_s,
-                    )
-            time.sleep(pause)
-            pause = min(2 * pause, longest)
-
-    def _give_up(self, error: DBAPIError) -> NoReturn:
-        title = f"the ledger at {self.url.render_as_string()}"
-        if not self._answered:
-            raise CellAssetsError(f"{title} cannot be opened: {reason(error)}") from error
-        # Whoever tidies up after this error does not wait as long once more.
-        self._answered = False
-        raise CellAssetsError(
-            f"{title} went away and has not answered for {self.patience_s:g} s: {reason(error)}; see that its "
-            "server runs, then do the same again: what was recorded is found, not recorded twice"
-        ) from error
-
-    def _note_answer(self, connection: object, record: object) -> None:
-        self._answered = True
-
     def _was_committed(self, key: int, sign: sa.Select[Any]) -> bool:
         """Whether a transaction took whose COMMIT went unanswered; waits until it is over, then looks."""
-        return self.outliving_connections(lambda: self._look_for(key, sign))
+        return self.patience.outlive(lambda: self._look_for(key, sign))
 
     def _look_for(self, key: int, sign: sa.Select[Any]) -> bool:
         with self.read() as connection:
-            until = time.monotonic() + self.patience_s
+            until = time.monotonic() + self.patience.seconds
             while not connection.execute(_TRY_WHETHER_HELD, {"key": key}).scalar_one():
                 if time.monotonic() >= until:
                     raise CellAssetsError(
-                        f"the ledger at {self.url.render_as_string()} lost a connection while recording, and "
-                        f"has not ended its transaction within {self.patience_s:g} s: do the same again"
+                        f"{self.patience.title} lost a connection while recording, and has not ended its "
+                        f"transaction within {self.patience.seconds:g} s: do the same again"
                     )
-                time.sleep(_RETRY_S[0])
+                time.sleep(_LOCK_POLL_S[0])
             # Locks are given back after what was committed can be seen, and this statement looks anew.
             return connection.execute(sign).first() is not None
 
@@ -373,10 +329,15 @@ def _checked_url(url: str) -> sa.URL:
 
 @contextlib.contextmanager
 def connection_faults(url: sa.URL) -> Iterator[None]:
-    """Turn a refused connection into one sentence that names the database and hides the password."""
+    """Turn a refused connection into one sentence that names the database and hides the password.
+
+    Not one that was lost: `repeatable` waits for it, and says so when that was in vain.
+    """
     try:
         yield
     except OperationalError as error:
+        if is_lost(error):
+            raise
         raise CellAssetsError(
             f"the ledger at {url.render_as_string()} cannot be opened: {reason(error)}"
         ) from error

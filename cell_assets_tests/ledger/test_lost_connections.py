@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from cell_assets.errors import CellAssetsError
 from cell_assets.ledger import chain, intents, lab, queries, recording, remarks, schema
 from cell_assets.ledger.column_types import UtcTime
-from cell_assets.ledger.engine import LedgerEngine
+from cell_assets.ledger.engine import LedgerEngine, repeatable
 from cell_assets.ledger.ledger import Ledger
 from cell_assets_tests.ledger.conftest import empty
 from cell_assets_tests.ledger.cutting import Cut, Forwarder, Plan, forwarder
@@ -171,13 +171,14 @@ def test_what_the_server_refuses_is_not_asked_again(cutter: Forwarder, postgres_
     engine = LedgerEngine(cutter.url)
     asked = []
 
-    def refused() -> None:
+    @repeatable
+    def refused(engine: LedgerEngine) -> None:
         asked.append(1)
         with engine.write() as transaction:
             transaction.connection.execute(sa.insert(schema.experiment).values(name=None))
 
     with pytest.raises(sa.exc.IntegrityError):
-        engine.outliving_connections(refused)
+        refused(engine)
     assert asked == [1]
     engine.close()
     with pytest.raises(CellAssetsError, match=r"cannot be opened: .* does not exist"):

@@ -13,18 +13,13 @@ REVISIONS = ("0001", "0002")
 _MIGRATION_LOCK = "cell_assets.ledger.migrations"
 
 
+@repeatable
 def upgrade(engine: LedgerEngine, revision: str = REVISIONS[-1]) -> None:
     """Migrate to `revision`; does nothing when the database is there already.
 
     Raises BadInputError, naming the revision, when the database is at one that this code does not know.
     """
-    with connection_faults(engine.url):
-        _upgrade(engine, revision)
-
-
-@repeatable
-def _upgrade(engine: LedgerEngine, revision: str) -> None:
-    with engine.read() as connection:
+    with connection_faults(engine.url), engine.read() as connection:
         if _checked_revision(engine, connection) == revision:
             return
     with engine.write() as transaction:
