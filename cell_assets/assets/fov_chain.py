@@ -102,7 +102,8 @@ def fov_chain(
 def _requested(context: dg.AssetExecutionContext) -> dict[str, list[str]]:
     """Positions asked for, by plate.
 
-    The cross product holds positions that a plate lacks: left out of a range, refused when asked for alone.
+    The cross product holds positions that a plate lacks, and a plate may have withdrawn ones: left out of a
+    range, refused when asked for alone.
     """
     store: Store = context.resources.store
     keys = [split_fov_key(key) for key in context.partition_keys]
@@ -110,17 +111,21 @@ def _requested(context: dg.AssetExecutionContext) -> dict[str, list[str]]:
     absent = 0
     for plate in dict.fromkeys(plate for plate, _ in keys):
         record = store.ledger.plate(plate)
-        held = set(record.draft.positions) if record is not None else set()
+        held = set(record.living_positions) if record is not None else set()
         wanted = [position for key_plate, position in keys if key_plate == plate]
         present = [position for position in wanted if position in held]
         absent += len(wanted) - len(present)
         if not present and len(keys) == 1:
+            if record is not None and wanted[0] in record.withdrawn:
+                reason = record.withdrawn[wanted[0]]
+                raise BadInputError(f"position {wanted[0]} of plate {plate} was withdrawn: {reason}")
             raise BadInputError(f"plate {plate} has no position {wanted[0]}")
         if present:
             requested[plate] = present
     if absent:
         context.log.info(
-            f"{absent} keys of the range name positions that their plate does not have; left out"
+            f"{absent} keys of the range name positions that their plate does not have, or that were "
+            "withdrawn; left out"
         )
     return requested
 

@@ -69,12 +69,12 @@ def experiment_inputs(store: Store, experiment: str) -> ExperimentInputs:
 
 
 def plate_tables(store: Store, plate: Plate) -> dict[tuple[str, str], ReadArtifact]:
-    """Newest patch table of every position of one plate.
+    """Newest patch table of every position of one plate that was not withdrawn.
 
     Raises:
         NotFoundError: a position has none yet.
     """
     name = plate.draft.name
-    keys = {fov_key(name, position): position for position in plate.draft.positions}
+    keys = {fov_key(name, position): position for position in plate.living_positions}
     read = store.read_many(AssetName.PATCH_TABLE, list(keys))
     return {(name, position): ReadArtifact(*read[key]) for key, position in keys.items()}

@@ -48,7 +48,7 @@ def impact_of(ledger: Ledger, subject: Subject) -> Impact:
 def withdraw(ledger: Ledger, subject: Subject, why: str) -> Impact:
     """Tombstone the subject and everything that rests on it; returns what was withdrawn.
 
-    A whole plate leaves its experiment: later manifests and reports are made without it.
+    A plate leaves its experiment, and a well or FOV its plate: later manifests and reports are made without.
 
     What is withdrawn stays in history. Nothing can be built upon it, and the ledger refuses a report that was.
 
@@ -66,7 +66,9 @@ def withdraw(ledger: Ledger, subject: Subject, why: str) -> Impact:
         if artifact.state is not ArtifactState.TOMBSTONED:
             reason = why if artifact.id in subject.artifact_ids else f"made from {subject.title}: {why}"
             ledger.tombstone_artifact(artifact.id, reason)
-    if subject.plate is not None:
+    if subject.positions and subject.plate is not None:
+        ledger.tombstone_fovs(subject.plate, subject.positions, why)
+    elif subject.plate is not None:
         ledger.tombstone_plate(subject.plate, why)
     return impact_of(ledger, subject)
 

@@ -17,13 +17,16 @@ class Subject:
     artifact_ids: tuple[int, ...]
     number_id: int | None = None
     plate: str | None = None
-    """Set where the subject is a whole plate."""
+    """Set where the subject is a plate or a part of one."""
+    positions: tuple[str, ...] = ()
+    """FOVs, where the subject is a part of a plate."""
 
 
 def find_subject(ledger: Ledger, named: str) -> Subject:
     """Find what `named` means: `15` number 15, `artifact:12`, a plate `P1`, a well `P1|A/1`, a FOV `P1|A/1/000`.
 
-    A plate stands for its raw acquisition; a well or FOV for every artifact of its positions, besides.
+    A plate stands for its raw acquisition; a well or FOV for every artifact of its positions, besides. There
+    may be none of these yet.
 
     Raises:
         BadInputError: the name can be read in none of these ways.
@@ -60,6 +63,4 @@ def _part_of_plate(ledger: Ledger, name: str, within: str | None) -> Subject:
         raise NotFoundError(f"plate {name} has no well or position {within}")
     keys = {f"{name}|{position}" for position in positions}
     made = [one.id for one in ledger.artifacts() if one.partition in keys]
-    if not made:
-        raise NotFoundError(f"nothing was made of {name}|{within} yet")
-    return Subject(f"{name}|{within}", tuple(made))
+    return Subject(f"{name}|{within}", tuple(made), plate=name, positions=tuple(positions))

@@ -8,6 +8,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from cell_assets.audit.subjects import Subject
+from cell_assets.errors import NotFoundError
 from cell_assets.imaging.array_files import ArrayRegion, region_of_file
 from cell_assets.ledger.chain import ChainReport
 from cell_assets.ledger.records import Artifact
@@ -87,8 +88,13 @@ def verify(
         quick: look at names, sizes and times only; certifies nothing and records nothing.
         since: take over what was verified after this moment instead of reading it again.
         workers: processes that hash, where there is enough to read.
+
+    Raises:
+        NotFoundError: nothing was made of the subject yet.
     """
     artifacts = closure(store, subject)
+    if not artifacts:
+        raise NotFoundError(f"nothing was made of {subject.title} yet, so there is nothing to verify")
     total = sum(artifact.n_bytes for artifact in artifacts)
     if quick:
         looked = [(artifact, quick_look(store.path_of(artifact), artifact)) for artifact in artifacts]

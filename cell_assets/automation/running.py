@@ -47,6 +47,8 @@ class PlatePlan(BaseModel):
 
     plate: str
     positions: int
+    """FOVs that stand."""
+    withdrawn: int
     to_make: int
     why: str
     """Why the first FOV must run."""
@@ -87,6 +89,8 @@ class ExperimentPlan(BaseModel):
                 if plate.to_make
                 else f"all {plate.positions} FOVs are current"
             )
+            if plate.withdrawn:
+                state += f", {plate.withdrawn} withdrawn"
             lines.append(f"  plate {plate.plate}: {state}")
         if any(plate.to_make for plate in self.plates):
             written = (
@@ -189,7 +193,7 @@ def run_experiment(session: Session, request: RunRequest) -> RunOutcome:
 
 
 def _plan(session: Session, plate: Plate, choices: ExperimentChoices) -> list[FovPlan]:
-    return plan_plate(session.store, plate.draft.name, plate.draft.positions, choices.fovs)
+    return plan_plate(session.store, plate.draft.name, plate.living_positions, choices.fovs)
 
 
 def _plate_plan(plate: Plate, fovs: list[FovPlan]) -> PlatePlan:
@@ -197,6 +201,7 @@ def _plate_plan(plate: Plate, fovs: list[FovPlan]) -> PlatePlan:
     return PlatePlan(
         plate=plate.draft.name,
         positions=len(fovs),
+        withdrawn=len(plate.withdrawn),
         to_make=len(todo),
         why=todo[0].why if todo else "",
         source_bytes=sum(fov.source_bytes for fov in todo),

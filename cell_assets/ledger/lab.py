@@ -238,6 +238,7 @@ def _plates(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> tup
     ).all()
     wells: dict[int, list[WellDraft]] = {row.id: [] for row in rows}
     positions: dict[int, list[str]] = {row.id: [] for row in rows}
+    withdrawn_positions: dict[int, dict[str, str]] = {row.id: {} for row in rows}
     columns = [column for column in schema.condition.c if column.name not in ("id", "digest")]
     for row in connection.execute(
         sa.select(schema.well.c.plate_id, schema.well.c.name, *columns)
@@ -251,15 +252,25 @@ def _plates(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> tup
     ):
         wells[row.plate_id].append(record_of(WellDraft, row))
     for row in connection.execute(
-        sa.select(schema.fov.c.plate_id, schema.fov.c.name)
-        .select_from(chosen.join(schema.fov, schema.fov.c.plate_id == schema.plate.c.id))
+        sa.select(schema.fov.c.plate_id, schema.fov.c.name, schema.fov_tombstone.c.reason)
+        .select_from(
+            chosen.join(schema.fov, schema.fov.c.plate_id == schema.plate.c.id).outerjoin(
+                schema.fov_tombstone, schema.fov_tombstone.c.fov_id == schema.fov.c.id
+            )
+        )
         .where(condition)
         .order_by(schema.fov.c.id)
     ):
         positions[row.plate_id].append(row.name)
-    return tuple(_to_plate(row, wells[row.id], positions[row.id]) for row in rows)
+        if row.reason is not None:
+            withdrawn_positions[row.plate_id][row.name] = row.reason
+    return tuple(
+        _to_plate(row, wells[row.id], positions[row.id], withdrawn_positions[row.id]) for row in rows
+    )
 
 
-def _to_plate(row: sa.Row[Any], wells: list[WellDraft], positions: list[str]) -> Plate:
+def _to_plate(
+    row: sa.Row[Any], wells: list[WellDraft], positions: list[str], withdrawn: dict[str, str]
+) -> Plate:
     draft = record_of(PlateDraft, row, wells=tuple(wells), positions=tuple(positions))
-    return record_of(Plate, row, draft=draft)
+    return record_of(Plate, row, draft=draft, withdrawn=withdrawn)

@@ -171,9 +171,10 @@ class Ledger:
         """Record one finished output in one transaction: artifact, run, inputs, numbers; the intent closes.
 
         Bytes that stood there before are not recorded twice: the new run points at the same artifact, and
-        `recreated` is True. Raises CellAssetsError when the intent has closed; BadInputError for a receipt of
-        an artifact that this ledger does not hold or that is withdrawn, an unregistered experiment, a diff
-        that is not stored, parameters that JSON cannot say, and inputs that would close a cycle.
+        `recreated` is True. Raises CellAssetsError when the intent has closed; BadInputError for the very bytes
+        of a withdrawn artifact, a receipt of one that is withdrawn or not of this ledger, an unregistered
+        experiment, a diff that is not stored, parameters that JSON cannot say, and inputs that would close a
+        cycle.
         """
         return recording.commit(self._engine, intent, run, output, receipts, numbers, experiment)
 
@@ -199,6 +200,10 @@ class Ledger:
     def tombstone_plate(self, name: str, reason: str) -> None:
         """Withdraw a plate; its artifacts are withdrawn one by one, by whoever knows which they are."""
         remarks.tombstone_plate(self._engine, name, reason)
+
+    def tombstone_fovs(self, plate: str, positions: Sequence[str], reason: str) -> None:
+        """Withdraw FOVs: whatever is made of the plate from now on leaves them out, see `Plate.withdrawn`."""
+        remarks.tombstone_fovs(self._engine, plate, positions, reason)
 
     def record_eviction(self, artifact_id: int) -> None:
         """Record that an artifact's bytes are gone and can be made again."""
@@ -323,7 +328,7 @@ class Ledger:
         return remarks.verifications(self._engine, list(artifact_ids))
 
     def tombstones(self) -> tuple[Tombstone, ...]:
-        """Everything that was withdrawn, oldest first."""
+        """Artifacts and plates that were withdrawn, oldest first; FOVs are named by their plate."""
         return remarks.tombstones(self._engine)
 
     def check_chain(self) -> ChainReport:

@@ -151,6 +151,12 @@ def _artifact(history: Recording, output: OutputDraft) -> tuple[Artifact, bool]:
             table.asset == output.asset, table.partition == output.partition, table.digest == output.digest
         )
     ).one()
+    if row.state == ArtifactState.TOMBSTONED:
+        buried = sa.select(schema.tombstone.c.reason).where(schema.tombstone.c.artifact_id == row.id)
+        raise BadInputError(
+            f"{output.asset} {output.partition} came out as the very bytes of artifact {row.id}, which was "
+            f"withdrawn ({history.execute(buried).scalar_one()}): change its inputs, parameters or code first"
+        )
     if row.state == ArtifactState.EVICTED:
         back = {"artifact_id": row.id, "state": ArtifactState.PRESENT.value}
         history.append(schema.artifact_state, [back])

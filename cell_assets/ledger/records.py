@@ -303,3 +303,10 @@ class Plate:
     draft: PlateDraft
     registered: datetime
     tombstoned: bool
+    withdrawn: Mapping[str, str] = field(default_factory=dict)
+    """Reason by position, for FOVs that were withdrawn one by one."""
+
+    @property
+    def living_positions(self) -> tuple[str, ...]:
+        """Positions that stand, in the source's order."""
+        return tuple(one for one in self.draft.positions if one not in self.withdrawn)

@@ -50,8 +50,27 @@ def tombstone_plate(engine: LedgerEngine, name: str, reason: str) -> None:
 
 
 @repeatable
+def tombstone_fovs(engine: LedgerEngine, plate: str, positions: Sequence[str], reason: str) -> None:
+    """Withdraw FOVs of a plate; the first reason given for one stands."""
+    table = schema.fov.c
+    with recording(engine) as history:
+        query = (
+            sa.select(table.name, table.id)
+            .select_from(schema.fov.join(schema.plate, schema.plate.c.id == table.plate_id))
+            .where(schema.plate.c.name == plate, table.name.in_(engine.texts(positions)))
+            .order_by(table.id)
+        )
+        known = {row.name: row.id for row in history.execute(query)}
+        for position in positions:
+            if position not in known:
+                raise NotFoundError(f"plate {plate} has no position {position}, so it cannot be withdrawn")
+        rows = [{"fov_id": fov_id, "reason": reason} for fov_id in known.values()]
+        history.append(schema.fov_tombstone, rows, ["fov_id"])
+
+
+@repeatable
 def tombstones(engine: LedgerEngine) -> tuple[Tombstone, ...]:
-    """Everything that was withdrawn, oldest first."""
+    """Artifacts and plates that were withdrawn, oldest first."""
     table = schema.tombstone.c
     with engine.read() as connection:
         found = connection.execute(

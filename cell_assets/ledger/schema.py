@@ -146,6 +146,17 @@ tombstone = Table(
     UniqueConstraint("plate_id"),
 )
 
+fov_tombstone = Table(
+    "fov_tombstone",
+    metadata,
+    _key(),
+    _refers("fov_id", "fov.id"),
+    Column("reason", Text, nullable=False),
+    _moment("made"),
+    UniqueConstraint("fov_id"),
+)
+"""FOVs that are left out from now on, whatever was made of them before."""
+
 blob = Table(
     "blob",
     metadata,

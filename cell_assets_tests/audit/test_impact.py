@@ -6,7 +6,7 @@ import pytest
 
 from cell_assets.audit.impact import impact_of, to_json, to_text, withdraw
 from cell_assets.audit.subjects import find_subject
-from cell_assets.errors import BadInputError
+from cell_assets.errors import BadInputError, NotFoundError
 from cell_assets.ledger.ledger import Ledger
 from cell_assets.ledger.records import ArtifactState, NumberDraft, PlateDraft, WellDraft
 from cell_assets_tests.ledger.making import make
@@ -65,6 +65,27 @@ def test_a_withdrawn_well_takes_everything_with_it_and_refuses_what_is_built_on_
     with pytest.raises(BadInputError, match="has been withdrawn"):
         make(lab, "report", "E1", "3", [found.artifacts[0]])
     assert lab.check_chain().faults == ()
+
+
+def test_a_withdrawn_well_leaves_its_plate_whether_or_not_it_was_looked_at(lab: Ledger) -> None:
+    wells, positions = (WellDraft("A/1"), WellDraft("B/1")), ("A/1/000", "A/1/001", "B/1/000")
+    lab.register_plate(PlateDraft("E1", "P3", "P3", "ctc", wells, positions))
+    assert withdraw(lab, find_subject(lab, "P3|A/1"), "contaminated").artifacts == ()
+    withdraw(lab, find_subject(lab, "P1|A/2/000"), "out of focus")
+    withdraw(lab, find_subject(lab, "P1|A/2/000"), "again")
+    one, _, three = lab.plates("E1")
+    assert (three.living_positions, one.living_positions) == (("B/1/000",), ("A/1/000",))
+    assert dict(three.withdrawn) == {"A/1/000": "contaminated", "A/1/001": "contaminated"}
+    assert dict(one.withdrawn) == {"A/2/000": "out of focus"}
+    assert not three.tombstoned
+
+
+def test_a_position_that_the_plate_lacks_cannot_be_withdrawn(lab: Ledger) -> None:
+    with pytest.raises(NotFoundError, match="plate P1 has no position C/9/000"):
+        lab.tombstone_fovs("P1", ["A/1/000", "C/9/000"], "wrong")
+    plate = lab.plate("P1")
+    assert plate is not None
+    assert dict(plate.withdrawn) == {}
 
 
 def test_a_withdrawn_plate_leaves_its_experiment(lab: Ledger) -> None:

@@ -14,6 +14,7 @@ from cell_assets.assets.recipes import RECIPES
 from cell_assets.audit.agreement import Fault, Reconciliation
 from cell_assets.automation.ingesting import ingest_plate
 from cell_assets.automation.nightly import compare_displays, scrub_store
+from cell_assets.automation.running import plan_experiment
 from cell_assets.automation.session import Session
 from cell_assets.definitions import build_defs
 from cell_assets.resources.mlflow_registry import DIGEST_TAG
@@ -282,6 +283,28 @@ def test_a_withdrawal_that_dagster_was_not_told_of_is_told(
         assert _faults(session.reconcile(mend=False)) == ([], expected)
         assert _faults(session.reconcile(mend=True)) == (expected, [])
         assert _red(session, NOT_WITHDRAWN) == {"plate_qc"}
+
+
+def test_a_withdrawn_well_is_left_out_from_then_on(
+    new_lab: Callable[[], Settings], two_fovs: PlateFolder
+) -> None:
+    settings = new_lab()
+    with opened(settings) as session:
+        ingest_plate(session, two_fovs.request("E1", "P1"))
+        assert run(session, small_run("E1")).failed == ()
+    said = cell_assets(settings, "impact", "P1|A/2", "--tombstone", "--why", "contaminated")
+    assert said.code == 0
+    with opened(settings) as session:
+        assert [number for number in session.ledger.numbers("E1") if number.withdrawn_because is None] == []
+        plan = plan_experiment(session, small_run("E1"))
+        assert "all 1 FOVs are current, 1 withdrawn" in plan.text()
+        run(session, small_run("E1"))
+        manifest = session.ledger.latest("experiment_manifest", "E1")
+        assert manifest is not None
+        assert {one.partition for one in manifest.inputs if one.asset == "patch_table"} == {"P1|A/1/000"}
+        with session.executor() as executor:
+            refused = executor.materialise(["segmentation", "tracks", "patch_table"], partition="P1|A/2/000")
+        assert refused.error == "position A/2/000 of plate P1 was withdrawn: contaminated"
 
 
 def test_a_check_that_is_executed_alone_says_which_job_answers_it(lab: Settings) -> None:

@@ -81,4 +81,5 @@ def fill_every_table(ledger: Ledger) -> None:
     ledger.record_failure("raw", "P9", run_draft(), "no such plate", [receipt(raw[1])])
     ledger.tombstone_artifact(raw[2].artifact.id, "wrong")
     ledger.tombstone_plate("P1", "wrong")
+    ledger.tombstone_fovs("P1", ["A/2/000"], "wrong")
     ledger.record_verifications([(made.artifact.id, "changed", "1 changed (first: a)", 10)])

@@ -156,6 +156,17 @@ def test_nothing_is_built_upon_what_was_withdrawn(ledger: Ledger) -> None:
         ledger.tombstone_artifact(77, "unknown")
 
 
+def test_the_very_bytes_that_were_withdrawn_are_refused(ledger: Ledger) -> None:
+    made = make(ledger, "tracks")
+    ledger.tombstone_artifact(made.artifact.id, "contaminated")
+    with pytest.raises(
+        BadInputError, match=r"the very bytes of artifact 1, which was withdrawn \(contaminated\)"
+    ):
+        make(ledger, "tracks")
+    assert len(ledger.attempts("tracks", made.artifact.partition)) == 1
+    assert make(ledger, "tracks", content="other bytes").artifact.state is ArtifactState.PRESENT
+
+
 def test_evicted_bytes_made_again_are_present_again(ledger: Ledger) -> None:
     old = make(ledger, "tracks", content="old")
     made = make(ledger, "tracks", content="new")
