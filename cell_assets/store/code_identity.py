@@ -30,7 +30,7 @@ _DATA_SUFFIXES = frozenset({".css", ".csv", ".html", ".js", ".json", ".toml", ".
 
 
 def code_identity(modules: Sequence[str], ledger: Ledger) -> CodeIdentity:
-    """The running code, as a run records it; an uncommitted diff is stored in the ledger as a blob.
+    """The running code, as a run records it; its environment and an uncommitted diff are stored as blobs.
 
     `modules` are dotted names of what decides the output's bytes; a package stands for all below it.
     Raises NotFoundError for a module without source.
@@ -40,15 +40,15 @@ def code_identity(modules: Sequence[str], ledger: Ledger) -> CodeIdentity:
         code_version=code_version(modules),
         git_commit=checkout.commit,
         dirty_diff_digest=_store_once(ledger, checkout.diff) if checkout.diff else None,
-        environment_digest=environment_digest(),
+        environment_digest=_store_once(ledger, environment_text().encode()),
         host=host_name(),
     )
 
 
-@functools.lru_cache(maxsize=1)
-def _store_once(ledger: Ledger, diff: bytes) -> str:
-    # A step records hundreds of outputs of the same code.
-    return ledger.store_blob(diff)
+@functools.lru_cache(maxsize=2)
+def _store_once(ledger: Ledger, content: bytes) -> str:
+    # A step records hundreds of outputs of the same code: one environment and, at most, one diff.
+    return ledger.store_blob(content)
 
 
 def code_version(modules: Sequence[str]) -> str:
@@ -149,15 +149,15 @@ def _is_text_only(node: object) -> bool:
 
 
 @functools.cache
-def environment_digest() -> str:
-    """BLAKE3 over Python, platform and every installed distribution with its version; 64 hex digits."""
+def environment_text() -> str:
+    """Python, platform and every installed distribution with its version, a line each; its BLAKE3 names it."""
     installed = {f"{found.name.lower()}=={found.version}" for found in importlib.metadata.distributions()}
     lines = [
         f"{platform.python_implementation()} {platform.python_version()}",
         f"{platform.system()} {platform.machine()} {' '.join(platform.libc_ver())}",
         *sorted(installed),
     ]
-    return blake3("\n".join(lines).encode()).hexdigest()
+    return "\n".join(lines)
 
 
 @dataclass(frozen=True)

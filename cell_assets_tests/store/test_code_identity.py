@@ -1,16 +1,18 @@
 """Code versions follow what runs, not how it is worded; the uncommitted diff can be applied again."""
 
+import importlib.metadata
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 
 from cell_assets.errors import NotFoundError
 from cell_assets.ledger.ledger import Ledger
 from cell_assets.store import code_identity as identity
-from cell_assets.store.code_identity import code_version, environment_digest, read_checkout
+from cell_assets.store.code_identity import code_version, environment_text, read_checkout
 
 SOURCE = '''"""Says what it does."""
 import math
@@ -197,15 +199,22 @@ def test_identity_is_recorded_with_its_diff(ledger: Ledger, monkeypatch: pytest.
     assert found.git_commit == "f" * 40
     assert found.dirty_diff_digest is not None
     assert ledger.blob(found.dirty_diff_digest) == b"the diff"
-    assert found.environment_digest == environment_digest()
+    assert ledger.blob(found.environment_digest).decode() == environment_text()
     assert found.host
 
 
-def test_the_environment_digest_follows_installed_versions(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = environment_digest()
-    environment_digest.cache_clear()
-    assert environment_digest() == before
-    environment_digest.cache_clear()
+def test_an_environment_is_stored_once_and_by_its_digest(ledger: Ledger) -> None:
+    first, second = (identity.code_identity(["cell_assets.store"], ledger) for _ in range(2))
+    text = environment_text()
+    assert first.environment_digest == second.environment_digest == blake3(text.encode()).hexdigest()
+    assert f"blake3=={importlib.metadata.version('blake3')}" in text.splitlines()
+
+
+def test_the_environment_follows_installed_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = environment_text()
+    environment_text.cache_clear()
+    assert environment_text() == before
+    environment_text.cache_clear()
     monkeypatch.setattr("platform.python_version", lambda: "3.99.0")
-    assert environment_digest() != before
-    environment_digest.cache_clear()
+    assert environment_text() != before
+    environment_text.cache_clear()
