@@ -92,16 +92,20 @@ class LedgerEngine:
     """One database with its two ways in: `write()` is one transaction, `read()` is for looking only.
 
     Safe to share between threads; a forked child gets connections of its own.
+
+    Args:
+        untrusted: the SQLite file may have been made by anybody: it is opened for reading only, nothing is
+            put beside it, and what its schema could make SQLite run is switched off.
     """
 
-    def __init__(self, url: str, patience_s: float = PATIENCE_S) -> None:
+    def __init__(self, url: str, patience_s: float = PATIENCE_S, untrusted: bool = False) -> None:
         self.url = _checked_url(url)
         self.patience = Patience(f"the ledger at {self.url.render_as_string()}", patience_s)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._write = self._pool()
         self._read: sa.Engine
         if self.is_sqlite:
-            event.listen(self._write, "connect", self._prepare_sqlite)
+            event.listen(self._write, "connect", _prepare_untrusted if untrusted else self._prepare_sqlite)
             event.listen(self._write, "begin", _begin_sqlite)
             self._read = self._write.execution_options(ledger_begin="BEGIN")
         else:
@@ -275,6 +279,12 @@ class LedgerEngine:
             connection.close()
             raise
         return connection
+
+
+def _prepare_untrusted(connection: Any, record: object) -> None:
+    connection.isolation_level = None
+    for pragma in ("query_only=ON", "trusted_schema=OFF", "cell_size_check=ON", "mmap_size=0"):
+        connection.execute(f"PRAGMA {pragma}")
 
 
 _TRY_LOCK = sa.text("SELECT pg_try_advisory_lock(:key)")

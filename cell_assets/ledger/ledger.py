@@ -1,16 +1,19 @@
 """The ledger as everyone sees it: one class, every method one question or one transaction."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from blake3 import blake3
 
-from cell_assets.ledger import intents, lab, queries, recording, remarks
+from cell_assets.ledger import extract, extract_check, intents, lab, queries, recording, remarks
 from cell_assets.ledger.chain import ChainReport, check_chain
 from cell_assets.ledger.engine import LedgerEngine
+from cell_assets.ledger.extract import ChainHead
+from cell_assets.ledger.extract_check import ExtractReport
 from cell_assets.ledger.migrations.upgrade import upgrade
 from cell_assets.ledger.records import (
     AnnotationSet,
@@ -62,6 +65,14 @@ class Ledger:
             engine.close()
             raise
         return cls(engine)
+
+    @classmethod
+    def open_extract(cls, path: Path) -> Self:
+        """Open an extract that anybody may have made, for questions only; `path` must be private to the caller.
+
+        Raises BadInputError when the file is no extract that this version reads.
+        """
+        return cls(extract_check.open_untrusted(path))
 
     def close(self) -> None:
         """Close every connection."""
@@ -334,6 +345,14 @@ class Ledger:
     def check_chain(self) -> ChainReport:
         """Hold every row of history against the entry that sealed it; linear in the number of rows."""
         return check_chain(self._engine)
+
+    def write_extract(self, artifact_ids: Iterable[int], path: Path) -> ChainHead:
+        """Write what these artifacts rest on as a SQLite ledger; see `extract.write_extract`."""
+        return extract.write_extract(self._engine, list(artifact_ids), path)
+
+    def check_extract(self, whole_runs: Collection[int]) -> ExtractReport:
+        """Hold every row of this extract against the entry that seals it; see `extract_check.check_extract`."""
+        return extract_check.check_extract(self._engine, whole_runs)
 
     def blob(self, digest: str) -> bytes:
         """Bytes kept under this digest. Raises NotFoundError."""
