@@ -1,1 +1,1 @@
-"""Questions about recorded numbers: explain."""
+"""Questions about recorded numbers, and evidence for them: explain, verify, impact, leakage, bundles."""

@@ -53,6 +53,15 @@ class Explanation:
         return tuple(one for one in self.artifacts if not one.input_ids)
 
     @property
+    def all_runs(self) -> tuple[Run, ...]:
+        """Every run that is told of: what made the artifacts, failed at them, and superseded them."""
+        return tuple(
+            run
+            for one in self.artifacts
+            for run in (*(explained.run for explained in one.runs), *one.failures, *one.superseded_by)
+        )
+
+    @property
     def superseded(self) -> tuple[ExplainedArtifact, ...]:
         """What the number rests on though newer bytes of it exist."""
         return tuple(one for one in self.artifacts if one.superseded_by)

@@ -26,7 +26,7 @@ def commands() -> None:
 for command in (
     *(making.ingest, making.run, making.simulate),
     *(auditing.numbers, auditing.explain, auditing.verify, auditing.impact, auditing.leakage),
-    *(auditing.diff, auditing.same_pixels, auditing.reconcile),
+    *(auditing.diff, auditing.same_pixels, auditing.reconcile, auditing.bundle, auditing.verify_bundle),
     *(operating.demo, operating.dev, operating.gc),
 ):
     commands.add_command(command)
@@ -42,6 +42,16 @@ def main() -> None:
         commands(standalone_mode=False)
     except CellAssetsError as error:
         click.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "cell_assets"):
+            raise
+        click.echo(
+            f"error: this command needs the package {package}, which is not installed: "
+            "pip install 'cell-assets[lab]'",
+            err=True,
+        )
         sys.exit(1)
     except click.ClickException as error:
         error.show()

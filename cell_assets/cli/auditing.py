@@ -9,6 +9,7 @@ import click
 
 from cell_assets.cli.lab import open_lab
 from cell_assets.cli.options import AS_JSON, AS_OF, moment
+from cell_assets.cli.progress import progress_in_bytes
 from cell_assets.errors import BadInputError
 
 
@@ -108,8 +109,6 @@ def verify(subject: str, quick: bool, resume_hours: float | None, recompute: boo
     """
     from datetime import timedelta
 
-    from tqdm import tqdm
-
     from cell_assets.audit.subjects import find_subject
     from cell_assets.audit.verification_text import to_json, to_text
     from cell_assets.audit.verify import verify as verify_subject
@@ -122,13 +121,7 @@ def verify(subject: str, quick: bool, resume_hours: float | None, recompute: boo
         since = None
         if resume_hours is not None:
             since = session.ledger.now() - timedelta(hours=resume_hours)
-        with tqdm(unit="B", unit_scale=True, disable=quick) as bar:
-
-            def step(done: int, total: int, what: str) -> None:
-                bar.total = total
-                bar.set_postfix_str(what, refresh=False)
-                bar.update(done - bar.n)
-
+        with progress_in_bytes(quiet=quick) as step:
             found = verify_subject(
                 session.store,
                 about,
@@ -215,6 +208,76 @@ def diff(number_a: int, number_b: int, as_json: bool) -> None:
     with open_lab() as session:
         found = difference(session.ledger, number_a, number_b)
     click.echo(to_json(found) if as_json else to_text(found))
+
+
+@click.command()
+@click.argument("number", type=int)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="X.zip",
+    help="Where to write it; nothing is overwritten.",
+)
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path),
+    metavar="KEY.pem",
+    help="Sign with this private key: unencrypted PEM; Ed25519, ECDSA or RSA.",
+)
+@AS_JSON
+def bundle(number: int, output: Path, key: Path | None, as_json: bool) -> None:
+    """Write the evidence for NUMBER into one file that anybody can verify offline.
+
+    It holds the report, the history, the code's uncommitted changes, and the digests of all data behind it.
+
+    \b
+    Example:
+      cell-assets bundle 7 -o number_7.zip --key lab_key.pem
+    """
+    from cell_assets.audit.attestation import PrivateKey
+    from cell_assets.audit.bundle import make_bundle
+    from cell_assets.audit.bundle_text import to_json, to_text
+
+    private = None if key is None else PrivateKey.read(key)
+    with open_lab() as session, progress_in_bytes() as step:
+        made = make_bundle(session.store, number, output, private, step)
+    click.echo(to_json(made) if as_json else to_text(made))
+
+
+@click.command(name="verify-bundle")
+@click.argument("bundle_file", type=click.Path(path_type=Path), metavar="X.zip")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    metavar="ROOT",
+    help="Re-hash the data too: root of a store, or of a copy of a part of one.",
+)
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path),
+    metavar="PUBLIC.pem",
+    help="Public key of who must have signed it.",
+)
+@AS_JSON
+def verify_bundle(bundle_file: Path, data: Path | None, key: Path | None, as_json: bool) -> None:
+    """Check everything that an evidence bundle states, offline; exit code 1 unless all of it holds.
+
+    Needs no database and no Dagster: `pip install cell-assets`, without extras, is enough.
+
+    \b
+    Example:
+      cell-assets verify-bundle number_7.zip --key lab_key_public.pem --data /data/cell_assets/store
+    """
+    from cell_assets.audit.bundle_verification_text import to_json, to_text
+    from cell_assets.audit.verify_bundle import verify_bundle as verify
+
+    with progress_in_bytes() as step:
+        found = verify(bundle_file, key=key, data=data, step=step)
+    click.echo(to_json(found) if as_json else to_text(found))
+    if not found.holds:
+        sys.exit(1)
 
 
 @click.command(name="same-pixels")

@@ -6,15 +6,18 @@ It also holds asset, partition and format, so that a ledger that was lost can be
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from cell_assets.ledger.records import Artifact
 from cell_assets.store.digest import DIGEST_TYPE, FileDigest, FolderDigest
 from cell_assets.store.tree import READ_ONLY_FILE
 
 _SUFFIX = ".files.json"
 _FORMAT = "cell_assets.files"
 _VERSION = "1"
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,11 @@ class FileManifest:
     format_name: str
     format_version: str
     folder: FolderDigest
+
+    def is_of(self, artifact: Artifact) -> bool:
+        """Whether what the digest does not cover, asset, partition and format, is this artifact's too."""
+        named = (self.asset, self.partition, self.format_name, self.format_version)
+        return named == (artifact.asset, artifact.partition, artifact.format_name, artifact.format_version)
 
 
 def manifest_path(artifact_folder: Path) -> Path:
@@ -69,21 +77,31 @@ def write_manifest(manifest: FileManifest, path: Path, scratch: Path) -> None:
 def read_manifest(path: Path, digest: str) -> FileManifest | None:
     """The manifest at `path` if the artifact's digest recomputes from it; None if missing or altered."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return parse_manifest(path.read_bytes(), digest)
+    except OSError:
+        return None
+
+
+def parse_manifest(content: bytes, digest: str) -> FileManifest | None:
+    """A manifest's bytes, from anybody's hands, if the artifact's digest recomputes from them; else None."""
+    try:
+        said = json.loads(content)
         manifest = FileManifest(
-            asset=content["asset"],
-            partition=content["partition"],
-            format_name=content["artifact_format"],
-            format_version=content["artifact_format_version"],
+            asset=said["asset"],
+            partition=said["partition"],
+            format_name=said["artifact_format"],
+            format_version=said["artifact_format_version"],
             folder=FolderDigest(
                 files=tuple(
-                    FileDigest(str(name), int(n_bytes), str(file)) for name, n_bytes, file in content["files"]
+                    FileDigest(str(name), int(n_bytes), file) for name, n_bytes, file in said["files"]
                 ),
-                empty_folders=tuple(str(folder) for folder in content["empty_folders"]),
+                empty_folders=tuple(str(folder) for folder in said["empty_folders"]),
             ),
         )
-        proven = manifest.folder.root == digest
-    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        # Of another length, the digest of one file could say what follows it in the tree.
+        well_formed = all(_DIGEST.fullmatch(file.digest) for file in manifest.folder.files)
+        proven = well_formed and manifest.folder.root == digest
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
     return manifest if proven else None
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from cell_assets.errors import NotFoundError
 from cell_assets.ledger.records import Artifact, ArtifactState
 from cell_assets.store.digest import DIGEST_TYPE, FileDigest, FolderDigest, hash_files
-from cell_assets.store.manifest import manifest_path, read_manifest
+from cell_assets.store.manifest import FileManifest, manifest_path, read_manifest
 from cell_assets.store.tree import Listing, list_folder
 
 
@@ -52,56 +52,64 @@ def verify_folder(folder: Path, artifact: Artifact, within: str = "") -> Verdict
 
     Never raises for what it finds on disk. Raises NotFoundError when the artifact has no folder `within`.
     """
-
-    def verdict(
-        state: VerdictState,
-        why: str = "",
-        changed: tuple[str, ...] = (),
-        missing: tuple[str, ...] = (),
-        extra: tuple[str, ...] = (),
-        n_bytes_read: int = 0,
-    ) -> Verdict:
-        named = (changed, missing, extra)
-        return Verdict(
-            artifact.id, artifact.asset, artifact.partition, state, within, *named, why, n_bytes_read
-        )
-
-    if artifact.digest_type != DIGEST_TYPE:
-        return verdict(
-            VerdictState.UNVERIFIABLE, f"its digest is of type {artifact.digest_type}, not {DIGEST_TYPE}"
-        )
     if artifact.state is ArtifactState.EVICTED:
-        return verdict(VerdictState.UNVERIFIABLE, "its bytes were evicted; make it again to verify it")
-    manifest = read_manifest(manifest_path(folder), artifact.digest)
+        why = "its bytes were evicted; make it again to verify it"
+        return _verdict(artifact, within, VerdictState.UNVERIFIABLE, why)
+    return compare_folder(folder, artifact, read_manifest(manifest_path(folder), artifact.digest), within)
+
+
+def compare_folder(
+    folder: Path, artifact: Artifact, manifest: FileManifest | None, within: str = ""
+) -> Verdict:
+    """Re-hash `folder` and hold it against the artifact's digest and its proven `manifest`, which names files.
+
+    Without a manifest only the whole artifact can be verified. Raises as `verify_folder` does.
+    """
+    if artifact.digest_type != DIGEST_TYPE:
+        why = f"its digest is of type {artifact.digest_type}, not {DIGEST_TYPE}"
+        return _verdict(artifact, within, VerdictState.UNVERIFIABLE, why)
     if within and manifest is None:
-        return verdict(
-            VerdictState.UNVERIFIABLE,
-            f"{manifest_path(folder)} is missing or altered, so only the whole artifact can be verified",
-        )
+        why = f"{manifest_path(folder)} is missing or altered, so only the whole artifact can be verified"
+        return _verdict(artifact, within, VerdictState.UNVERIFIABLE, why)
     recorded = manifest.folder.within(within) if manifest is not None else None
     expected = recorded.root if recorded is not None else artifact.digest
     try:
         listing = list_folder(folder / within)
     except NotFoundError:
         names = tuple(file.path for file in recorded.files) if recorded is not None else ()
-        return verdict(VerdictState.MISSING, f"its folder {folder / within} is gone", missing=names)
+        why = f"its folder {folder / within} is gone"
+        return _verdict(artifact, within, VerdictState.MISSING, why, missing=names)
     except OSError as error:
-        return verdict(VerdictState.UNVERIFIABLE, f"{error.filename} cannot be listed: {error.strerror}")
+        why = f"{error.filename} cannot be listed: {error.strerror}"
+        return _verdict(artifact, within, VerdictState.UNVERIFIABLE, why)
     try:
         found = FolderDigest(
             tuple(hash_files(listing.root, (file.path for file in listing.files))), listing.empty_folders
         )
     except OSError as error:
-        return verdict(VerdictState.UNVERIFIABLE, f"{error.filename} cannot be read: {error.strerror}")
+        why = f"{error.filename} cannot be read: {error.strerror}"
+        return _verdict(artifact, within, VerdictState.UNVERIFIABLE, why)
     if found.root == expected and not listing.irregular:
-        return verdict(VerdictState.VERIFIED, n_bytes_read=found.n_bytes)
+        return _verdict(artifact, within, VerdictState.VERIFIED, n_bytes_read=found.n_bytes)
     if recorded is None:
-        return verdict(
-            VerdictState.CHANGED,
-            f"its bytes differ; {manifest_path(folder)}, which would name the files, is missing or altered",
-            n_bytes_read=found.n_bytes,
-        )
-    return verdict(*_name_differences(recorded, found, listing), n_bytes_read=found.n_bytes)
+        why = f"its bytes differ; {manifest_path(folder)}, which would name the files, is missing or altered"
+        return _verdict(artifact, within, VerdictState.CHANGED, why, n_bytes_read=found.n_bytes)
+    differences = _name_differences(recorded, found, listing)
+    return _verdict(artifact, within, *differences, n_bytes_read=found.n_bytes)
+
+
+def _verdict(
+    artifact: Artifact,
+    within: str,
+    state: VerdictState,
+    why: str = "",
+    changed: tuple[str, ...] = (),
+    missing: tuple[str, ...] = (),
+    extra: tuple[str, ...] = (),
+    n_bytes_read: int = 0,
+) -> Verdict:
+    named = (artifact.id, artifact.asset, artifact.partition, state, within)
+    return Verdict(*named, changed, missing, extra, why, n_bytes_read)
 
 
 def quick_look(folder: Path, artifact: Artifact) -> Verdict:
