@@ -121,7 +121,7 @@ def verify(subject: str, quick: bool, resume_hours: float | None, recompute: boo
         since = None
         if resume_hours is not None:
             since = session.ledger.now() - timedelta(hours=resume_hours)
-        with progress_in_bytes(quiet=quick) as step:
+        with progress_in_bytes() as step:
             found = verify_subject(
                 session.store,
                 about,

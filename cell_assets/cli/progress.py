@@ -1,17 +1,24 @@
 """How far a command is, on standard error."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 
 @contextmanager
-def progress_in_bytes(quiet: bool = False) -> Iterator[Callable[[int, int, str], None]]:
-    """A bar with rate and remaining time; what it yields takes bytes done, bytes in all, and what is looked at."""
+def progress_in_bytes() -> Iterator[Callable[[int, int, str], None]]:
+    """A bar with rate and remaining time, from the first step on, so that a refusal before it stands alone.
+
+    What it yields takes bytes done, bytes in all, and what was looked at last; another total starts anew.
+    """
     from tqdm import tqdm
 
-    with tqdm(unit="B", unit_scale=True, disable=quiet) as bar:
+    with ExitStack() as shown:
+        bar: tqdm | None = None
 
         def step(done: int, total: int, what: str) -> None:
+            nonlocal bar
+            if bar is None:
+                bar = shown.enter_context(tqdm(unit="B", unit_scale=True))
             if total != bar.total:
                 bar.reset(total)
             bar.set_postfix_str(what, refresh=False)
