@@ -79,4 +79,5 @@ def to_json(found: VerifiedBundle) -> str:
             ],
         },
     }
-    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+    # ASCII, so that no text of a bundle's maker can steer a terminal.
+    return json.dumps(document, indent=1, ensure_ascii=True, allow_nan=False)

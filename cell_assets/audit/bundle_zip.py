@@ -34,7 +34,7 @@ _FLAGS_UTF8 = 1 << 11
 _DATE_1980 = 1 << 5 | 1
 _UNIX = 3
 _REGULAR_FILE = 0o100644 << 16
-_UNUSABLE = re.compile(r"[\x00-\x1f\x7f\\]|^[A-Za-z]:")
+_UNUSABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\\]|^[A-Za-z]:")
 
 Step = Callable[[int, int, str], None]
 """Called with bytes done, bytes in all, and the member."""

@@ -4,7 +4,7 @@ Needs neither PostgreSQL nor Dagster nor a store. A bundle is held to be hostile
 ledger extract, into a private folder, and that is opened for reading only.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -19,6 +19,7 @@ from cell_assets.audit.attestation import (
     check_signature,
     read_public_key,
 )
+from cell_assets.audit.bundle_data import DataVerdict, uri_in_store, verify_data
 from cell_assets.audit.bundle_members import (
     CODE,
     CRATE,
@@ -52,10 +53,7 @@ from cell_assets.errors import BadInputError, CellAssetsError, NotFoundError
 from cell_assets.ledger.ledger import Ledger
 from cell_assets.ledger.records import Artifact, Number
 from cell_assets.store.digest import DIGEST_TYPE
-from cell_assets.store.layout import DIGEST_LENGTHS, Layout
 from cell_assets.store.manifest import FileManifest, parse_manifest
-from cell_assets.store.names import check_asset_name, encode_partition
-from cell_assets.store.verdict import Verdict, compare_folder
 
 _ROOMS = (REPORT, INPUTS, MANIFESTS, CODE, ENVIRONMENT)
 _MALFORMED = (
@@ -89,21 +87,6 @@ class Check:
     """A sentence."""
     faults: tuple[str, ...] = ()
     """What is wrong, one sentence each."""
-
-
-@dataclass(frozen=True)
-class DataVerdict:
-    """Artifacts behind the number that were looked for outside the bundle."""
-
-    root: Path
-    verdicts: tuple[Verdict, ...]
-    """Of those that are there."""
-    n_not_there: int
-
-    @property
-    def n_bytes_read(self) -> int:
-        """Bytes that were hashed."""
-        return sum(one.n_bytes_read for one in self.verdicts)
 
 
 @dataclass(frozen=True)
@@ -300,7 +283,7 @@ class _Looked:
         faults += [
             f"artifact {node.artifact.id} lies at {node.artifact.uri!r}, where no store puts it"
             for node in explanation.artifacts
-            if _uri_in_store(node.artifact) is None
+            if uri_in_store(node.artifact) is None
         ]
         self._explanation = explanation
         holds = f"{report.n_rows} rows fit the {report.n_entries} entries that seal them"
@@ -364,33 +347,14 @@ class _Looked:
         return _check("number", f"{NUMBERS} states it as the ledger does", ())
 
     def _data(self, explanation: Explanation, root: Path, step: Step | None) -> Check:
-        """Re-hash what is under `root`."""
-        total = sum(node.artifact.n_bytes for node in explanation.artifacts)
-        done = n_not_there = 0
-        verdicts: list[Verdict] = []
-        faults: list[str] = []
-        for node in explanation.artifacts:
-            artifact = node.artifact
-            uri = _uri_in_store(artifact)
-            folder = None if uri is None else Layout(root).at(uri)
-            manifest = self._manifest(artifact)
-            if folder is None or not (folder.exists() or folder.is_symlink()):
-                n_not_there += 1
-            elif manifest is None:
-                faults.append(f"artifact {artifact.id} cannot be verified: its list of files proves nothing")
-            else:
-                verdicts.append(compare_folder(folder, artifact, manifest))
-            done += artifact.n_bytes
-            if step is not None:
-                step(done, total, f"{artifact.asset} {artifact.partition}")
-        self.data = DataVerdict(root, tuple(verdicts), n_not_there)
-        for verdict in verdicts:
-            faults += _data_faults(verdict)
-        if not verdicts and not faults:
-            faults.append(f"nothing behind the number lies under {root}: give the root of a store")
-        n_bytes = self.data.n_bytes_read
-        said = f"{len(verdicts)} artifacts verified, {n_bytes / 1e6:.1f} MB hashed; {n_not_there} not there"
-        return _check("data", said, faults)
+        artifacts = [node.artifact for node in explanation.artifacts]
+        self.data = verify_data(root, artifacts, self._manifest, step)
+        found = len(self.data.verdicts)
+        said = (
+            f"{found} artifacts verified, {self.data.n_bytes_read / 1e6:.1f} MB hashed; "
+            f"{self.data.n_not_there} not there"
+        )
+        return _check("data", said, self.data.faults)
 
     def _manifest(self, artifact: Artifact) -> FileManifest | None:
         """The proven list of an artifact's files; None where it is missing or proves nothing."""
@@ -408,25 +372,3 @@ class _Looked:
         for chunk in self._container.chunks(name):
             hasher.update(chunk)
         return hasher.hexdigest()
-
-
-def _uri_in_store(artifact: Artifact) -> str | None:
-    """The artifact's place below a store's root, if it is one that a store would choose."""
-    folder = f"{check_asset_name(artifact.asset)}/{encode_partition(artifact.partition)}"
-    places = {f"{folder}/{artifact.digest[:length]}" for length in DIGEST_LENGTHS}
-    return artifact.uri if artifact.uri in places else None
-
-
-def _data_faults(verdict: Verdict) -> Iterator[str]:
-    if verdict.is_verified:
-        return
-    title = f"{verdict.asset} {verdict.partition} (artifact {verdict.artifact_id})"
-    named = (("changed", verdict.changed), ("missing", verdict.missing), ("extra", verdict.extra))
-    files = [f"{kind} {file}" for kind, names in named for file in names]
-    yield f"{title}: {verdict.state.value}: {', '.join(files[:_NAMED_FILES]) or verdict.why}" + (
-        f" and {len(files) - _NAMED_FILES} more" if len(files) > _NAMED_FILES else ""
-    )
-
-
-_NAMED_FILES = 10
-"""So many files of one artifact are named in a sentence; JSON names all."""

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from cell_assets.errors import CellAssetsError
 from cell_assets.ledger import schema
-from cell_assets.ledger.chain import SEALED_TABLES, Key, items_of
+from cell_assets.ledger.chain import GENESIS, SEALED_TABLES, Key, items_of
 from cell_assets.ledger.engine import LedgerEngine
 from cell_assets.ledger.migrations.upgrade import upgrade
 
@@ -69,8 +69,9 @@ def write_extract(engine: LedgerEngine, artifact_ids: Sequence[int], path: Path)
 
 def _head(source: sa.Connection) -> ChainHead:
     table = schema.entry.c
-    row = source.execute(sa.select(table.id, table.digest).order_by(table.id.desc()).limit(1)).one()
-    return ChainHead(row.id, row.digest)
+    newest = sa.select(table.id, table.digest).order_by(table.id.desc()).limit(1)
+    row = source.execute(newest).one_or_none()
+    return ChainHead(0, GENESIS) if row is None else ChainHead(row.id, row.digest)
 
 
 def _selection(

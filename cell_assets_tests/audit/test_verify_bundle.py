@@ -358,7 +358,9 @@ def test_a_withdrawn_number_verifies_and_is_said_to_be_withdrawn(store: Store, t
 
 def test_nothing_in_a_bundle_writes_to_the_terminal(shared: Path, tmp_path: Path) -> None:
     withdrawn = [{"artifact": 1, "plate": None, "reason": "\x1b[2J\x9b\u202efine\nall checks hold"}]
-    said = to_text(verify_bundle(forged(shared, tmp_path / "forged.zip", {}, withdrawn=withdrawn)))
+    found = verify_bundle(forged(shared, tmp_path / "forged.zip", {}, withdrawn=withdrawn))
+    assert all(line.isprintable() and line.isascii() for line in to_json(found).splitlines())
+    said = to_text(found)
     assert "\\x1b[2J\\x9b\\u202efine\\nall checks hold" in said
     assert all(line.isprintable() for line in said.splitlines())
 

@@ -185,6 +185,10 @@ def test_an_unsealed_ledger_gives_no_extract(filled: Ledger, ledger_url: str, tm
         connection.execute(sa.delete(schema.entry).where(schema.entry.c.run_id == headline(filled).run_id))
     with pytest.raises(CellAssetsError, match="is sealed by no entry"):
         write(filled, tmp_path / "extract.sqlite")
+    with unguarded(ledger_url) as connection:
+        connection.execute(sa.delete(schema.entry))
+    with pytest.raises(CellAssetsError, match="is sealed by no entry"):
+        write(filled, tmp_path / "again.sqlite")
 
 
 @pytest.mark.parametrize(
