@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from blake3 import blake3
 
 from cell_assets.errors import CellAssetsError, NotFoundError
 from cell_assets.evaluation.published_study import StudiedFolders, study_published
@@ -12,7 +13,7 @@ from cell_assets.evaluation.resampling import Estimate
 from cell_assets.evaluation.study_parameters import StudyParameters
 from cell_assets.evaluation.task_scores import rescore
 from cell_assets.ledger.records import JsonValue, Number, NumberDraft, Provenance
-from cell_assets.store.code_identity import environment_digest
+from cell_assets.store.code_identity import environment_text
 from cell_assets.store.store import Store
 
 SAME_TO = 1e-9
@@ -129,7 +130,7 @@ def recompute(store: Store, number_id: int) -> Recomputation:
             _tried("the report's predictions", lambda: _from_predictions(store, number, stated, parameters)),
             _tried("the published embeddings", lambda: _from_embeddings(store, number, stated, parameters)),
         ),
-        stated.run.code.environment_digest == environment_digest(),
+        stated.run.code.environment_digest == blake3(environment_text().encode()).hexdigest(),
     )
 
 
