@@ -159,5 +159,5 @@ def _record(store: Store, verdicts: list[Verdict]) -> None:
 def _node(store: Store, artifact: Artifact, verdict: Verdict, earlier: datetime | None) -> VerifiedArtifact:
     folder = store.path_of(artifact)
     files = (*verdict.changed, *verdict.missing, *verdict.extra)
-    regions = (region_of_file(folder, file) for file in files)
+    regions = (region_of_file(folder, file, changed=file in verdict.changed) for file in files)
     return VerifiedArtifact(artifact, verdict, tuple(one for one in regions if one is not None), earlier)

@@ -18,7 +18,8 @@ from pydantic import BaseModel, ValidationError
 
 from cell_assets.errors import BadInputError, ChangedBytesError
 
-_ABSENT = 2**64 - 1
+ABSENT = 2**64 - 1
+"""Offset of a chunk that a shard does not hold."""
 _CHECKSUM_BYTES = 4
 
 
@@ -28,7 +29,7 @@ class _Codec(BaseModel):
 
 class _Sharding(BaseModel):
     chunk_shape: tuple[int, ...]
-    codecs: tuple[_Codec, _Codec]
+    codecs: tuple[_Codec, ...]
     index_location: Literal["end"]
 
 
@@ -79,6 +80,8 @@ class ShardedArray:
     shard: tuple[int, ...]
     chunk: tuple[int, ...]
     dtype: np.dtype
+    checksummed: bool
+    """Whether the last four bytes of each chunk are its CRC-32C."""
 
     def chunks_of(self, part: Sequence[tuple[int, int]]) -> tuple[ChunkRange, ...]:
         """Chunks that hold `part`: for every axis the first index and the one after the last.
@@ -93,12 +96,18 @@ class ShardedArray:
         return tuple(self._find(at) for at in product(*steps))
 
     def read(self, part: Sequence[tuple[int, int]], chunks: Sequence[ChunkRange]) -> NDArray[np.generic]:
-        """The pixels of `part`, from the bytes of `chunks` and no others."""
+        """The pixels of `part`, from the bytes of `chunks` and no others.
+
+        Raises:
+            ChangedBytesError: a chunk does not match its checksum.
+        """
         pixels = np.empty([last - first for first, last in part], self.dtype)
         for chunk in chunks:
             with (self.folder / chunk.file).open("rb") as file:
                 file.seek(chunk.offset)
                 encoded = file.read(chunk.n_bytes)
+            if self.checksummed:
+                encoded = self._checked(chunk, encoded)
             decoded = np.frombuffer(Blosc().decode(encoded), self.dtype).reshape(self.chunk)
             low = [max(first, start) for (first, _), start in zip(part, chunk.start, strict=True)]
             high = [min(last, stop) for (_, last), stop in zip(part, chunk.stop, strict=True)]
@@ -107,13 +116,21 @@ class ShardedArray:
             pixels[target] = decoded[inside]
         return pixels
 
+    def _checked(self, chunk: ChunkRange, stored: bytes) -> bytes:
+        if not fits_checksum(stored):
+            raise ChangedBytesError(
+                f"{self.folder / chunk.file}: bytes {chunk.offset} to {chunk.offset + chunk.n_bytes - 1} do not "
+                "match their checksum; verify its plate"
+            )
+        return stored[:-_CHECKSUM_BYTES]
+
     def _find(self, at: tuple[int, ...]) -> ChunkRange:
         grid = [shard // chunk for shard, chunk in zip(self.shard, self.chunk, strict=True)]
         shard = [n // per for n, per in zip(at, grid, strict=True)]
         file = f"{self.name}/c/{'/'.join(map(str, shard))}"
-        index = _read_index(self.folder / file, grid)
+        index = read_index(self.folder / file, grid)
         offset, n_bytes = (int(one) for one in index[tuple(n % per for n, per in zip(at, grid, strict=True))])
-        if offset == _ABSENT:
+        if offset == ABSENT:
             raise ChangedBytesError(
                 f"{self.folder / file}: chunk {at} is not in its shard; ingest the plate again"
             )
@@ -137,22 +154,34 @@ def open_sharded(folder: Path, name: str) -> ShardedArray:
         first = error.errors()[0]["loc"] if isinstance(error, ValidationError) else error.strerror
         raise BadInputError(f"{file}: no sharded array of this project: {first}") from error
     sharding = metadata.codecs[0].configuration
-    if [codec.name for codec in sharding.codecs] != ["bytes", "blosc"]:
+    codecs = [codec.name for codec in sharding.codecs]
+    if codecs not in (["bytes", "blosc"], ["bytes", "blosc", "crc32c"]):
         raise BadInputError(f"{file}: its chunks are not Blosc chunks; ingest the plate again")
     dtype = np.dtype(metadata.data_type).newbyteorder("<")
     grid = metadata.chunk_grid.configuration.chunk_shape
-    return ShardedArray(folder, name, metadata.shape, grid, sharding.chunk_shape, dtype)
+    checked = codecs[-1] == "crc32c"
+    return ShardedArray(folder, name, metadata.shape, grid, sharding.chunk_shape, dtype, checked)
 
 
-def _read_index(path: Path, grid: Sequence[int]) -> NDArray[np.uint64]:
-    """Offset and length of every chunk of a shard, shape `(*grid, 2)`."""
+def fits_checksum(stored: bytes) -> bool:
+    """Whether bytes end with the CRC-32C of those before them."""
+    content, stated = stored[:-_CHECKSUM_BYTES], stored[-_CHECKSUM_BYTES:]
+    return len(stated) == _CHECKSUM_BYTES and google_crc32c.value(content).to_bytes(4, "little") == stated
+
+
+def read_index(path: Path, grid: Sequence[int]) -> NDArray[np.uint64]:
+    """Offset and length of every chunk of a shard, shape `(*grid, 2)`.
+
+    Raises:
+        ChangedBytesError: the shard is too short, or its index does not match its checksum.
+    """
     size = 16 * int(np.prod(grid))
     with path.open("rb") as file:
         length = file.seek(0, 2)
         if length < size + _CHECKSUM_BYTES:
             raise ChangedBytesError(f"{path} is shorter than its own index; verify its plate")
         file.seek(length - size - _CHECKSUM_BYTES)
-        index, stated = file.read(size), file.read(_CHECKSUM_BYTES)
-    if google_crc32c.value(index).to_bytes(_CHECKSUM_BYTES, "little") != stated:
+        stored = file.read()
+    if not fits_checksum(stored):
         raise ChangedBytesError(f"{path}: its index does not match its checksum; verify its plate")
-    return np.frombuffer(index, "<u8").reshape(*grid, 2)
+    return np.frombuffer(stored[:-_CHECKSUM_BYTES], "<u8").reshape(*grid, 2)

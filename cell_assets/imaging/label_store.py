@@ -109,6 +109,8 @@ def _spec(path: Path, shape: tuple[int, ...], per_shard: int) -> dict[str, objec
                         "codecs": [
                             {"name": "bytes", "configuration": {"endian": "little"}},
                             {"name": "zstd", "configuration": {"level": 1}},
+                            # So that a damaged file can be told to the chunk.
+                            {"name": "crc32c"},
                         ],
                         "index_codecs": [
                             {"name": "bytes", "configuration": {"endian": "little"}},

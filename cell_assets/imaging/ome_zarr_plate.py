@@ -20,7 +20,7 @@ from cell_assets.errors import BadInputError
 from cell_assets.imaging.source_position import SourcePosition
 from cell_assets.imaging.zarr_chunks import missing_chunks
 from cell_assets.imaging.zarr_reading import VolumeReader
-from cell_assets.imaging.zarr_shards import ShardWriter
+from cell_assets.imaging.zarr_shards import ShardWriter, checksum_chunks
 
 if TYPE_CHECKING:
     from iohub.ngff.models import AxisMeta
@@ -202,7 +202,8 @@ def create_plate(
     """Create an OME-Zarr 0.5 plate with every position empty. Same arguments, same bytes.
 
     One (Z, Y, X) volume per chunk, in slabs along Z past CHUNK_LIMIT_BYTES; many time points share a shard.
-    Time is written in minutes, lengths in µm; Blosc-zstd with bit shuffle, iohub's choice.
+    Time is written in minutes, lengths in µm; Blosc-zstd with bit shuffle, iohub's choice,
+    each chunk with a checksum.
     """
     # iohub takes half a second to import, which a worker that only reads pixels need not pay.
     from iohub.ngff import open_ome_zarr
@@ -230,6 +231,8 @@ def create_plate(
                 shards_ratio=shard_ratio,
                 transform=[TransformationMeta(type="scale", scale=scale)],
             )
+    for image in images:
+        checksum_chunks(path / image.name / IMAGE)
 
 
 def chunk_layout(

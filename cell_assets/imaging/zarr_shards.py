@@ -5,6 +5,7 @@ the chunks come one after another and the index of their offsets at the end.
 Source: Zarr 3 "sharding-indexed" codec, version 1.0.
 """
 
+import json
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,12 +26,24 @@ _SHUFFLES = {
 }
 
 
+def checksum_chunks(array: Path) -> None:
+    """Add a checksum to every chunk of an array that is still empty, by its `zarr.json`.
+
+    iohub does not let one choose codecs. A damaged shard can then be told to the chunk, and a reader refuses a
+    damaged chunk rather than decode it to something else.
+    """
+    file = array / "zarr.json"
+    metadata = json.loads(file.read_text(encoding="utf-8"))
+    metadata["codecs"][0]["configuration"]["codecs"].append({"name": "crc32c"})
+    file.write_text(json.dumps(metadata, indent=2), encoding="utf-8")
+
+
 class ShardWriter:
     """Writes the chunks of one array below `folder`, shard after shard; every chunk of a shard before the
     next.
 
     A shard's file is complete when the next one begins or the writer closes. ValueError for an array that is
-    not sharded as this project shards: little-endian bytes, Blosc, index with CRC at the end.
+    not sharded as this project shards: little-endian bytes, Blosc, CRC, and an index with CRC at the end.
     """
 
     def __init__(self, array: zarr.Array, folder: Path) -> None:
@@ -59,13 +72,13 @@ class ShardWriter:
             padded = np.zeros(self._inner, whole.dtype)
             padded[tuple(slice(n) for n in whole.shape)] = whole
             whole = padded
-        encoded = self._encoder.encode(whole)
+        encoded = checksummed(self._encoder.encode(whole))
         self._index[inside] = (file.tell(), len(encoded))
         file.write(encoded)
         self._left -= 1
         if self._left == 0:
             index = self._index.tobytes()
-            file.write(index + google_crc32c.value(index).to_bytes(4, "little"))
+            file.write(checksummed(index))
             self.close()
 
     def close(self) -> None:
@@ -95,15 +108,20 @@ class ShardWriter:
         return count
 
 
+def checksummed(content: bytes) -> bytes:
+    """The content and its CRC-32C, as Zarr's `crc32c` codec stores it."""
+    return content + google_crc32c.value(content).to_bytes(4, "little")
+
+
 def _codecs(array: zarr.Array) -> tuple[ShardingCodec, BloscCodec]:
     metadata = array.metadata
     if isinstance(metadata, ArrayV3Metadata) and len(metadata.codecs) == 1:
         sharding = metadata.codecs[0]
-        if isinstance(sharding, ShardingCodec) and len(sharding.codecs) == 2:
-            layout, blosc = sharding.codecs
+        if isinstance(sharding, ShardingCodec) and len(sharding.codecs) == 3:
+            layout, blosc, checksum = sharding.codecs
             index = [type(codec) for codec in sharding.index_codecs]
             at_end = sharding.index_location == IndexLocation.end
-            checked = index == [BytesCodec, Crc32cCodec]
+            checked = isinstance(checksum, Crc32cCodec) and index == [BytesCodec, Crc32cCodec]
             if isinstance(layout, BytesCodec) and isinstance(blosc, BloscCodec) and at_end and checked:
                 return sharding, blosc
-    raise ValueError(f"array {array.path} is not sharded with Blosc chunks and its index at the end")
+    raise ValueError(f"array {array.path} is not sharded with checked Blosc chunks and its index at the end")
