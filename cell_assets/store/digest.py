@@ -3,11 +3,9 @@
 A directory's digest covers the kind, name, size and digest of each entry, so a swapped, missing, extra,
 renamed, truncated or edited file changes the root. It does not cover the directory's own name or place, so
 the subtree of one well, FOV or array has the digest that `digest_folder` gives for that folder alone.
-What may be in a folder is decided in `tree.py`.
+How files are read is decided in `file_digest.py`, what may be in a folder in `tree.py`.
 """
 
-import os
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,26 +13,13 @@ from pathlib import Path
 from blake3 import blake3
 
 from cell_assets.errors import NotFoundError
+from cell_assets.store.file_digest import FileDigest, digest_files
 from cell_assets.store.tree import Listing, list_folder
 
 DIGEST_TYPE = "blake3-named-merkle-1"
 """Stored beside every digest, so that another scheme can follow."""
 
 _FOLDER_CONTEXT = "cell_assets 2024 named merkle folder 1"
-_BUFFER_BYTES = 4 * 2**20
-_THREADED_BYTES = 16 * 2**20
-"""Files from this size are hashed with all cores; below it, starting threads costs more than it brings."""
-
-
-@dataclass(frozen=True, slots=True)
-class FileDigest:
-    """One file of a digested folder."""
-
-    path: str
-    """Relative to the folder, `/` between parts, on every system."""
-    n_bytes: int
-    digest: str
-    """BLAKE3 of the file's bytes, 64 hex digits."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +63,10 @@ class FolderDigest:
 
     def within(self, prefix: str) -> "FolderDigest":
         """The part below one folder, with paths relative to it; raises NotFoundError as `subtree` does."""
+        if not prefix.strip("/"):
+            return self
         self.subtree(prefix)
-        start = prefix.strip("/") + "/" if prefix.strip("/") else ""
+        start = prefix.strip("/") + "/"
         return FolderDigest(
             files=tuple(
                 FileDigest(f.path[len(start) :], f.n_bytes, f.digest)
@@ -101,41 +88,8 @@ def digest_folder(path: Path) -> FolderDigest:
 
 
 def digest_listing(listing: Listing) -> FolderDigest:
-    """Digest the files of a listing that was already made."""
-    hashed = hash_files(listing.root, (entry.path for entry in listing.files))
-    return FolderDigest(files=tuple(hashed), empty_folders=listing.empty_folders)
-
-
-def hash_files(root: Path, paths: Iterable[str]) -> list[FileDigest]:
-    """Digest files one after the other in this thread: for small files, threads measured slower."""
-    base = os.fspath(root)
-    buffer = bytearray()
-    digests = []
-    for path in paths:
-        descriptor = os.open(f"{base}/{path}", os.O_RDONLY | os.O_NOFOLLOW)
-        try:
-            wanted = min(max(os.fstat(descriptor).st_size, 1), _BUFFER_BYTES)
-            if len(buffer) < wanted:
-                # Small files are most files, and clearing megabytes takes longer than hashing them.
-                buffer = bytearray(wanted)
-            n_bytes, digest = _hash_open_file(descriptor, buffer)
-        finally:
-            os.close(descriptor)
-        digests.append(FileDigest(path, n_bytes, digest))
-    return digests
-
-
-def _hash_open_file(descriptor: int, buffer: bytearray) -> tuple[int, str]:
-    # Read, not memory-mapped: as fast when measured, and a bad sector or a file cut short meanwhile is an
-    # error here instead of a SIGBUS that kills the process.
-    size = os.fstat(descriptor).st_size
-    hasher = blake3(max_threads=blake3.AUTO if size >= _THREADED_BYTES else 1)
-    view = memoryview(buffer)
-    total = 0
-    while n_read := os.readv(descriptor, [buffer]):
-        hasher.update(view[:n_read])
-        total += n_read
-    return total, hasher.hexdigest()
+    """Digest the files of a listing that was already made; raises OSError naming one that cannot be read."""
+    return FolderDigest(digest_files(listing.root, listing.files), listing.empty_folders)
 
 
 def _folder_roots(files: tuple[FileDigest, ...], empty_folders: tuple[str, ...]) -> dict[str, str]:

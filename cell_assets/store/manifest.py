@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cell_assets.ledger.records import Artifact
-from cell_assets.store.digest import DIGEST_TYPE, FileDigest, FolderDigest
+from cell_assets.store.digest import DIGEST_TYPE, FolderDigest
+from cell_assets.store.file_digest import FileDigest
 from cell_assets.store.tree import READ_ONLY_FILE
 
 _SUFFIX = ".files.json"

@@ -24,10 +24,10 @@ class VerifiedReads:
         """A digest of the folder's stat fields: take it *before* hashing, give it to `remember` after."""
         hasher = blake3()
         newest = 0
-        for file in list_folder(folder).files:
-            status = (folder / file.path).stat(follow_symlinks=False)
+        for path in list_folder(folder).files:
+            status = (folder / path).stat(follow_symlinks=False)
             newest = max(newest, status.st_mtime_ns, status.st_ctime_ns)
-            fields = (file.path, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+            fields = (path, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
             hasher.update(repr(fields).encode())
         settled = time.time_ns() - newest > _SETTLED_S * 1e9
         return hasher.digest() if settled else b""

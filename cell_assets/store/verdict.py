@@ -6,7 +6,8 @@ from pathlib import Path
 
 from cell_assets.errors import NotFoundError
 from cell_assets.ledger.records import Artifact, ArtifactState
-from cell_assets.store.digest import DIGEST_TYPE, FileDigest, FolderDigest, hash_files
+from cell_assets.store.digest import DIGEST_TYPE, FolderDigest, digest_listing
+from cell_assets.store.file_digest import FileDigest
 from cell_assets.store.manifest import FileManifest, manifest_path, read_manifest
 from cell_assets.store.tree import Listing, list_folder
 
@@ -83,13 +84,12 @@ def compare_folder(
         why = f"{error.filename} cannot be listed: {error.strerror}"
         return _verdict(artifact, within, VerdictState.UNVERIFIABLE, why)
     try:
-        found = FolderDigest(
-            tuple(hash_files(listing.root, (file.path for file in listing.files))), listing.empty_folders
-        )
+        found = digest_listing(listing)
     except OSError as error:
         why = f"{error.filename} cannot be read: {error.strerror}"
         return _verdict(artifact, within, VerdictState.UNVERIFIABLE, why)
-    if found.root == expected and not listing.irregular:
+    # The recorded list was proven against the artifact's digest, so an equal list has it as well.
+    if (found == recorded or found.root == expected) and not listing.irregular:
         return _verdict(artifact, within, VerdictState.VERIFIED, n_bytes_read=found.n_bytes)
     if recorded is None:
         why = f"its bytes differ; {manifest_path(folder)}, which would name the files, is missing or altered"
@@ -130,13 +130,14 @@ def quick_look(folder: Path, artifact: Artifact) -> Verdict:
     try:
         sealed = path.stat().st_ctime_ns
         listing = list_folder(folder)
-        seen = {file.path: (folder / file.path).stat() for file in listing.files}
+        seen = {path: (folder / path).stat() for path in listing.files}
     except NotFoundError:
         files = tuple(file.path for file in manifest.folder.files)
         return Verdict(*named, VerdictState.MISSING, missing=files, why=f"its folder {folder} is gone")
     except OSError as error:
         why = f"{error.filename} cannot be looked at: {error.strerror}"
         return Verdict(*named, VerdictState.UNVERIFIABLE, why=why)
+    known = _by_path(manifest.folder.files)
     now = FolderDigest(
         tuple(
             FileDigest(
@@ -148,9 +149,7 @@ def quick_look(folder: Path, artifact: Artifact) -> Verdict:
             if file.path in seen
         )
         + tuple(
-            FileDigest(path, stat.st_size, "not recorded")
-            for path, stat in seen.items()
-            if path not in _by_path(manifest.folder.files)
+            FileDigest(path, stat.st_size, "not recorded") for path, stat in seen.items() if path not in known
         ),
         listing.empty_folders,
     )

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cell_assets.errors import BadInputError, NotFoundError
-from cell_assets.store.digest import FileDigest, FolderDigest, digest_folder
+from cell_assets.store.digest import FolderDigest, digest_folder
+from cell_assets.store.file_digest import FileDigest
 
 Tree = dict[tuple[str, ...], bytes]
 
