@@ -36,7 +36,7 @@ class _ArrayMetadata(BaseModel):
     shape: tuple[int, ...]
     chunk_grid: _ChunkGrid
     dimension_names: tuple[str | None, ...] | None = None
-    codecs: tuple[_Codec, ...]
+    codecs: tuple[_Codec, ...] = ()
 
     def checked_chunk(self) -> tuple[int, ...] | None:
         """Shape of the chunks in a shard, where each carries a checksum and the index lies at the end."""
