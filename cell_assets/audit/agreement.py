@@ -95,13 +95,15 @@ def events_against_ledger(
         busy: Dagster runs that are alive: what they committed they will show themselves.
     """
     shown = Counter(event.ledger_run for event in events)
+    by_asset: dict[str, list[ShownEvent]] = {}
+    for event in events:
+        by_asset.setdefault(event.asset, []).append(event)
     for asset in assets:
         made = {one.id: one for one in store.ledger.artifacts(asset)}
         runs = {run.id: run for run in store.ledger.runs_of(made)}
         entries = store.ledger.entries_of_runs(runs)
-        for event in events:
-            if event.asset == asset:
-                yield from _event_against_run(event, runs, made, entries)
+        for event in by_asset.get(asset, []):
+            yield from _event_against_run(event, runs, made, entries)
         for run in runs.values():
             if shown[run.id] > 1:
                 why = f"run {run.id} is shown by {shown[run.id]} events"
