@@ -76,49 +76,43 @@ def repeat_standing_checks(
 
 def withdrawal_check_evaluation(asset: str, withdrawn: Mapping[str, str]) -> dg.AssetCheckEvaluation:
     """What the check says of an asset; `withdrawn` is the reason by partition."""
-    named = [f"{partition}: {reason}" for partition, reason in withdrawn.items()]
-    return dg.AssetCheckEvaluation(
-        asset_key=dg.AssetKey(asset),
-        check_name=NOT_WITHDRAWN,
-        passed=not withdrawn,
-        severity=dg.AssetCheckSeverity.WARN,
-        description="; ".join(named[:_NAMED]) or None,
-        metadata={"withdrawn": dg.MetadataValue.json(named)},
-    )
+    faults = [f"{partition}: {reason}" for partition, reason in withdrawn.items()]
+    return _standing_evaluation(asset, NOT_WITHDRAWN, faults, dg.AssetCheckSeverity.WARN)
 
 
 def agreement_check_evaluation(asset: str, disagreements: Sequence[str]) -> dg.AssetCheckEvaluation:
     """What is said of one asset after ledger, store, Dagster and MLflow were compared."""
-    return dg.AssetCheckEvaluation(
-        asset_key=dg.AssetKey(asset),
-        check_name=LEDGER_AGREES,
-        passed=not disagreements,
-        severity=dg.AssetCheckSeverity.ERROR,
-        description="; ".join(disagreements[:_NAMED]) or None,
-        metadata={"disagreements": dg.MetadataValue.json(list(disagreements))},
-    )
+    return _standing_evaluation(asset, LEDGER_AGREES, disagreements, dg.AssetCheckSeverity.ERROR)
 
 
 def scrub_check_evaluation(coverage: Coverage) -> dg.AssetCheckEvaluation:
     """What re-hashing says of one asset, and how much of it that was, how long ago."""
+    covered: dict[str, dg.MetadataValue] = {
+        "artifacts": dg.MetadataValue.int(coverage.n_artifacts),
+        "never_rehashed": dg.MetadataValue.int(coverage.n_never),
+        "bytes": dg.MetadataValue.int(coverage.n_bytes),
+        "bytes_found_whole": dg.MetadataValue.int(coverage.n_bytes_verified),
+    }
+    if coverage.oldest is not None:
+        covered["oldest"] = dg.MetadataValue.timestamp(coverage.oldest.timestamp())
+    severity = dg.AssetCheckSeverity.ERROR
+    return _standing_evaluation(coverage.asset, BYTES_AS_PUBLISHED, coverage.damaged, severity, covered)
+
+
+def _standing_evaluation(
+    asset: str,
+    check: str,
+    faults: Sequence[str],
+    severity: dg.AssetCheckSeverity,
+    metadata: Mapping[str, dg.MetadataValue] | None = None,
+) -> dg.AssetCheckEvaluation:
     return dg.AssetCheckEvaluation(
-        asset_key=dg.AssetKey(coverage.asset),
-        check_name=BYTES_AS_PUBLISHED,
-        passed=not coverage.damaged,
-        severity=dg.AssetCheckSeverity.ERROR,
-        description="; ".join(coverage.damaged[:_NAMED]) or None,
-        metadata={
-            "artifacts": dg.MetadataValue.int(coverage.n_artifacts),
-            "never_rehashed": dg.MetadataValue.int(coverage.n_never),
-            "bytes": dg.MetadataValue.int(coverage.n_bytes),
-            "bytes_found_whole": dg.MetadataValue.int(coverage.n_bytes_verified),
-            **(
-                {}
-                if coverage.oldest is None
-                else {"oldest": dg.MetadataValue.timestamp(coverage.oldest.timestamp())}
-            ),
-            "damaged": dg.MetadataValue.json(list(coverage.damaged)),
-        },
+        asset_key=dg.AssetKey(asset),
+        check_name=check,
+        passed=not faults,
+        severity=severity,
+        description="; ".join(faults[:_NAMED]) or None,
+        metadata={**(metadata or {}), "faults": dg.MetadataValue.json(list(faults))},
     )
 
 

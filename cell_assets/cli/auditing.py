@@ -9,7 +9,7 @@ import click
 
 from cell_assets.cli.lab import open_lab
 from cell_assets.cli.options import AS_JSON, AS_OF, moment
-from cell_assets.cli.progress import progress_in_bytes
+from cell_assets.cli.progress import BYTES, progress
 from cell_assets.errors import BadInputError
 
 
@@ -121,7 +121,7 @@ def verify(subject: str, quick: bool, resume_hours: float | None, recompute: boo
         since = None
         if resume_hours is not None:
             since = session.ledger.now() - timedelta(hours=resume_hours)
-        with progress_in_bytes() as step:
+        with progress(BYTES) as step:
             found = verify_subject(
                 session.store,
                 about,
@@ -241,7 +241,7 @@ def bundle(number: int, output: Path, key: Path | None, as_json: bool) -> None:
     from cell_assets.audit.bundle_text import to_json, to_text
 
     private = None if key is None else PrivateKey.read(key)
-    with open_lab() as session, progress_in_bytes() as step:
+    with open_lab() as session, progress(BYTES) as step:
         made = make_bundle(session.store, number, output, private, step)
     click.echo(to_json(made) if as_json else to_text(made))
 
@@ -273,7 +273,7 @@ def verify_bundle(bundle_file: Path, data: Path | None, key: Path | None, as_jso
     from cell_assets.audit.bundle_verification_text import to_json, to_text
     from cell_assets.audit.verify_bundle import verify_bundle as verify
 
-    with progress_in_bytes() as step:
+    with progress(BYTES) as step:
         found = verify(bundle_file, key=key, data=data, step=step)
     click.echo(to_json(found) if as_json else to_text(found))
     if not found.holds:
@@ -293,19 +293,11 @@ def same_pixels(a: str, b: str, as_json: bool) -> None:
     Example:
       cell-assets same-pixels P1 /data/plate_copy.zarr
     """
-    from tqdm import tqdm
-
     from cell_assets.imaging.acquisition import PLATE
     from cell_assets.imaging.readers.registry import open_source
     from cell_assets.imaging.same_pixels import compare_pixels
 
-    with open_lab() as session, tqdm(unit="frame") as bar:
-
-        def step(done: int, total: int, fov: str) -> None:
-            bar.total = total
-            bar.set_postfix_str(fov, refresh=False)
-            bar.update(done - bar.n)
-
+    with open_lab() as session, progress("frame") as step:
         folders = [
             session.store.read("raw_acquisition", one).path / PLATE
             if session.ledger.plate(one) is not None

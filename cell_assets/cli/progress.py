@@ -3,12 +3,14 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
+BYTES = "B"
+
 
 @contextmanager
-def progress_in_bytes() -> Iterator[Callable[[int, int, str], None]]:
+def progress(unit: str) -> Iterator[Callable[[int, int, str], None]]:
     """A bar with rate and remaining time, from the first step on, so that a refusal before it stands alone.
 
-    What it yields takes bytes done, bytes in all, and what was looked at last; another total starts anew.
+    What it yields takes units done, units in all, and what was looked at last; another total starts anew.
     """
     from tqdm import tqdm
 
@@ -18,7 +20,7 @@ def progress_in_bytes() -> Iterator[Callable[[int, int, str], None]]:
         def step(done: int, total: int, what: str) -> None:
             nonlocal bar
             if bar is None:
-                bar = shown.enter_context(tqdm(unit="B", unit_scale=True))
+                bar = shown.enter_context(tqdm(unit=unit, unit_scale=unit == BYTES))
             if total != bar.total:
                 bar.reset(total)
             bar.set_postfix_str(what, refresh=False)

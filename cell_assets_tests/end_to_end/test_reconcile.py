@@ -233,7 +233,7 @@ def test_the_nightly_scrub_covers_the_store_share_by_share_and_names_damage(
         said = last.event.dagster_event.asset_check_evaluation_data  # type: ignore[union-attr]
         assert said.metadata["bytes_found_whole"].value == 0
         assert said.metadata["never_rehashed"].value == 0
-        assert damaged.name in said.metadata["damaged"].value[0]
+        assert damaged.name in said.metadata["faults"].value[0]
 
 
 def test_the_nightly_comparison_fails_where_they_disagree(
