@@ -61,16 +61,21 @@ def withdraw(ledger: Ledger, subject: Subject, why: str) -> Impact:
         )
     if not why.strip():
         raise BadInputError("--why is empty: say for whoever meets the tombstone what was wrong")
-    affected = impact_of(ledger, subject)
-    for artifact in affected.artifacts:
-        if artifact.state is not ArtifactState.TOMBSTONED:
-            reason = why if artifact.id in subject.artifact_ids else f"made from {subject.title}: {why}"
-            ledger.tombstone_artifact(artifact.id, reason)
-    if subject.positions and subject.plate is not None:
-        ledger.tombstone_fovs(subject.plate, subject.positions, why)
-    elif subject.plate is not None:
-        ledger.tombstone_plate(subject.plate, why)
+    first, reasons = True, _unburied(ledger, subject, why)
+    # Until it is committed, somebody may still build upon what is withdrawn; afterwards nobody can.
+    while first or reasons:
+        ledger.withdraw(reasons, plate=subject.plate, positions=subject.positions, reason=why)
+        first, reasons = False, _unburied(ledger, subject, why)
     return impact_of(ledger, subject)
+
+
+def _unburied(ledger: Ledger, subject: Subject, why: str) -> dict[int, str]:
+    """What is to be withdrawn with the subject and is not yet, with the reason of each."""
+    return {
+        artifact.id: why if artifact.id in subject.artifact_ids else f"made from {subject.title}: {why}"
+        for artifact in impact_of(ledger, subject).artifacts
+        if artifact.state is not ArtifactState.TOMBSTONED
+    }
 
 
 def to_text(impact: Impact) -> str:

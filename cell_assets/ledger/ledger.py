@@ -204,17 +204,21 @@ class Ledger:
         """Record a checkpoint's MLflow registry entry. Raises BadInputError when another artifact has it."""
         remarks.record_model_version(self._engine, artifact_id, registered_name, version)
 
-    def tombstone_artifact(self, artifact_id: int, reason: str) -> None:
-        """Withdraw an artifact: it stays in history, and nothing may be built upon it from now on."""
-        remarks.tombstone_artifact(self._engine, artifact_id, reason)
+    def withdraw(
+        self,
+        artifacts: Mapping[int, str],
+        *,
+        plate: str | None = None,
+        positions: Sequence[str] = (),
+        reason: str = "",
+    ) -> None:
+        """Withdraw in one transaction: artifacts, each for its own reason, and a plate or FOVs of it.
 
-    def tombstone_plate(self, name: str, reason: str) -> None:
-        """Withdraw a plate; its artifacts are withdrawn one by one, by whoever knows which they are."""
-        remarks.tombstone_plate(self._engine, name, reason)
-
-    def tombstone_fovs(self, plate: str, positions: Sequence[str], reason: str) -> None:
-        """Withdraw FOVs: whatever is made of the plate from now on leaves them out, see `Plate.withdrawn`."""
-        remarks.tombstone_fovs(self._engine, plate, positions, reason)
+        Artifacts stay in history, and nothing may be built upon them from now on. A plate leaves its experiment,
+        FOVs their plate (`Plate.withdrawn`). The first reason given for one stands. Raises NotFoundError naming
+        what is not in the ledger, and withdraws nothing then.
+        """
+        remarks.withdraw(self._engine, artifacts, plate, positions, reason)
 
     def record_eviction(self, artifact_id: int) -> None:
         """Record that an artifact's bytes are gone and can be made again."""

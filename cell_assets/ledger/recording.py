@@ -23,7 +23,7 @@ from cell_assets.ledger.records import (
     RunDraft,
     RunOutcome,
 )
-from cell_assets.ledger.rows import ARTIFACTS, state_now, to_artifact
+from cell_assets.ledger.rows import ARTIFACTS, to_artifact
 
 _RECREATION_LOCK = sa.text("SELECT pg_advisory_xact_lock(7310594461)")
 """Serialises the rare transactions that add inputs to an existing artifact: two of them could otherwise close
@@ -49,13 +49,15 @@ def commit(
     input_ids = _distinct(receipts)
     with recording(engine) as history:
         _close(history, intent)
-        _check_receipts(history, receipts, f"{output.asset} {output.partition}", withdrawn_too=False)
+        reader = f"{output.asset} {output.partition}"
+        _refuse_unknown(history, receipts, reader)
         experiment_id = _experiment_id(history, experiment)
         artifact, recreated = _artifact(history, output)
         if recreated:
             _refuse_cycle(history, artifact, input_ids)
         run_id = _append_run(history, output.asset, output.partition, run, artifact.id, None)
         _append_edges(history, run_id, input_ids)
+        _refuse_withdrawn(history, receipts, reader)
         _append_numbers(history, run_id, experiment_id, numbers)
     return Commit(artifact, run_id, recreated)
 
@@ -71,7 +73,7 @@ def record_failure(
 ) -> int:
     """Record an attempt that made nothing; returns the run's id."""
     with recording(engine) as history:
-        _check_receipts(history, receipts, f"{asset} {partition}", withdrawn_too=True)
+        _refuse_unknown(history, receipts, f"{asset} {partition}")
         run_id = _append_run(history, asset, partition, run, None, error.replace("\0", "") or "no message")
         _append_edges(history, run_id, _distinct(receipts))
     return run_id
@@ -94,36 +96,45 @@ def _distinct(receipts: Sequence[ReadReceipt]) -> list[int]:
     return sorted({receipt.artifact_id for receipt in receipts})
 
 
-def _check_receipts(
-    history: Recording, receipts: Sequence[ReadReceipt], reader: str, withdrawn_too: bool
-) -> None:
-    """Refuse a receipt that names no artifact of this ledger or, unless `withdrawn_too`, a withdrawn one."""
+def _refuse_unknown(history: Recording, receipts: Sequence[ReadReceipt], reader: str) -> None:
+    """Refuse a receipt that names no artifact of this ledger."""
     if not receipts:
         return
     table = schema.artifact.c
     found = history.execute(
-        sa.select(table.id, table.asset, table.partition, table.digest, state_now.label("state")).where(
+        sa.select(table.id, table.asset, table.partition, table.digest).where(
             table.id.in_(history.engine.integers(_distinct(receipts)))
         )
     )
-    known = {row.id: row for row in found}
+    known = {row.id: (row.asset, row.partition, row.digest) for row in found}
     for receipt in receipts:
-        row = known.get(receipt.artifact_id)
-        if row is None or (row.asset, row.partition, row.digest) != (
-            receipt.asset,
-            receipt.partition,
-            receipt.digest,
-        ):
+        if known.get(receipt.artifact_id) != (receipt.asset, receipt.partition, receipt.digest):
             raise BadInputError(
                 f"{reader} says it read artifact {receipt.artifact_id} "
                 f"({receipt.asset} {receipt.partition} {receipt.digest[:12]}), which this ledger does not "
                 "hold: read inputs through the store of the same ledger"
             )
-        if row.state == ArtifactState.TOMBSTONED and not withdrawn_too:
-            raise BadInputError(
-                f"{reader} was built upon {receipt.asset} {receipt.partition} "
-                f"(artifact {receipt.artifact_id}), which has been withdrawn: make it again from what stands"
-            )
+
+
+def _refuse_withdrawn(history: Recording, receipts: Sequence[ReadReceipt], reader: str) -> None:
+    """Refuse inputs that are withdrawn. Call it when their edges are recorded.
+
+    An edge locks its input until the transaction ends, and who withdraws an artifact waits for that lock: either
+    the tombstone is seen here, or what is made here is seen by whoever withdraws.
+    """
+    if not receipts:
+        return
+    table = schema.tombstone.c
+    buried = sa.select(sa.func.min(table.artifact_id)).where(
+        table.artifact_id.in_(history.engine.integers(_distinct(receipts)))
+    )
+    first = history.execute(buried).scalar_one()
+    if first is not None:
+        receipt = next(one for one in receipts if one.artifact_id == first)
+        raise BadInputError(
+            f"{reader} was built upon {receipt.asset} {receipt.partition} (artifact {first}), which has been "
+            "withdrawn: make it again from what stands"
+        )
 
 
 def _experiment_id(history: Recording, name: str | None) -> int | None:

@@ -1,6 +1,6 @@
 """What is recorded about an artifact or plate after it was made: withdrawal, eviction, version, event."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import sqlalchemy as sa
 
@@ -31,41 +31,57 @@ def announce(engine: LedgerEngine, event_of_run: Mapping[int, int]) -> None:
 
 
 @repeatable
-def tombstone_artifact(engine: LedgerEngine, artifact_id: int, reason: str) -> None:
-    """Withdraw an artifact; the first reason given stands."""
+def withdraw(
+    engine: LedgerEngine,
+    artifacts: Mapping[int, str],
+    plate: str | None,
+    positions: Sequence[str],
+    reason: str,
+) -> None:
+    """Withdraw artifacts, each for its own reason, and a plate or FOVs of it; the first reason given stands."""
     with recording(engine) as history:
-        _existing_state(history, artifact_id)
-        history.append(schema.tombstone, [{"artifact_id": artifact_id, "reason": reason}], ["artifact_id"])
+        _hold(history, artifacts)
+        rows = [{"artifact_id": one, "reason": why} for one, why in sorted(artifacts.items())]
+        history.append(schema.tombstone, rows, ["artifact_id"])
+        if plate is None:
+            return
+        plate_id = _plate_id(history, plate)
+        if not positions:
+            history.append(schema.tombstone, [{"plate_id": plate_id, "reason": reason}], ["plate_id"])
+        else:
+            fovs = [
+                {"fov_id": one, "reason": reason} for one in _fov_ids(history, plate, plate_id, positions)
+            ]
+            history.append(schema.fov_tombstone, fovs, ["fov_id"])
 
 
-@repeatable
-def tombstone_plate(engine: LedgerEngine, name: str, reason: str) -> None:
-    """Withdraw a plate; the first reason given stands."""
-    with recording(engine) as history:
-        found = history.execute(sa.select(schema.plate.c.id).where(schema.plate.c.name == name))
-        plate_id = found.scalar_one_or_none()
-        if plate_id is None:
-            raise NotFoundError(f"plate {name!r} is not in the ledger, so it cannot be withdrawn")
-        history.append(schema.tombstone, [{"plate_id": plate_id, "reason": reason}], ["plate_id"])
+def _hold(history: Recording, artifact_ids: Collection[int]) -> None:
+    """Wait for whoever is about to record something that was made from these artifacts, and keep others off."""
+    table = schema.artifact.c
+    query = sa.select(table.id).where(table.id.in_(history.engine.integers(sorted(artifact_ids))))
+    unknown = set(artifact_ids) - set(history.execute(query.order_by(table.id).with_for_update()).scalars())
+    if unknown:
+        raise NotFoundError(f"artifact {min(unknown)} is not in the ledger, so it cannot be withdrawn")
 
 
-@repeatable
-def tombstone_fovs(engine: LedgerEngine, plate: str, positions: Sequence[str], reason: str) -> None:
-    """Withdraw FOVs of a plate; the first reason given for one stands."""
+def _plate_id(history: Recording, name: str) -> int:
+    found = history.execute(sa.select(schema.plate.c.id).where(schema.plate.c.name == name))
+    plate_id: int | None = found.scalar_one_or_none()
+    if plate_id is None:
+        raise NotFoundError(f"plate {name!r} is not in the ledger, so it cannot be withdrawn")
+    return plate_id
+
+
+def _fov_ids(history: Recording, plate: str, plate_id: int, positions: Sequence[str]) -> list[int]:
     table = schema.fov.c
-    with recording(engine) as history:
-        query = (
-            sa.select(table.name, table.id)
-            .select_from(schema.fov.join(schema.plate, schema.plate.c.id == table.plate_id))
-            .where(schema.plate.c.name == plate, table.name.in_(engine.texts(positions)))
-            .order_by(table.id)
-        )
-        known = {row.name: row.id for row in history.execute(query)}
-        for position in positions:
-            if position not in known:
-                raise NotFoundError(f"plate {plate} has no position {position}, so it cannot be withdrawn")
-        rows = [{"fov_id": fov_id, "reason": reason} for fov_id in known.values()]
-        history.append(schema.fov_tombstone, rows, ["fov_id"])
+    query = sa.select(table.name, table.id).where(
+        table.plate_id == plate_id, table.name.in_(history.engine.texts(positions))
+    )
+    known = {row.name: row.id for row in history.execute(query)}
+    for position in positions:
+        if position not in known:
+            raise NotFoundError(f"plate {plate} has no position {position}, so it cannot be withdrawn")
+    return sorted(known.values())
 
 
 @repeatable

@@ -183,9 +183,9 @@ def test_the_crate_says_the_facts(store: Store, tmp_path: Path) -> None:
 
 def test_a_withdrawn_number_is_bundled_and_said_to_be(store: Store, tmp_path: Path) -> None:
     number_id = make_history(store)
-    store.ledger.tombstone_artifact(one(store, "raw_acquisition").id, "contaminated")
-    store.ledger.tombstone_artifact(one(store, "dynaclr_report").id, "rests on P1")
-    store.ledger.tombstone_plate("P1", "contaminated too")
+    store.ledger.withdraw({one(store, "raw_acquisition").id: "contaminated"})
+    store.ledger.withdraw({one(store, "dynaclr_report").id: "rests on P1"})
+    store.ledger.withdraw({}, plate="P1", reason="contaminated too")
     made = make_bundle(store, number_id, tmp_path / "x.zip")
     assert to_text(made).count("WITHDRAWN") == 4  # the number's own line, two artifacts, the plate
     said = json.loads(members_of(made.path)["statement.intoto.json"])["predicate"]

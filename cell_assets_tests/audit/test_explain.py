@@ -108,7 +108,7 @@ def test_a_later_run_does_not_change_an_explanation(ledger: Ledger) -> None:
     make(ledger, "report", "E1", "page", [other], [AUC], "E1")
     ledger.record_failure("checkpoint", "E1", run_draft(), "out of memory")
     weights = make(ledger, "checkpoint", "E1", "other weights", [other])
-    ledger.tombstone_artifact(number.artifact_id, "contaminated")
+    ledger.withdraw({number.artifact_id: "contaminated"})
     after = explain(ledger, number.id)
     assert [one.runs for one in after.artifacts] == [one.runs for one in before.artifacts]
     assert to_json(explain(ledger, number.id, as_of=then)) == before_as_of
@@ -166,7 +166,7 @@ def test_numbers_as_they_stood(ledger: Ledger) -> None:
     first = moment(ledger)
     second = make(ledger, "report", "E1", "page 2", [raw], [replace(AUC, value=0.8)])
     both = moment(ledger)
-    ledger.tombstone_artifact(second.artifact.id, "wrong")
+    ledger.withdraw({second.artifact.id: "wrong"})
     assert ledger.numbers(as_of=before) == ()
     assert [one.draft.value for one in ledger.numbers(as_of=first)] == [0.75]
     (then,) = ledger.numbers(as_of=both)
@@ -201,7 +201,7 @@ def test_states_diffs_and_long_parameters_are_shown(ledger: Ledger) -> None:
     draft = replace(draft, code=replace(draft.code, dirty_diff_digest=diff, git_commit=None))
     raw = make(ledger, "raw_acquisition", run=draft)
     make(ledger, "report", "E1", "page", [raw], [AUC])
-    ledger.tombstone_artifact(raw.artifact.id, "wrong plate")
+    ledger.withdraw({raw.artifact.id: "wrong plate"})
     (number,) = ledger.numbers()
     text = to_text(explain(ledger, number.id))
     assert "· tombstoned" in text

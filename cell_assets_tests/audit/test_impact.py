@@ -1,6 +1,9 @@
 """Who is affected by a bad well, and what a tombstone does to everything that rests on it."""
 
 import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -8,7 +11,7 @@ from cell_assets.audit.impact import impact_of, to_json, to_text, withdraw
 from cell_assets.audit.subjects import find_subject
 from cell_assets.errors import BadInputError, NotFoundError
 from cell_assets.ledger.ledger import Ledger
-from cell_assets.ledger.records import ArtifactState, NumberDraft, PlateDraft, WellDraft
+from cell_assets.ledger.records import ArtifactState, Commit, NumberDraft, PlateDraft, WellDraft
 from cell_assets_tests.ledger.making import make
 
 
@@ -82,7 +85,7 @@ def test_a_withdrawn_well_leaves_its_plate_whether_or_not_it_was_looked_at(lab: 
 
 def test_a_position_that_the_plate_lacks_cannot_be_withdrawn(lab: Ledger) -> None:
     with pytest.raises(NotFoundError, match="plate P1 has no position C/9/000"):
-        lab.tombstone_fovs("P1", ["A/1/000", "C/9/000"], "wrong")
+        lab.withdraw({}, plate="P1", positions=["A/1/000", "C/9/000"], reason="wrong")
     plate = lab.plate("P1")
     assert plate is not None
     assert dict(plate.withdrawn) == {}
@@ -110,3 +113,29 @@ def test_what_cannot_be_withdrawn(lab: Ledger) -> None:
     with pytest.raises(BadInputError, match="--why is empty"):
         withdraw(lab, find_subject(lab, "P1"), " ")
     assert lab.tombstones() == ()
+
+
+def test_nothing_that_is_recorded_meanwhile_escapes(lab: Ledger) -> None:
+    """Somebody builds on a plate while it is withdrawn: refused, or withdrawn with it."""
+    (raw,) = [one for one in lab.artifacts("raw_acquisition") if one.partition == "P1"]
+    done = threading.Event()
+
+    def build(writer: int) -> int:
+        made = 0
+        while not done.is_set():
+            try:
+                make(lab, "tracks", f"P1|{writer}/{made}", f"{writer} {made}", [Commit(raw, 1, False)])
+            except BadInputError:
+                return made
+            made += 1
+        return made
+
+    with ThreadPoolExecutor(4) as threads:
+        builders = [threads.submit(build, writer) for writer in range(4)]
+        time.sleep(0.3)
+        withdraw(lab, find_subject(lab, "P1"), "contaminated")
+        time.sleep(0.1)
+        done.set()
+    assert sum(one.result() for one in builders) > 0
+    below = impact_of(lab, find_subject(lab, "P1")).artifacts
+    assert {one.state for one in below} == {ArtifactState.TOMBSTONED}

@@ -350,7 +350,7 @@ def test_what_is_no_bundle_is_one_sentence(tmp_path: Path) -> None:
 def test_a_withdrawn_number_verifies_and_is_said_to_be_withdrawn(store: Store, tmp_path: Path) -> None:
     number_id = make_history(store)
     (report,) = store.ledger.artifacts("dynaclr_report")
-    store.ledger.tombstone_artifact(report.id, "contaminated")
+    store.ledger.withdraw({report.id: "contaminated"})
     found = verify_bundle(make_bundle(store, number_id, tmp_path / "x.zip").path)
     assert found.holds
     assert f"WITHDRAWN: artifact {report.id}, because contaminated" in to_text(found)
@@ -367,5 +367,5 @@ def test_nothing_in_a_bundle_writes_to_the_terminal(shared: Path, tmp_path: Path
 
 def test_a_bundle_outlives_what_comes_after_it(bundle: Path, store: Store) -> None:
     store.ledger.record_failure("tracks", "P1|A/1/000", run_draft(), "again no memory")
-    store.ledger.tombstone_plate("P1", "wrong")
+    store.ledger.withdraw({}, plate="P1", reason="wrong")
     assert verify_bundle(bundle, data=store.root).holds

@@ -278,7 +278,7 @@ def test_a_withdrawal_that_dagster_was_not_told_of_is_told(
     with opened(new_lab()) as session:
         ingest_plate(session, two_fovs.request("E1", "P1"))
         (quality,) = session.ledger.artifacts("plate_qc")
-        session.ledger.tombstone_artifact(quality.id, "out of focus")
+        session.ledger.withdraw({quality.id: "out of focus"})
         expected = [(Fault.WITHDRAWAL_NOT_SHOWN, "plate_qc")]
         assert _faults(session.reconcile(mend=False)) == ([], expected)
         assert _faults(session.reconcile(mend=True)) == (expected, [])

@@ -113,14 +113,14 @@ def test_accepted_names_stay_one_folder_and_one_key(name: str) -> None:
 
 def test_a_withdrawn_plate_says_so(ledger: Ledger) -> None:
     ledger.register_plate(PLATE)
-    ledger.tombstone_plate("P1", "contaminated")
-    ledger.tombstone_plate("P1", "still contaminated")
+    ledger.withdraw({}, plate="P1", reason="contaminated")
+    ledger.withdraw({}, plate="P1", reason="still contaminated")
     found = ledger.plate("P1")
     assert found is not None and found.tombstoned
     (tombstone,) = ledger.tombstones()
     assert (tombstone.plate, tombstone.artifact_id, tombstone.reason) == ("P1", None, "contaminated")
     with pytest.raises(NotFoundError, match="plate 'P7'"):
-        ledger.tombstone_plate("P7", "unknown")
+        ledger.withdraw({}, plate="P7", reason="unknown")
 
 
 def test_annotation_sets_are_versions(ledger: Ledger) -> None:

@@ -144,8 +144,8 @@ def test_the_same_bytes_may_come_from_other_inputs(ledger: Ledger) -> None:
 
 def test_nothing_is_built_upon_what_was_withdrawn(ledger: Ledger) -> None:
     raw = make(ledger, "raw_acquisition")
-    ledger.tombstone_artifact(raw.artifact.id, "wrong plate scanned")
-    ledger.tombstone_artifact(raw.artifact.id, "another reason")
+    ledger.withdraw({raw.artifact.id: "wrong plate scanned"})
+    ledger.withdraw({raw.artifact.id: "another reason"})
     assert ledger.artifact(raw.artifact.id).state is ArtifactState.TOMBSTONED
     assert [tombstone.reason for tombstone in ledger.tombstones()] == ["wrong plate scanned"]
     with pytest.raises(BadInputError, match=r"raw_acquisition P1 .* withdrawn"):
@@ -153,12 +153,12 @@ def test_nothing_is_built_upon_what_was_withdrawn(ledger: Ledger) -> None:
     ledger.record_failure("tracks", "P1", run_draft(), "withdrawn meanwhile", [receipt(raw)])
     assert ledger.artifacts(state=ArtifactState.TOMBSTONED) == (ledger.artifact(raw.artifact.id),)
     with pytest.raises(NotFoundError, match="artifact 77"):
-        ledger.tombstone_artifact(77, "unknown")
+        ledger.withdraw({77: "unknown"})
 
 
 def test_the_very_bytes_that_were_withdrawn_are_refused(ledger: Ledger) -> None:
     made = make(ledger, "tracks")
-    ledger.tombstone_artifact(made.artifact.id, "contaminated")
+    ledger.withdraw({made.artifact.id: "contaminated"})
     with pytest.raises(
         BadInputError, match=r"the very bytes of artifact 1, which was withdrawn \(contaminated\)"
     ):

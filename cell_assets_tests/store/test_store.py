@@ -198,7 +198,7 @@ def test_withdrawn_and_missing_bytes_are_not_read(store: Store) -> None:
     ):
         store.read("tracks", "P1")
     withdrawn = publish(store, "P2").artifact
-    store.ledger.tombstone_artifact(withdrawn.id, "wrong virus")
+    store.ledger.withdraw({withdrawn.id: "wrong virus"})
     with pytest.raises(NotFoundError, match=r"tracks P2 \(artifact \d+\) has been withdrawn"):
         store.read("tracks", "P2")
 
