@@ -4,12 +4,14 @@ import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
 from cell_assets.audit.impact import impact_of, to_json, to_text, withdraw
 from cell_assets.audit.subjects import find_subject
 from cell_assets.errors import BadInputError, NotFoundError
+from cell_assets.ledger import recording
 from cell_assets.ledger.ledger import Ledger
 from cell_assets.ledger.records import ArtifactState, Commit, NumberDraft, PlateDraft, WellDraft
 from cell_assets_tests.ledger.making import make
@@ -139,3 +141,21 @@ def test_nothing_that_is_recorded_meanwhile_escapes(lab: Ledger) -> None:
     assert sum(one.result() for one in builders) > 0
     below = impact_of(lab, find_subject(lab, "P1")).artifacts
     assert {one.state for one in below} == {ArtifactState.TOMBSTONED}
+
+
+def test_withdrawing_waits_for_what_is_being_recorded(lab: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    (raw,) = [one for one in lab.artifacts("raw_acquisition") if one.partition == "P1"]
+    has_edges, append_numbers = threading.Event(), recording._append_numbers
+
+    def slowly(*arguments: Any) -> None:
+        has_edges.set()
+        time.sleep(1)
+        append_numbers(*arguments)
+
+    monkeypatch.setattr(recording, "_append_numbers", slowly)
+    with ThreadPoolExecutor(1) as thread:
+        late = thread.submit(make, lab, "tracks", "P1|late", "late", [Commit(raw, 1, False)])
+        assert has_edges.wait(10)
+        found = withdraw(lab, find_subject(lab, "P1"), "contaminated")
+    assert late.result().artifact.id in {one.id for one in found.artifacts}
+    assert lab.artifact(late.result().artifact.id).state is ArtifactState.TOMBSTONED
