@@ -1,15 +1,17 @@
 """Re-hashing everything that a number, an artifact or a plate rests on, and history itself."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from multiprocessing import get_context
+from multiprocessing.queues import Queue
 from pathlib import Path
 
 from cell_assets.audit.subjects import Subject
 from cell_assets.errors import NotFoundError
-from cell_assets.imaging.array_files import ArrayRegion, region_of_file
+from cell_assets.imaging.array_files import ArrayFiles, ArrayRegion
 from cell_assets.ledger.chain import ChainReport
 from cell_assets.ledger.records import Artifact
 from cell_assets.store.store import Store
@@ -145,8 +147,19 @@ def _hashed(store: Store, artifacts: Sequence[Artifact], workers: int) -> Iterat
             yield artifact, verify_folder(store.path_of(artifact), artifact)
         return
     folders: list[Path] = [store.path_of(artifact) for artifact in artifacts]
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    context = get_context("spawn")
+    cores = context.Queue()
+    available = sorted(os.sched_getaffinity(0))
+    workers = min(workers, len(artifacts), len(available))
+    for core in available[:workers]:
+        cores.put(core)
+    with ProcessPoolExecutor(workers, context, _keep_to_one_core, (cores,)) as pool:
         yield from zip(artifacts, pool.map(verify_folder, folders, artifacts), strict=True)
+
+
+def _keep_to_one_core(cores: "Queue[int]") -> None:
+    """Hashing uses every core that its process may: without this, each worker would start a thread for each."""
+    os.sched_setaffinity(0, {cores.get()})
 
 
 def _record(store: Store, verdicts: list[Verdict]) -> None:
@@ -157,7 +170,8 @@ def _record(store: Store, verdicts: list[Verdict]) -> None:
 
 
 def _node(store: Store, artifact: Artifact, verdict: Verdict, earlier: datetime | None) -> VerifiedArtifact:
-    folder = store.path_of(artifact)
-    files = (*verdict.changed, *verdict.missing, *verdict.extra)
-    regions = (region_of_file(folder, file, changed=file in verdict.changed) for file in files)
+    arrays = ArrayFiles(store.path_of(artifact))
+    was_read = verdict.n_bytes_read > 0
+    regions = [arrays.region(file, changed=was_read) for file in verdict.changed]
+    regions += [arrays.region(file, changed=False) for file in (*verdict.missing, *verdict.extra)]
     return VerifiedArtifact(artifact, verdict, tuple(one for one in regions if one is not None), earlier)

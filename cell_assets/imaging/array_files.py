@@ -1,52 +1,68 @@
 """Which part of an array a chunk file of Zarr holds, from its name and the array's metadata alone."""
 
-import json
+import operator
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, NonNegativeInt, PositiveInt, ValidationError
 
 from cell_assets.errors import ChangedBytesError
 from cell_assets.imaging.chunk_ranges import ABSENT, fits_checksum, read_index
 
 _NAMED_CHUNKS = 3
+_LONGEST_CHUNK = 2**31
+"""Bytes; an index that says more is damaged itself."""
 
 
 class _Grid(BaseModel):
-    chunk_shape: tuple[int, ...]
+    chunk_shape: tuple[PositiveInt, ...]
 
 
 class _ChunkGrid(BaseModel):
     configuration: _Grid
 
 
+class _InnerCodec(BaseModel):
+    name: str
+
+
+class _Sharding(BaseModel):
+    """Configuration of the `sharding_indexed` codec."""
+
+    chunk_shape: tuple[PositiveInt, ...]
+    codecs: tuple[_InnerCodec, ...]
+    index_location: str = "end"
+
+
 class _Codec(BaseModel):
     name: str
-    configuration: dict[str, Any] = {}
+    configuration: object = None
 
 
 class _ArrayMetadata(BaseModel):
     """What this needs of an array's `zarr.json`; Zarr 3 specification, default chunk key encoding."""
 
     node_type: str
-    shape: tuple[int, ...]
+    shape: tuple[NonNegativeInt, ...]
     chunk_grid: _ChunkGrid
     dimension_names: tuple[str | None, ...] | None = None
     codecs: tuple[_Codec, ...] = ()
 
     def checked_chunk(self) -> tuple[int, ...] | None:
         """Shape of the chunks in a shard, where each carries a checksum and the index lies at the end."""
-        said = self.codecs[0].configuration if self.codecs else {}
-        try:
-            inner = [codec["name"] for codec in said["codecs"]]
-            at_end = said.get("index_location", "end") == "end"
-            return tuple(said["chunk_shape"]) if at_end and inner[-1:] == ["crc32c"] else None
-        except (KeyError, TypeError):
+        if not self.codecs or self.codecs[0].name != "sharding_indexed":
             return None
+        try:
+            sharding = _Sharding.model_validate(self.codecs[0].configuration)
+        except ValidationError:
+            return None
+        outer, inner = self.chunk_grid.configuration.chunk_shape, sharding.chunk_shape
+        fits = len(inner) == len(outer) and not any(map(operator.mod, outer, inner))
+        checked = [codec.name for codec in sharding.codecs][-1:] == ["crc32c"]
+        return inner if fits and checked and sharding.index_location == "end" else None
 
 
 @dataclass(frozen=True)
@@ -78,44 +94,51 @@ def _said(ranges: tuple[tuple[str, int, int], ...]) -> str:
     )
 
 
-def region_of_file(artifact: Path, file: str, changed: bool) -> ArrayRegion | None:
-    """Where the pixels of `file`, relative to the folder `artifact`, lie; None for what is no chunk.
+class ArrayFiles:
+    """The chunk files of an artifact's arrays; every array's metadata is read once."""
 
-    The file itself need not exist; the array's metadata must, and None is returned where it cannot be read.
+    def __init__(self, artifact: Path) -> None:
+        self._artifact = artifact
+        self._metadata: dict[str, _ArrayMetadata | None] = {}
 
-    Args:
-        changed: the file is there and is not what it was: name its damaged chunks.
-    """
-    match = re.fullmatch(r"(?P<array>.+?)/c(?P<key>(/\d+)+)", file)
-    if match is None:
-        return None
-    try:
-        metadata = _ArrayMetadata.model_validate(_json(artifact / match["array"] / "zarr.json"))
-    except (OSError, ValueError, ValidationError):
-        return None
-    at = [int(part) for part in match["key"].strip("/").split("/")]
-    shape, chunk = metadata.shape, metadata.chunk_grid.configuration.chunk_shape
-    if len(at) != len(shape):
-        return None
-    names = tuple(
-        (name or f"axis {axis}").lower()
-        for axis, name in enumerate(metadata.dimension_names or (None,) * len(shape))
-    )
-    start = [n * size for n, size in zip(at, chunk, strict=True)]
-    inner = metadata.checked_chunk() if changed else None
-    damaged = () if inner is None else _damaged(artifact / file, chunk, inner)
-    return ArrayRegion(
-        file,
-        match["array"],
-        _ranges(names, start, chunk, shape),
-        tuple(
-            _ranges(
-                names, [a + n * size for a, n, size in zip(start, where, inner, strict=True)], inner, shape
+    def region(self, file: str, changed: bool) -> ArrayRegion | None:
+        """Where the pixels of `file`, relative to the artifact, lie; None for what is no chunk.
+
+        The file itself need not exist; the array's metadata must, and None is returned where it cannot be read.
+
+        Args:
+            changed: the file is there and is not what it was: read it, and name its damaged chunks.
+        """
+        match = re.fullmatch(r"(?P<array>.+?)/c(?P<key>(/\d+)+)", file)
+        metadata = None if match is None else self._of(match["array"])
+        if match is None or metadata is None:
+            return None
+        at = [int(part) for part in match["key"].strip("/").split("/")]
+        shape, chunk = metadata.shape, metadata.chunk_grid.configuration.chunk_shape
+        names = metadata.dimension_names or (None,) * len(shape)
+        if not len(at) == len(shape) == len(chunk) == len(names):
+            return None
+        axes = tuple((name or f"axis {axis}").lower() for axis, name in enumerate(names))
+        start = [n * size for n, size in zip(at, chunk, strict=True)]
+        inner = metadata.checked_chunk() if changed else None
+        damaged: tuple[tuple[tuple[str, int, int], ...], ...] = ()
+        if inner is not None:
+            damaged = tuple(
+                _ranges(
+                    axes, [a + n * size for a, n, size in zip(start, where, inner, strict=True)], inner, shape
+                )
+                for where in _damaged(self._artifact / file, chunk, inner)
             )
-            for where in damaged
-            if inner is not None
-        ),
-    )
+        return ArrayRegion(file, match["array"], _ranges(axes, start, chunk, shape), damaged)
+
+    def _of(self, array: str) -> _ArrayMetadata | None:
+        if array not in self._metadata:
+            try:
+                content = (self._artifact / array / "zarr.json").read_bytes()
+                self._metadata[array] = _ArrayMetadata.model_validate_json(content)
+            except (OSError, ValidationError):
+                self._metadata[array] = None
+        return self._metadata[array]
 
 
 def _ranges(
@@ -130,18 +153,17 @@ def _ranges(
 def _damaged(shard: Path, outer: tuple[int, ...], inner: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
     """Grid positions within a shard of the chunks that do not match their checksums; none if its index is gone."""
     grid = [whole // part for whole, part in zip(outer, inner, strict=True)]
+    damaged = []
     try:
         index = read_index(shard, grid)
-        content = memoryview(shard.read_bytes())
-    except (OSError, ChangedBytesError):
+        with shard.open("rb") as file:
+            for where in np.ndindex(*grid):
+                offset, n_bytes = (int(one) for one in index[where])
+                if offset == ABSENT:
+                    continue
+                file.seek(offset)
+                if not fits_checksum(file.read(min(n_bytes, _LONGEST_CHUNK))):
+                    damaged.append(where)
+    except (OSError, OverflowError, ChangedBytesError):
         return ()
-    return tuple(
-        where
-        for where in np.ndindex(*grid)
-        if (offset := int(index[where][0])) != ABSENT
-        and not fits_checksum(bytes(content[offset : offset + int(index[where][1])]))
-    )
-
-
-def _json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    return tuple(damaged)

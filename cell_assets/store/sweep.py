@@ -120,6 +120,8 @@ class Sweep:
                 self._remove_orphan(asset, partition, folder)
 
     def _partition_folders(self) -> Iterator[Path]:
+        if not self._layout.root.is_dir():
+            return
         for asset_folder in sorted(self._layout.root.iterdir()):
             if asset_folder.name != STAGING and asset_folder.is_dir():
                 yield from sorted(path for path in asset_folder.iterdir() if path.is_dir())

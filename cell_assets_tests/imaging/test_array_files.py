@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cell_assets.imaging.array_files import region_of_file
+from cell_assets.imaging.array_files import ArrayFiles
 from cell_assets.imaging.chunk_ranges import open_sharded
 from cell_assets.imaging.ome_zarr_plate import ImageWriter, NewImage, Spacing, create_plate
 from cell_assets_tests.imaging.source_plates import noise
@@ -41,7 +41,7 @@ def test_one_flipped_bit_names_the_chunk_that_holds_it(artifact: Path, data: st.
         file.write_bytes(
             sound[:at] + bytes([sound[at] ^ (1 << data.draw(st.integers(0, 7)))]) + sound[at + 1 :]
         )
-        region = region_of_file(artifact, SHARD, changed=True)
+        region = ArrayFiles(artifact).region(SHARD, changed=True)
     finally:
         file.write_bytes(sound)
     assert region is not None
@@ -60,7 +60,7 @@ def test_the_words_name_a_few_chunks(artifact: Path) -> None:
         damaged[one.offset] ^= 1
     try:
         file.write_bytes(damaged)
-        region = region_of_file(artifact, SHARD, changed=True)
+        region = ArrayFiles(artifact).region(SHARD, changed=True)
     finally:
         file.write_bytes(sound)
     assert region is not None
@@ -73,4 +73,21 @@ def test_the_words_name_a_few_chunks(artifact: Path) -> None:
 
 @pytest.mark.parametrize("file", [f"{IMAGE}/zarr.json", "cells.parquet", f"{IMAGE}/c/0", "elsewhere/c/0/0"])
 def test_what_is_no_chunk_has_no_region(artifact: Path, file: str) -> None:
-    assert region_of_file(artifact, file, changed=True) is None
+    assert ArrayFiles(artifact).region(file, changed=True) is None
+
+
+@given(st.data())
+@settings(deadline=None, max_examples=300)
+def test_damaged_metadata_beside_a_damaged_shard_is_no_crash(artifact: Path, data: st.DataObject) -> None:
+    """Any byte of `zarr.json` replaced by any other."""
+    file, metadata = artifact / SHARD, artifact / IMAGE / "zarr.json"
+    sound, said = file.read_bytes(), metadata.read_bytes()
+    at = data.draw(st.integers(0, len(said) - 1))
+    try:
+        file.write_bytes(bytes([sound[0] ^ 1]) + sound[1:])
+        metadata.write_bytes(said[:at] + bytes([data.draw(st.integers(0, 255))]) + said[at + 1 :])
+        region = ArrayFiles(artifact).region(SHARD, changed=True)
+    finally:
+        file.write_bytes(sound)
+        metadata.write_bytes(said)
+    assert region is None or region.file == SHARD
