@@ -23,7 +23,9 @@ LEDGER_AGREES = "ledger_agrees"
 BYTES_AS_PUBLISHED = "bytes_as_published"
 
 _NAMED = 3
-"""So many faults stand in a check's description; its metadata holds all."""
+"""So many faults stand in a check's description."""
+_LISTED = 200
+"""So many stand in its metadata, which the UI loads with every page."""
 
 
 def standing_check_specs(asset: str) -> list[dg.AssetCheckSpec]:
@@ -99,6 +101,12 @@ def scrub_check_evaluation(coverage: Coverage) -> dg.AssetCheckEvaluation:
     return _standing_evaluation(coverage.asset, BYTES_AS_PUBLISHED, coverage.damaged, severity, covered)
 
 
+def first_of(faults: Sequence[str]) -> str:
+    """The first few, and how many more there are."""
+    more = f"; and {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
+    return "; ".join(faults[:_NAMED]) + more
+
+
 def _standing_evaluation(
     asset: str,
     check: str,
@@ -111,8 +119,12 @@ def _standing_evaluation(
         check_name=check,
         passed=not faults,
         severity=severity,
-        description="; ".join(faults[:_NAMED]) or None,
-        metadata={**(metadata or {}), "faults": dg.MetadataValue.json(list(faults))},
+        description=first_of(faults) or None,
+        metadata={
+            **(metadata or {}),
+            "n_faults": dg.MetadataValue.int(len(faults)),
+            "faults": dg.MetadataValue.json(list(faults[:_LISTED])),
+        },
     )
 
 

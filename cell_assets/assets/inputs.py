@@ -40,12 +40,15 @@ class ExperimentInputs:
 
 
 def living_plates(store: Store, experiment: str) -> tuple[Plate, ...]:
-    """The plates of an experiment that are not withdrawn.
+    """The plates of an experiment that stand: neither withdrawn, nor all of their FOVs.
 
     Raises:
         NotFoundError: there is none.
     """
-    plates = tuple(plate for plate in store.ledger.plates(experiment) if not plate.tombstoned)
+    known = store.ledger.plates(experiment)
+    plates = tuple(plate for plate in known if not plate.tombstoned and plate.living_positions)
+    if known and not plates:
+        raise NotFoundError(f"every plate of experiment {experiment} was withdrawn, or every FOV of it")
     if not plates:
         raise NotFoundError(
             f"experiment {experiment} has no plate: bring one in with `cell-assets ingest SRC --experiment "

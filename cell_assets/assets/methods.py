@@ -31,6 +31,7 @@ from cell_assets.assets.specs import asset_spec
 from cell_assets.assets.steps import StepResults, begin, finished
 from cell_assets.errors import NotFoundError
 from cell_assets.ledger.ledger import Ledger
+from cell_assets.ledger.records import Provenance
 from cell_assets.methods.contract import Method, ProgressSink, TrainingTable
 from cell_assets.methods.contract import Progress as MethodProgress
 from cell_assets.methods.registry import ENTRIES, MethodEntry, load_method
@@ -98,7 +99,7 @@ def checkpoint_asset(entry: MethodEntry) -> dg.AssetsDefinition:
                 context.log.info(message)
             return Written()
 
-        register = partial(register_checkpoint, store, models, entry.name, experiment)
+        register = partial(register_newest, store, models, entry.name, experiment)
         commit = Publisher(context, store).make(making, receipts, write, committed=register)
         # Where it was current, its registration may be what a crash left out.
         register()
@@ -115,24 +116,32 @@ def training_parameters(ledger: Ledger, method: Method, experiment: str) -> Base
     return method.resolve(method.parameters(choice.preset, choice.changes)).parameters
 
 
-def register_checkpoint(store: Store, models: ModelRegistry, method: str, experiment: str) -> None:
+def register_newest(store: Store, models: ModelRegistry, method: str, experiment: str) -> None:
     """Give the newest checkpoint its version in MLflow; does nothing when it has one."""
+    latest = store.ledger.latest(checkpoint_name(method), experiment)
+    if latest is not None and not store.ledger.model_versions([latest.artifact.id]):
+        register_checkpoint(store, models, method, latest)
+
+
+def register_checkpoint(store: Store, models: ModelRegistry, method: str, made: Provenance) -> None:
+    """Register a checkpoint in MLflow and record its version in the ledger.
+
+    Raises:
+        OSError: its files are not there.
+    """
     import pandas as pd
 
-    latest = store.ledger.latest(checkpoint_name(method), experiment)
-    if latest is None or store.ledger.model_versions([latest.artifact.id]):
-        return
-    folder = store.path_of(latest.artifact)
+    folder, experiment = store.path_of(made.artifact), made.artifact.partition
     history = pd.read_parquet(folder / "history.parquet")
     name = f"{experiment}.{method}"
     version = models.register(
         name,
-        latest.artifact,
+        made.artifact,
         folder,
         experiment=experiment,
-        ledger_run=latest.run.id,
-        dagster_run=latest.run.dagster_run_id,
-        parameters=latest.run.parameters,
+        ledger_run=made.run.id,
+        dagster_run=made.run.dagster_run_id,
+        parameters=made.run.parameters,
         history=[
             MetricPoint(str(column), float(value), int(epoch))
             for column in history.columns.drop("epoch")
@@ -140,7 +149,7 @@ def register_checkpoint(store: Store, models: ModelRegistry, method: str, experi
             if pd.notna(value)
         ],
     )
-    store.ledger.record_model_version(latest.artifact.id, name, version)
+    store.ledger.record_model_version(made.artifact.id, name, version)
 
 
 def embeddings_asset(entry: MethodEntry) -> dg.AssetsDefinition:

@@ -4,11 +4,13 @@ Safe is what only adds to the displays what the ledger already holds, or to the 
 digest is a checkpoint's. Nothing is ever deleted here.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
+import pyarrow as pa
 
 from cell_assets.assets.checks import agreement_check_evaluation, withdrawal_check_evaluation
 from cell_assets.assets.display import (
@@ -35,9 +37,12 @@ from cell_assets.audit.agreement import (
     withdrawals_against_display,
     withdrawn_artifacts,
 )
+from cell_assets.errors import CellAssetsError
 from cell_assets.methods.registry import ENTRIES
 from cell_assets.resources.mlflow_registry import ModelRegistry
 from cell_assets.store.store import Store
+
+_log = logging.getLogger(__name__)
 
 _PAGE = 1000
 """Events read at a time."""
@@ -57,11 +62,12 @@ def reconcile(
 ) -> Reconciliation:
     """Compare the four in every direction, mend what is safe, and show what is left as red checks in the UI.
 
-    Linear in artifacts, events and the bytes of registered models, which are hashed.
+    Linear in artifacts, events and the bytes of registered models, which are hashed; twice where something was
+    to be mended.
     """
     found = _compare(instance, store, models)
     mended: tuple[Disagreement, ...] = ()
-    if mend:
+    if mend and found.disagreements:
         _mend(instance, store, models, found.disagreements)
         after = _compare(instance, store, models)
         standing = Counter(after.disagreements)
@@ -98,12 +104,13 @@ def _shown_as_withdrawn(instance: dg.DagsterInstance, asset: str) -> set[int]:
 
 
 def _compare(instance: dg.DagsterInstance, store: Store, models: ModelRegistry) -> _Display:
+    since = store.ledger.now()
+    alive = [run.run_id for run in instance.get_runs(dg.RunsFilter(statuses=list(_UNFINISHED)))]
     events = [event for asset in RECIPES for event in _events(instance, asset)]
     registered = models.registered()
-    alive = [run.run_id for run in instance.get_runs(dg.RunsFilter(statuses=list(_UNFINISHED)))]
     checkpoints = [checkpoint_name(entry.name) for entry in ENTRIES]
     found = (
-        *events_against_ledger(store, list(RECIPES), events, alive),
+        *events_against_ledger(store, list(RECIPES), events, alive, since),
         *store_against_ledger(store),
         *models_against_ledger(store, checkpoints, registered),
         *(
@@ -151,11 +158,24 @@ def _mend(
     instance: dg.DagsterInstance, store: Store, models: ModelRegistry, found: Sequence[Disagreement]
 ) -> None:
     show_runs(instance, store, [one.run_id for one in found if one.fault is Fault.NOT_SHOWN and one.run_id])
+    missing = {one.artifact_id for one in found if one.fault is Fault.BYTES_MISSING}
     for one in found:
-        if one.fault is Fault.VERSION_NOT_RECORDED and one.model is not None and one.artifact_id is not None:
-            store.ledger.record_model_version(one.artifact_id, one.model.name, one.model.version)
-    for entry in ENTRIES:
-        for one in found:
-            if one.fault is Fault.NOT_REGISTERED and one.asset == checkpoint_name(entry.name):
-                register_checkpoint(store, models, entry.name, one.partition)
+        try:
+            if (
+                one.fault is Fault.VERSION_NOT_RECORDED
+                and one.model is not None
+                and one.artifact_id is not None
+            ):
+                store.ledger.record_model_version(one.artifact_id, one.model.name, one.model.version)
+            if one.fault is Fault.NOT_REGISTERED and one.artifact_id not in missing:
+                _register(store, models, one)
+        except (CellAssetsError, OSError, pa.ArrowException) as error:
+            # What cannot be mended is found again by the comparison that follows, and listed.
+            _log.warning("%s could not be mended: %s", one.title, error)
     show_withdrawals(instance, store)
+
+
+def _register(store: Store, models: ModelRegistry, one: Disagreement) -> None:
+    (method,) = (entry.name for entry in ENTRIES if checkpoint_name(entry.name) == one.asset)
+    runs = [run.id for run in store.ledger.runs_of([one.artifact_id] if one.artifact_id is not None else [])]
+    register_checkpoint(store, models, method, store.ledger.provenance(runs[-1]))

@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from cell_assets.ledger.records import Artifact, ArtifactState, JsonValue, ModelVersion, Run
@@ -19,29 +20,44 @@ FORMAT_VERSION = 1
 class Fault(StrEnum):
     """How two of the four can disagree."""
 
-    NOT_SHOWN = "not shown"
+    NOT_SHOWN = "missing in Dagster"
     """The ledger holds it, and Dagster has no event of it: its run ended after it wrote, or the event was lost."""
-    NO_ARTIFACT = "no artifact"
+    NO_ARTIFACT = "shown by Dagster alone"
     """Dagster shows an output that the ledger does not hold."""
-    OTHER_ARTIFACT = "other artifact"
+    OTHER_ARTIFACT = "Dagster shows other bytes"
     """Dagster's event names another digest or another entry of history than the ledger does."""
-    SHOWN_TWICE = "shown twice"
+    SHOWN_TWICE = "shown twice by Dagster"
     BYTES_MISSING = "bytes missing"
     """The ledger holds it as present, and its folder is not in the store."""
-    NOT_RECORDED = "not recorded"
+    NOT_RECORDED = "not in the ledger"
     """A folder at a published name, which the ledger does not know and nobody is writing."""
-    NOT_REGISTERED = "not registered"
-    """A checkpoint that has no version in MLflow."""
-    VERSION_NOT_RECORDED = "version not recorded"
+    NOT_REGISTERED = "missing in MLflow"
+    """A checkpoint without a version in MLflow: it never had one, or MLflow lost it."""
+    VERSION_NOT_RECORDED = "registered in MLflow alone"
     """MLflow has a version of a checkpoint, and the ledger does not know it."""
-    VERSION_MISSING = "version missing"
-    """The ledger names a version that MLflow does not have."""
-    OTHER_MODEL = "other model"
+    OTHER_MODEL = "MLflow names other bytes"
     """MLflow's version names bytes that are not the checkpoint's."""
-    MODEL_CHANGED = "model changed"
+    MODEL_CHANGED = "registered model changed"
     """The bytes of a registered model are not the ones that were registered."""
-    WITHDRAWAL_NOT_SHOWN = "withdrawal not shown"
+    WITHDRAWAL_NOT_SHOWN = "withdrawal missing in Dagster"
     """What the ledger withdrew looks sound in Dagster."""
+
+
+_MENDS = "`cell-assets reconcile` mends it"
+_WIPE = "wipe the asset's events in Dagster's UI, then `cell-assets reconcile` shows the true ones again"
+_ADVICE: Mapping[Fault, str] = {
+    Fault.NOT_SHOWN: _MENDS,
+    Fault.NO_ARTIFACT: _WIPE,
+    Fault.OTHER_ARTIFACT: _WIPE,
+    Fault.SHOWN_TWICE: _WIPE,
+    Fault.BYTES_MISSING: "restore the folder, or materialise it again",
+    Fault.NOT_RECORDED: "`cell-assets gc` removes it",
+    Fault.NOT_REGISTERED: _MENDS,
+    Fault.VERSION_NOT_RECORDED: _MENDS,
+    Fault.OTHER_MODEL: "delete that version in MLflow",
+    Fault.MODEL_CHANGED: "restore its files, or train it again",
+    Fault.WITHDRAWAL_NOT_SHOWN: _MENDS,
+}
 
 
 @dataclass(frozen=True)
@@ -83,16 +99,21 @@ class Disagreement:
     @property
     def title(self) -> str:
         """For a person."""
-        return f"{self.asset} {self.partition}: {self.fault}: {self.why}"
+        return f"{self.asset} {self.partition}: {self.fault}: {self.why}; {_ADVICE[self.fault]}"
 
 
 def events_against_ledger(
-    store: Store, assets: Collection[str], events: Sequence[ShownEvent], busy: Collection[str]
+    store: Store,
+    assets: Collection[str],
+    events: Sequence[ShownEvent],
+    busy: Collection[str],
+    since: datetime,
 ) -> Iterator[Disagreement]:
     """Dagster's events of `assets` against the ledger's runs, both ways; linear in both.
 
     Args:
         busy: Dagster runs that are alive: what they committed they will show themselves.
+        since: when `events` and `busy` began to be read; what ended later may have been shown later.
     """
     shown = Counter(event.ledger_run for event in events)
     by_asset: dict[str, list[ShownEvent]] = {}
@@ -108,7 +129,7 @@ def events_against_ledger(
             if shown[run.id] > 1:
                 why = f"run {run.id} is shown by {shown[run.id]} events"
                 yield Disagreement(Fault.SHOWN_TWICE, asset, run.partition, why, run.id, run.artifact_id)
-            if not shown[run.id] and run.dagster_run_id not in busy:
+            if not shown[run.id] and run.dagster_run_id not in busy and run.ended < since:
                 why = (
                     f"artifact {run.artifact_id} was recorded by run {run.id}, and Dagster has no event of it"
                 )
@@ -141,7 +162,7 @@ def store_against_ledger(store: Store) -> Iterator[Disagreement]:
         if not folder.is_dir():
             yield _about(artifact, Fault.BYTES_MISSING, f"its folder {folder} is gone")
     for asset, partition, folder in store.orphans():
-        why = f"{folder} has no row in the ledger; `cell-assets gc` removes it"
+        why = f"{folder} has no row in the ledger"
         yield Disagreement(Fault.NOT_RECORDED, asset, partition, why)
 
 
@@ -150,36 +171,40 @@ def models_against_ledger(
 ) -> Iterator[Disagreement]:
     """MLflow's registry against the ledger's checkpoints, both ways, and the bytes of what is registered."""
     made = {one.id: one for asset in checkpoints for one in store.ledger.artifacts(asset)}
-    by_digest = {artifact.digest: artifact for artifact in made.values()}
+    by_digest: dict[str, list[Artifact]] = {}
+    for artifact in made.values():
+        by_digest.setdefault(artifact.digest, []).append(artifact)
     recorded: dict[tuple[str, str], ModelVersion] = {
         (one.registered_name, one.version): one for one in store.ledger.model_versions(made)
     }
     registered = {(model.name, model.version): model for model in models}
     for key, model in registered.items():
         version = recorded.get(key)
-        artifact = by_digest.get(model.digest) if version is None else made[version.artifact_id]
-        if artifact is None:
-            why = f"{_title(model)} names digest {model.digest[:12]}, which no checkpoint of the ledger has"
-            yield Disagreement(Fault.OTHER_MODEL, "", model.name, why, model=model)
-        elif artifact.digest != model.digest or model.folder != str(store.path_of(artifact)):
-            differs = "digest" if artifact.digest != model.digest else "folder"
-            why = f"{_title(model)} names another {differs} than artifact {artifact.id}"
-            yield _about(artifact, Fault.OTHER_MODEL, why, model)
+        # Equal bytes may be checkpoints of several experiments; the folder tells them apart.
+        alike = [one for one in by_digest.get(model.digest, []) if str(store.path_of(one)) == model.folder]
+        named = made[version.artifact_id] if version is not None else next(iter(alike), None)
+        if named is None:
+            why = f"{_title(model)} names bytes ({model.digest[:12]}) or a folder that no checkpoint has"
+            yield Disagreement(Fault.OTHER_MODEL, _asset_of(model, checkpoints), model.name, why, model=model)
+        elif named not in alike:
+            why = f"{_title(model)} names another digest or folder than artifact {named.id}"
+            yield _about(named, Fault.OTHER_MODEL, why, model)
         elif version is None:
-            why = f"the ledger does not know {_title(model)}"
-            yield _about(artifact, Fault.VERSION_NOT_RECORDED, why, model)
-    has_version = {one.artifact_id for one in recorded.values()} | {
-        by_digest[model.digest].id for model in models if model.digest in by_digest
-    }
-    for key, version in recorded.items():
-        if key not in registered:
-            why = f"MLflow has no {version.registered_name} version {version.version}"
-            yield _about(made[version.artifact_id], Fault.VERSION_MISSING, why)
+            yield _about(
+                named, Fault.VERSION_NOT_RECORDED, f"the ledger does not know {_title(model)}", model
+            )
+    folders = {model.folder for model in models}
+    versions: dict[int, list[str]] = {}
+    for (name, number), version in recorded.items():
+        versions.setdefault(version.artifact_id, []).append(f"{name} version {number}")
+    living = {version.artifact_id for key, version in recorded.items() if key in registered}
     for artifact in made.values():
-        if artifact.id not in has_version:
-            if artifact.state is ArtifactState.PRESENT:
-                yield _about(artifact, Fault.NOT_REGISTERED, "it has no version in MLflow")
-        elif artifact.state is not ArtifactState.EVICTED:
+        is_registered = artifact.id in living or str(store.path_of(artifact)) in folders
+        if not is_registered and artifact.state is ArtifactState.PRESENT:
+            lost = ", ".join(versions.get(artifact.id, []))
+            why = f"MLflow has no {lost}" if lost else "it never had a version"
+            yield _about(artifact, Fault.NOT_REGISTERED, why)
+        if is_registered and artifact.state is not ArtifactState.EVICTED:
             verdict = store.verify(artifact)
             if not verdict.is_verified:
                 yield _about(artifact, Fault.MODEL_CHANGED, verdict.why)
@@ -218,6 +243,12 @@ def _about(artifact: Artifact, fault: Fault, why: str, model: RegisteredModel | 
     return Disagreement(fault, artifact.asset, artifact.partition, why, artifact_id=artifact.id, model=model)
 
 
+def _asset_of(model: RegisteredModel, checkpoints: Collection[str]) -> str:
+    """The checkpoint asset that a model's name speaks of, `<experiment>.<method>`; the first where it names none."""
+    method = model.name.rpartition(".")[2]
+    return next((asset for asset in checkpoints if asset.startswith(f"{method}_")), next(iter(checkpoints)))
+
+
 def _title(model: RegisteredModel) -> str:
     return f"MLflow's {model.name} version {model.version}"
 
@@ -238,10 +269,10 @@ def to_text(found: Reconciliation) -> str:
     lines = [f"mended  {one.title}" for one in found.mended]
     lines += [f"left    {one.title}" for one in found.left]
     compared = (
-        f"{found.n_artifacts} artifacts, {found.n_events} Dagster events and {found.n_models} MLflow versions"
+        f"compared: {found.n_artifacts} artifacts in the ledger, {found.n_events} events in Dagster, "
+        f"{found.n_models} versions in MLflow"
     )
-    outcome = "agree" if not found.left else f"{len(found.left)} disagreements are left"
-    lines.append(f"{compared}: {outcome}")
+    lines.append(f"{compared}; {f'left: {len(found.left)}' if found.left else 'they agree'}")
     return "\n".join(lines)
 
 

@@ -41,17 +41,21 @@ class Scrub:
     coverage: tuple[Coverage, ...]
     """By asset, of the whole store, after this pass."""
 
+    @property
+    def damaged(self) -> tuple[Verdict, ...]:
+        """What this pass found that is not as it was published."""
+        return tuple(one for one in self.verdicts if not one.is_verified)
+
     def text(self) -> str:
-        """Two sentences."""
-        damaged = [sentence for one in self.coverage for sentence in one.damaged]
+        """Two sentences: of this pass, and of the store."""
         known = sum(one.n_bytes for one in self.coverage)
         verified = sum(one.n_bytes_verified for one in self.coverage)
         dates = [one.oldest for one in self.coverage if one.oldest is not None]
         since = f", the oldest on {min(dates).date().isoformat()}" if dates else ""
         share = f"{verified / known:.0%} of the store" if known else "nothing, as nothing is stored,"
+        found = f"{len(self.damaged)} damaged" if self.damaged else "all whole"
         return (
-            f"re-hashed {len(self.verdicts)} artifacts, {self.n_bytes_read / 1e6:.1f} MB: "
-            f"{'all whole' if not damaged else f'{len(damaged)} are damaged'}. "
+            f"re-hashed {len(self.verdicts)} artifacts, {self.n_bytes_read / 1e6:.1f} MB: {found}. "
             f"{share} was found whole at its last re-hash{since}"
         )
 
@@ -59,8 +63,8 @@ class Scrub:
 def scrub(store: Store, share: float, *, workers: int = 1, step: Step | None = None) -> Scrub:
     """Re-hash at least `share` of the store's bytes, whole artifacts, and record each verdict in the ledger.
 
-    What was never re-hashed comes first, then what was longest ago; at 1/30 a night, every byte has its turn
-    once in a month.
+    What was found damaged comes first, to see whether it was repaired, then what was never re-hashed, then what
+    was longest ago; at 1/30 a night, every byte has its turn once in a month.
 
     Raises:
         BadInputError: `share` lies outside (0, 1].
@@ -88,6 +92,11 @@ def coverage(artifacts: Sequence[Artifact], newest: dict[int, Verification]) -> 
     for artifact in artifacts:
         by_asset.setdefault(artifact.asset, []).append(artifact)
     return tuple(_coverage(asset, those, newest) for asset, those in sorted(by_asset.items()))
+
+
+def nothing_stored(asset: str) -> Coverage:
+    """Coverage of an asset that has no present artifact."""
+    return Coverage(asset, 0, 0, 0, 0, None, ())
 
 
 def _coverage(asset: str, artifacts: Sequence[Artifact], newest: dict[int, Verification]) -> Coverage:
@@ -120,9 +129,10 @@ def _longest_ago(
         return last is not None, 0.0 if last is None else last.checked.timestamp(), artifact.id
 
     wanted = share * sum(artifact.n_bytes for artifact in artifacts)
-    chosen: list[Artifact] = []
+    damaged = {one.artifact_id for one in newest.values() if one.verdict != VerdictState.VERIFIED}
+    chosen = [artifact for artifact in artifacts if artifact.id in damaged]
     gathered = 0
-    for artifact in sorted(artifacts, key=turn):
+    for artifact in sorted((one for one in artifacts if one.id not in damaged), key=turn):
         if gathered >= wanted:
             break
         chosen.append(artifact)

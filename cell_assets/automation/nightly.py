@@ -3,7 +3,8 @@
 import dagster as dg
 from pydantic import Field
 
-from cell_assets.assets.checks import scrub_check_evaluation
+from cell_assets.assets.checks import first_of, scrub_check_evaluation
+from cell_assets.assets.recipes import RECIPES
 from cell_assets.assets.reconciling import reconcile
 from cell_assets.resources.mlflow_registry import ModelRegistry
 from cell_assets.resources.progress import Progress, ProgressDisplay
@@ -29,17 +30,19 @@ def re_hash(
     progress: dg.ResourceParam[ProgressDisplay],
 ) -> None:
     """Re-hash what was verified longest ago; every asset's check says how much of it was found whole, and when."""
-    from cell_assets.audit.scrub import scrub
+    from cell_assets.audit.scrub import nothing_stored, scrub
 
     with Progress(context, progress, "re-hashing", 0) as bar:
         done = scrub(store, config.share, workers=workers, step=bar.stand)
     context.log.info(done.text())
     context.add_output_metadata({"found": done.text()})
-    for coverage in done.coverage:
+    covered = {one.asset: one for one in done.coverage}
+    for asset in RECIPES:
+        coverage = covered.get(asset) or nothing_stored(asset)
         context.instance.report_runless_asset_event(scrub_check_evaluation(coverage))
-    damaged = [sentence for one in done.coverage for sentence in one.damaged]
-    if damaged:
-        raise dg.Failure(description="; ".join(damaged), allow_retries=False)
+    if done.damaged:
+        titles = [f"{one.asset} {one.partition}: {one.why}" for one in done.damaged]
+        raise dg.Failure(description=first_of(titles), allow_retries=False)
 
 
 @dg.op

@@ -104,7 +104,7 @@ def test_an_event_of_nothing_is_red_until_the_events_are_wiped(lab: Settings) ->
         assert _red(session, LEDGER_AGREES) == {"plate_qc"}
     said = cell_assets(lab, "reconcile")
     assert said.code == 1
-    assert "plate_qc P1: no artifact" in said.out
+    assert "plate_qc P1: shown by Dagster alone" in said.out
     with opened(lab) as session:
         with instance_of(session) as instance:
             instance.wipe_assets([dg.AssetKey("plate_qc")])
@@ -156,12 +156,45 @@ def test_versions_of_the_registry_are_held_against_the_ledger(lab: Settings) -> 
         assert [one.version for one in session.ledger.model_versions([checkpoint.id])] == ["1", "2"]
 
         mlflow.create_model_version("E1.dynaclr", folder, tags={DIGEST_TAG: "0" * 64})
-        assert _faults(session.reconcile(mend=True)) == ([], [(Fault.OTHER_MODEL, "")])
+        assert _faults(session.reconcile(mend=True)) == ([], [(Fault.OTHER_MODEL, CHECKPOINT)])
+        assert _red(session, LEDGER_AGREES) == {CHECKPOINT}
         mlflow.delete_model_version("E1.dynaclr", "3")
         mlflow.delete_model_version("E1.dynaclr", "2")
+        assert _faults(session.reconcile(mend=True)) == ([], [])
+
+
+def test_a_version_that_mlflow_lost_is_registered_again(lab: Settings) -> None:
+    with opened(lab) as session:
+        mlflow = MlflowClient(session.addresses.mlflow, session.addresses.mlflow)
+        (checkpoint,) = session.ledger.artifacts(CHECKPOINT)
+        mlflow.delete_registered_model("E1.dynaclr")
         found = session.reconcile(mend=True)
-        assert _faults(found) == ([], [(Fault.VERSION_MISSING, CHECKPOINT)])
-        assert "no E1.dynaclr version 2" in found.left[0].why
+        assert _faults(found) == ([(Fault.NOT_REGISTERED, CHECKPOINT)], [])
+        assert "MLflow has no E1.dynaclr version 1" in found.mended[0].why
+        (again,) = mlflow.search_model_versions("name = 'E1.dynaclr'")
+        assert again.tags[DIGEST_TAG] == checkpoint.digest
+        assert session.ledger.model_versions([checkpoint.id])[0].version == str(again.version)
+
+
+def test_one_that_cannot_be_registered_is_listed(lab: Settings) -> None:
+    with opened(lab) as session:
+        mlflow = MlflowClient(session.addresses.mlflow, session.addresses.mlflow)
+        (checkpoint,) = session.ledger.artifacts(CHECKPOINT)
+        history = session.store.path_of(checkpoint) / "history.parquet"
+        sound = history.read_bytes()
+        history.chmod(0o644)
+        history.write_bytes(b"no table")
+        mlflow.delete_registered_model("E1.dynaclr")
+        assert _faults(session.reconcile(mend=True)) == ([], [(Fault.NOT_REGISTERED, CHECKPOINT)])
+        history.write_bytes(sound)
+        history.chmod(0o444)
+        assert _faults(session.reconcile(mend=True)) == ([(Fault.NOT_REGISTERED, CHECKPOINT)], [])
+
+
+def test_a_new_lab_agrees(new_lab: Callable[[], Settings]) -> None:
+    with opened(new_lab()) as session:
+        assert _faults(session.reconcile(mend=True)) == ([], [])
+        assert _nightly(session, scrub_store, {}).success
 
 
 def test_folders_are_held_against_the_ledger(new_lab: Callable[[], Settings], two_fovs: PlateFolder) -> None:
