@@ -23,6 +23,8 @@ class Impact:
     models: tuple[ModelVersion, ...]
     numbers: tuple[Number, ...]
     """Superseded ones included: somebody may have quoted them."""
+    withdrawn_fovs: tuple[str, ...]
+    """FOVs of the subject that were withdrawn, as `PLATE|FOV`; nothing need have been made of them."""
 
     @property
     def reports(self) -> tuple[str, ...]:
@@ -42,7 +44,16 @@ def impact_of(ledger: Ledger, subject: Subject) -> Impact:
         tuple(known[one] for one in order),
         ledger.model_versions(order),
         ledger.numbers_of_runs(runs),
+        _withdrawn_fovs(ledger, subject),
     )
+
+
+def _withdrawn_fovs(ledger: Ledger, subject: Subject) -> tuple[str, ...]:
+    plate = None if subject.plate is None else ledger.plate(subject.plate)
+    if plate is None:
+        return ()
+    asked = subject.positions or plate.draft.positions
+    return tuple(f"{subject.plate}|{one}" for one in asked if one in plate.withdrawn)
 
 
 def withdraw(ledger: Ledger, subject: Subject, why: str) -> Impact:
@@ -82,7 +93,9 @@ def to_text(impact: Impact) -> str:
     """Counts by asset, then models and numbers by id."""
     counts = Counter(artifact.asset for artifact in impact.artifacts)
     withdrawn = sum(artifact.state is ArtifactState.TOMBSTONED for artifact in impact.artifacts)
-    lines = [f"{impact.title}: {len(impact.artifacts)} artifacts, {withdrawn} of them withdrawn"]
+    lines = [f"{impact.title}: artifacts: {len(impact.artifacts)}, of them withdrawn: {withdrawn}"]
+    if impact.withdrawn_fovs:
+        lines.append(f"FOVs left out from now on: {', '.join(impact.withdrawn_fovs)}")
     lines.extend(f"  {count:5d}  {asset}" for asset, count in counts.items())
     lines.append(f"models: {len(impact.models)}")
     lines.extend(f"  {one.registered_name} version {one.version}" for one in impact.models)
@@ -111,6 +124,7 @@ def to_json(impact: Impact) -> str:
             }
             for one in impact.artifacts
         ],
+        "withdrawn_fovs": list(impact.withdrawn_fovs),
         "models": [{"registered_name": one.registered_name, "version": one.version} for one in impact.models],
         "reports": list(impact.reports),
         "numbers": [

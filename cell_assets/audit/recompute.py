@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 import pandas as pd
@@ -12,13 +13,21 @@ from cell_assets.evaluation.published_study import StudiedFolders, study_publish
 from cell_assets.evaluation.resampling import Estimate
 from cell_assets.evaluation.study_parameters import StudyParameters
 from cell_assets.evaluation.task_scores import rescore
-from cell_assets.ledger.records import JsonValue, Number, NumberDraft, Provenance
+from cell_assets.ledger.records import Artifact, JsonValue, Number, NumberDraft, Provenance
 from cell_assets.store.code_identity import environment_text
 from cell_assets.store.store import Store
 
 SAME_TO = 1e-9
 """Relative difference up to which two computations agree: another build of a numerical library may round sums
 in another order."""
+
+
+class Outcome(StrEnum):
+    """Whether a number came out again."""
+
+    SAME = "comes out again"
+    ANOTHER = "does NOT come out again"
+    NOT_COMPUTED = "could not be computed anew"
 
 
 @dataclass(frozen=True)
@@ -44,10 +53,17 @@ class Recomputation:
     """Whether Python and every installed package are what they were when it was recorded."""
 
     @property
-    def agrees(self) -> bool:
-        """Whether some way gives the number, and every way that does gives this one."""
+    def outcome(self) -> Outcome:
+        """`SAME` where every way that gives a value gives this one."""
         given = [way for way in self.ways if way.why_missing is None or self._is_missing_too(way)]
-        return bool(given) and all(self.difference(way) == 0.0 or self._close(way) for way in given)
+        if not given:
+            return Outcome.NOT_COMPUTED
+        return Outcome.SAME if all(map(self._close, given)) else Outcome.ANOTHER
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the number came out again."""
+        return self.outcome is Outcome.SAME
 
     def difference(self, way: Recomputed) -> float | None:
         """Largest relative difference of value and bounds; None where one has what the other lacks."""
@@ -96,7 +112,7 @@ class Recomputation:
     def as_json(self) -> JsonValue:
         """As part of a verification's document."""
         return {
-            "agrees": self.agrees,
+            "outcome": self.outcome.value,
             "same_environment": self.same_environment,
             "ways": [
                 {
@@ -123,12 +139,11 @@ def recompute(store: Store, number_id: int) -> Recomputation:
     """
     number = store.ledger.number(number_id)
     stated = store.ledger.provenance(number.run_id)
-    parameters = StudyParameters.model_validate(dict(stated.run.parameters))
     return Recomputation(
         number,
         (
-            _tried("the report's predictions", lambda: _from_predictions(store, number, stated, parameters)),
-            _tried("the published embeddings", lambda: _from_embeddings(store, number, stated, parameters)),
+            _tried("the report's predictions", lambda: _from_predictions(store, number, stated)),
+            _tried("the published embeddings", lambda: _from_embeddings(store, number, stated)),
         ),
         stated.run.code.environment_digest == blake3(environment_text().encode()).hexdigest(),
     )
@@ -139,16 +154,29 @@ def _tried(origin: str, compute: Callable[[], Estimate | NumberDraft]) -> Recomp
         found = compute()
     except CellAssetsError as error:
         return Recomputed(origin, None, None, None, str(error))
+    except (OSError, ValueError, KeyError) as error:
+        # What libraries raise for files that are not what they were, or that an older version wrote.
+        return Recomputed(origin, None, None, None, f"it cannot be read: {type(error).__name__}: {error}")
     low, high = (found.low, found.high) if isinstance(found, Estimate) else (found.ci_low, found.ci_high)
     return Recomputed(origin, found.value, low, high, found.why_missing)
 
 
-def _from_predictions(
-    store: Store, number: Number, stated: Provenance, parameters: StudyParameters
-) -> Estimate:
+def _parameters(stated: Provenance) -> StudyParameters:
+    return StudyParameters.model_validate(dict(stated.run.parameters))
+
+
+def _folder(store: Store, artifact: Artifact) -> Path:
+    """Where an artifact's bytes are, withdrawn or not: what rests on it was computed all the same."""
+    folder = store.path_of(artifact)
+    if not folder.is_dir():
+        raise NotFoundError(f"the bytes of {artifact.asset} {artifact.partition} are not in the store")
+    return folder
+
+
+def _from_predictions(store: Store, number: Number, stated: Provenance) -> Estimate:
+    parameters = _parameters(stated)
     task = number.draft.report.rpartition("/")[2]
-    folder = store.read_artifact(stated.artifact.id).path
-    file = folder / "predictions" / f"{task}.parquet"
+    file = _folder(store, stated.artifact) / "predictions" / f"{task}.parquet"
     if not file.exists():
         raise NotFoundError(f"{number.draft.report} is not a score of predictions")
     return rescore(
@@ -156,17 +184,15 @@ def _from_predictions(
     )
 
 
-def _from_embeddings(
-    store: Store, number: Number, stated: Provenance, parameters: StudyParameters
-) -> NumberDraft:
+def _from_embeddings(store: Store, number: Number, stated: Provenance) -> NumberDraft:
     draft = number.draft
     method = draft.report.partition("/")[0]
-    by_asset: dict[str, dict[str, int]] = {}
+    by_asset: dict[str, dict[str, Artifact]] = {}
     for artifact in stated.inputs:
-        by_asset.setdefault(artifact.asset, {})[artifact.partition] = artifact.id
+        by_asset.setdefault(artifact.asset, {})[artifact.partition] = artifact
 
     def folder(asset: str, partition: str) -> Path:
-        return store.read_artifact(by_asset[asset][partition]).path
+        return _folder(store, by_asset[asset][partition])
 
     experiment = stated.artifact.partition
     embeddings = by_asset.get(f"{method}_embeddings", {})
@@ -181,7 +207,7 @@ def _from_embeddings(
         ),
         method,
         experiment,
-        parameters,
+        _parameters(stated),
     )
     for anew in study.evaluation.numbers:
         if (anew.report, anew.name, anew.split) == (draft.report, draft.name, draft.split):

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from cell_assets.errors import BadInputError, NotFoundError
 from cell_assets.ledger.ledger import Ledger
 
+_LONGEST_ID = 18
+"""Digits of the largest ids that a database's 64-bit integers hold whatever their first digit."""
 _POSITION = re.compile(r"(?P<plate>[^|]+)(\|(?P<within>[^|]+))?")
 
 
@@ -32,6 +34,9 @@ def find_subject(ledger: Ledger, named: str) -> Subject:
         BadInputError: the name can be read in none of these ways.
         NotFoundError: there is no such number, artifact, plate or position, or nothing was made of it.
     """
+    digits = named.removeprefix("artifact:")
+    if digits.isdecimal() and len(digits) > _LONGEST_ID:
+        raise NotFoundError(f"{named} is not in the ledger: ids have at most {_LONGEST_ID} digits")
     if named.isdecimal():
         number = ledger.number(int(named))
         return Subject(f"number {number.id}", (number.artifact_id,), number.id)

@@ -90,7 +90,7 @@ class ExperimentPlan(BaseModel):
                 else f"all {plate.positions} FOVs are current"
             )
             if plate.withdrawn:
-                state += f", {plate.withdrawn} withdrawn"
+                state += f", {plate.withdrawn} more were withdrawn"
             lines.append(f"  plate {plate.plate}: {state}")
         if any(plate.to_make for plate in self.plates):
             written = (

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from cell_assets.cli.lab import open_lab
-from cell_assets.cli.options import AS_JSON, AS_OF, moment
+from cell_assets.cli.options import AS_JSON, AS_OF, moment, write_page
 from cell_assets.cli.progress import BYTES, progress
 from cell_assets.errors import BadInputError
 
@@ -68,7 +68,7 @@ def explain(
     with open_lab() as session:
         explanation = explain_number(session.ledger, number, depth=depth, as_of=moment(as_of))
     if page is not None:
-        page.write_text(to_html(explanation), encoding="utf-8")
+        write_page(page, to_html(explanation))
     click.echo(to_json(explanation) if as_json else to_text(explanation))
 
 
@@ -87,7 +87,7 @@ def _explain_cell(number: int, row: int, as_json: bool) -> None:
 @click.option("--quick", is_flag=True, help="Look at names, sizes and times only; certifies nothing.")
 @click.option(
     "--resume-hours",
-    type=click.FloatRange(0, min_open=True),
+    type=click.FloatRange(0, 24 * 366, min_open=True),
     metavar="H",
     help="Take over what was verified in the last H hours, such as by a run that was interrupted.",
 )
@@ -130,14 +130,18 @@ def verify(subject: str, quick: bool, resume_hours: float | None, recompute: boo
                 workers=session.settings.processes,
                 step=step,
             )
-        if recompute and about.number_id is not None:
+        if recompute and about.number_id is not None and found.looks_right:
             from cell_assets.audit.recompute import recompute as compute_anew
 
             anew = compute_anew(session.store, about.number_id)
     if as_json:
         click.echo(to_json(found, None if anew is None else anew.as_json()))
     else:
-        click.echo(to_text(found) if anew is None else f"{to_text(found)}\n{anew.to_text()}")
+        click.echo(to_text(found))
+        if anew is not None:
+            click.echo(anew.to_text())
+        elif recompute:
+            click.echo("not computed anew: what it rests on is not what was published")
     if not found.looks_right or (anew is not None and not anew.agrees):
         sys.exit(1)
 
@@ -149,6 +153,8 @@ def verify(subject: str, quick: bool, resume_hours: float | None, recompute: boo
 @AS_JSON
 def impact(subject: str, tombstone: bool, why: str, as_json: bool) -> None:
     """List every artifact, model and number that was made from SUBJECT, however remotely.
+
+    With --tombstone all of them are withdrawn for good: look at the list first.
 
     SUBJECT is artifact:ID, a plate, or a well or FOV as 'PLATE|WELL' or 'PLATE|FOV'.
 
@@ -285,7 +291,7 @@ def verify_bundle(bundle_file: Path, data: Path | None, key: Path | None, as_jso
 @click.argument("b")
 @AS_JSON
 def same_pixels(a: str, b: str, as_json: bool) -> None:
-    """Say whether plates A and B hold the same pixels, or where they first differ; exit code 1 if they do.
+    """Say whether plates A and B hold the same pixels, or where they first differ; exit code 1 when they differ.
 
     Each is a folder that `ingest` can read, or the name of an ingested plate.
 
@@ -316,13 +322,13 @@ def same_pixels(a: str, b: str, as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--dry-run", is_flag=True, help="Only list; mend nothing.")
+@click.option("--dry-run", is_flag=True, help="Mend nothing: list, and show in the UI.")
 @AS_JSON
 def reconcile(dry_run: bool, as_json: bool) -> None:
     """Compare ledger, store, Dagster and MLflow in every direction, mend what is safe, and list the rest.
 
-    Shown again is what the ledger holds and Dagster or MLflow lost. Nothing is deleted. Exit code 1 when anything
-    is left; the check ledger_agrees of the assets concerned is red in the UI then.
+    What the ledger holds and Dagster or MLflow lost is shown and registered again. Nothing is deleted. Exit code 1
+    when anything is left; the check ledger_agrees of the assets concerned is red in the UI then.
 
     \b
     Example:

@@ -24,6 +24,8 @@ def json_object(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise BadInputError(f"{path}: line {error.lineno}: {error.msg}; give a JSON object") from None
+    except UnicodeDecodeError as error:
+        raise BadInputError(f"{path}: byte {error.start} is no UTF-8; give a JSON object in UTF-8") from None
     if not isinstance(value, dict):
         raise BadInputError(f"{path}: holds a {type(value).__name__}, give a JSON object")
     return value
@@ -42,6 +44,14 @@ def moment(text: str | None) -> datetime | None:
             f"--as-of is {text!r}, give a date such as 2026-03-03 or a moment such as 2026-03-03T12:00:00Z"
         ) from None
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
+def write_page(path: Path, page: str) -> None:
+    """Write what a person asked for to where they asked for it."""
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise BadInputError(f"{path} cannot be written: {error.strerror}; give another file") from None
 
 
 def pixel_size(text: str) -> tuple[float, float]:

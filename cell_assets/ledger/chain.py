@@ -122,7 +122,9 @@ def _seal(connection: sa.Connection, is_sqlite: bool, items: Sequence[Item], run
 
 @repeatable
 def check_chain(engine: LedgerEngine) -> ChainReport:
-    """Hold all of history against its entries; linear in the number of rows, a few hundred entries at a time.
+    """Hold all of history against its entries; time and memory are linear in the number of rows.
+
+    Rows are compared a few hundred entries at a time; what stays in memory are the keys of all that were sealed.
 
     Reads one snapshot, so recording may go on meanwhile.
     """

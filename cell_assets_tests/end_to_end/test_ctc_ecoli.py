@@ -12,6 +12,7 @@ from ome_zarr_models import open_ome_zarr as validate_ome_zarr
 
 from cell_assets.assets.ingest_request import IngestRequest
 from cell_assets.assets.recipes import AssetName
+from cell_assets.audit.cell import explain_cell
 from cell_assets.audit.explain import explain
 from cell_assets.audit.explanation_json import to_json
 from cell_assets.automation.ingesting import ingest_plate
@@ -115,6 +116,19 @@ def test_the_number_is_explained_down_to_the_raw_plate(colony: Session) -> None:
     assert raw is not None
     assert digests["raw_acquisition"] == raw.artifact.digest
     assert {"tracks", "patch_table", "dynaclr_checkpoint", "dynaclr_embeddings"} <= digests.keys()
+
+
+def test_one_prediction_is_walked_back_to_the_bytes_that_show_its_cell(colony: Session) -> None:
+    number = next(iter(colony.ledger.numbers("ecoli", "dynaclr/about_to_divide")))
+    for row in (0, 100, 400):
+        cell = explain_cell(colony.store, number.id, row)
+        assert cell.gives_patch
+        assert (cell.plate, cell.lineage[-1].asset) == ("colony", "raw_acquisition")
+        # A cell of one channel lies in one frame, and a frame of this size in one chunk.
+        (chunk,) = cell.chunks
+        assert (chunk.start[0], chunk.stop[0]) == (cell.t, cell.t + 1)
+        raw = colony.store.path_of(cell.lineage[-1])
+        assert chunk.offset + chunk.n_bytes < (raw / chunk.file).stat().st_size
 
 
 def test_a_second_run_finds_everything_current(colony: Session) -> None:

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+import zarr
 
 from cell_assets.assets.ingest_request import IngestRequest
 from cell_assets.automation.ingesting import ingest_plate
 from cell_assets.automation.session import Session
+from cell_assets.imaging.array_files import ArrayFiles
 from cell_assets.ledger.chain import SEALED_TABLES
 from cell_assets.ledger.entries import key_column
 from cell_assets.ledger.records import Artifact
@@ -166,6 +168,7 @@ def damage_and_verify(session: Session, n: int, seed: int) -> None:
         damage = Damage(session.store.path_of(artifact), draw)
         expected = getattr(damage, kind)()
         verdict = session.store.verify(artifact)
+        assert_pixels_are_named(damage.folder, kind, expected)
         damage.undo()
         assert named(verdict) == expected, (kind, artifact.asset, verdict.why)
         assert verdict.state == (
@@ -176,6 +179,26 @@ def damage_and_verify(session: Session, n: int, seed: int) -> None:
         unhurt: Artifact = draw.choice(artifacts)
         assert session.store.verify(unhurt).is_verified, unhurt
     assert session.ledger.check_chain().faults == ()
+
+
+def assert_pixels_are_named(folder: Path, kind: str, expected: dict[str, set[str]]) -> None:
+    """A damaged or missing chunk file is told by FOV, time points and channel; one flipped bit by its chunk."""
+    arrays = ArrayFiles(folder)
+    for file in expected.get("changed", set()) | expected.get("missing", set()):
+        array, chunk, key = file.partition("/c/")
+        if not chunk or (kind == "flipped_bit" and not (folder / array / "zarr.json").exists()):
+            continue
+        region = arrays.region(file, changed=file in expected.get("changed", set()))
+        assert region is not None, file
+        assert region.array == array
+        shape = zarr.open_array(folder / array, mode="r").shape
+        assert len(region.ranges) == len(shape) == len(key.split("/"))
+        assert all(0 <= first < stop <= n for (_, first, stop), n in zip(region.ranges, shape, strict=True))
+        if kind == "flipped_bit":
+            assert len(region.damaged) <= 1
+        for ranges in region.damaged:
+            inside = zip(ranges, region.ranges, strict=True)
+            assert all(a <= first < stop <= b for (_, first, stop), (_, a, b) in inside)
 
 
 def edit_a_row(session: Session, draw: random.Random) -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score
 
-from cell_assets.audit.recompute import recompute
+from cell_assets.audit.recompute import Outcome, recompute
 from cell_assets.automation.ingesting import ingest_plate
 from cell_assets.ledger.records import NumberDraft, RunDraft
 from cell_assets.settings import Settings
@@ -95,10 +95,37 @@ def test_a_number_that_was_never_true_does_not_come_out_again(lab: Settings) -> 
     document = json.loads(said.out)
     assert said.code == 1
     assert document["verified"] is True
-    assert document["recomputed"]["agrees"] is False
+    assert document["recomputed"]["outcome"] == "does NOT come out again"
     assert [way["value"] for way in document["recomputed"]["ways"]] == [true.value, true.value]
     said = cell_assets(lab, "verify", str(number.id), "--recompute")
     assert said.out.rstrip().endswith(f"number {number.id} does NOT come out again")
+
+
+def test_damaged_predictions_leave_the_verdict_and_no_traceback(lab: Settings) -> None:
+    with opened(lab) as session:
+        number = next(one for one in session.ledger.numbers("E1") if one.draft.name == "average_precision")
+        predictions = session.store.path_of(session.ledger.artifact(number.artifact_id)) / "predictions"
+        file = predictions / f"{number.draft.report.rpartition('/')[2]}.parquet"
+        sound = file.read_bytes()
+        file.chmod(0o644)
+        file.write_bytes(sound[: len(sound) // 2])
+        found = recompute(session.store, number.id)
+    said = cell_assets(lab, "verify", str(number.id), "--recompute")
+    file.write_bytes(sound)
+    file.chmod(0o444)
+    assert said.code == 1
+    assert f"changed predictions/{file.name}" in said.out
+    assert said.out.rstrip().endswith("not computed anew: what it rests on is not what was published")
+    assert "it cannot be read" in (found.ways[FROM_PREDICTIONS].why_missing or "")
+
+
+def test_a_withdrawn_number_can_be_computed(lab: Settings) -> None:
+    with opened(lab) as session:
+        report = session.ledger.artifacts("dynaclr_report")[0]
+        (made,) = session.ledger.runs(report.id)
+        number = next(one for one in session.ledger.numbers_of_runs([made.id]) if one.draft.value is not None)
+        session.ledger.withdraw({report.id: "contaminated"})
+        assert recompute(session.store, number.id).outcome is Outcome.SAME
 
 
 def test_only_numbers_are_computed(lab: Settings) -> None:

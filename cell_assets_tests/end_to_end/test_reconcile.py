@@ -330,7 +330,7 @@ def test_a_withdrawn_well_is_left_out_from_then_on(
     with opened(settings) as session:
         assert [number for number in session.ledger.numbers("E1") if number.withdrawn_because is None] == []
         plan = plan_experiment(session, small_run("E1"))
-        assert "all 1 FOVs are current, 1 withdrawn" in plan.text()
+        assert "all 1 FOVs are current, 1 more were withdrawn" in plan.text()
         run(session, small_run("E1"))
         manifest = session.ledger.latest("experiment_manifest", "E1")
         assert manifest is not None
