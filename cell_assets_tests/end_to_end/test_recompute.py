@@ -122,7 +122,7 @@ def test_damaged_predictions_leave_the_verdict_and_no_traceback(lab: Settings) -
 def test_a_withdrawn_number_can_be_computed(lab: Settings) -> None:
     with opened(lab) as session:
         report = session.ledger.artifacts("dynaclr_report")[0]
-        (made,) = session.ledger.runs(report.id)
+        made = session.ledger.runs(report.id)[0]
         number = next(one for one in session.ledger.numbers_of_runs([made.id]) if one.draft.value is not None)
         session.ledger.withdraw({report.id: "contaminated"})
         assert recompute(session.store, number.id).outcome is Outcome.SAME
