@@ -237,9 +237,12 @@ class Container:
     ) -> None:
         self._handle.close()
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._places
+
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of all members, in order."""
+        """Names of all members, in order; made anew at each use, so ask `in` the container whether one is there."""
         return tuple(self._places)
 
     def size_of(self, name: str) -> int:
@@ -253,7 +256,7 @@ class Container:
 
     def read(self, name: str, limit: int) -> bytes:
         """A member's whole content. Raises BadInputError when there is none or it is larger than `limit`."""
-        if name not in self._places:
+        if name not in self:
             raise BadInputError(f"the bundle has no {name}")
         if self.size_of(name) > limit:
             raise BadInputError(f"{name} has {self.size_of(name)} bytes, at most {limit} are read")

@@ -210,7 +210,7 @@ def _check_signature(
     if evidence is None or hit:
         because = f"{hit[0]} is damaged" if hit else "the statement cannot be read"
         return None, Check("signature", CheckState.NOT_CHECKED, because)
-    envelope = container.read(ENVELOPE, 2 * MAX_JSON_BYTES) if ENVELOPE in container.names else None
+    envelope = container.read(ENVELOPE, 2 * MAX_JSON_BYTES) if ENVELOPE in container else None
     content = container.read(STATEMENT, MAX_JSON_BYTES)
     state, why = check_signature(content, evidence.signer, envelope, trusted)
     if state is SignatureState.WRONG:
@@ -252,7 +252,7 @@ class _Looked:
         return checks
 
     def _history(self, path: Path) -> Check:
-        if LEDGER not in self._container.names or self._container.size_of(LEDGER) > MAX_LEDGER_BYTES:
+        if LEDGER not in self._container or self._container.size_of(LEDGER) > MAX_LEDGER_BYTES:
             raise BadInputError(f"there is no {LEDGER} of at most {MAX_LEDGER_BYTES} bytes")
         with path.open("wb") as handle:
             handle.writelines(self._container.chunks(LEDGER))
@@ -330,7 +330,7 @@ class _Looked:
                 member = f"{folder}/{file.path}"
                 expected.add(member)
                 n_files += 1
-                if member not in self._container.names:
+                if member not in self._container:
                     faults.append(f"{member} is missing")
                 elif self._blake3(member) != file.digest:
                     faults.append(f"{member} is not what artifact {artifact.id} was published with")
@@ -359,7 +359,7 @@ class _Looked:
     def _manifest(self, artifact: Artifact) -> FileManifest | None:
         """The proven list of an artifact's files; None where it is missing or proves nothing."""
         name = manifest_member(artifact)
-        if name not in self._container.names or artifact.digest_type != DIGEST_TYPE:
+        if name not in self._container or artifact.digest_type != DIGEST_TYPE:
             return None
         manifest = parse_manifest(self._container.read(name, MAX_MANIFEST_BYTES), artifact.digest)
         if manifest is None or not manifest.is_of(artifact):

@@ -74,6 +74,8 @@ def test_what_goes_in_comes_out_and_zipfile_reads_it_too(
             name: hashlib.sha256(content).hexdigest() for name, content in members.items()
         }
         assert {name: container.read(name, 1000) for name in container.names} == members
+        assert all(name in container for name in members)
+        assert "nothing" not in container
     with zipfile.ZipFile(path) as read:
         assert read.testzip() is None
         assert {one.filename: read.read(one) for one in read.infolist()} == members
