@@ -7,6 +7,7 @@ was sealed when it was recorded. `extract_check.py` does so.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,7 +15,7 @@ import sqlalchemy as sa
 from cell_assets.errors import CellAssetsError
 from cell_assets.ledger import schema
 from cell_assets.ledger.chain import GENESIS, SEALED_TABLES, Key, items_of
-from cell_assets.ledger.engine import LedgerEngine
+from cell_assets.ledger.engine import LedgerEngine, repeatable
 from cell_assets.ledger.migrations.upgrade import upgrade
 
 _AT_ONCE = 500
@@ -28,6 +29,7 @@ class ChainHead:
     digest: str
 
 
+@repeatable
 def write_extract(engine: LedgerEngine, artifact_ids: Sequence[int], path: Path) -> ChainHead:
     """Write what is recorded of these artifacts into the new SQLite file `path`; returns the ledger's head.
 
@@ -39,31 +41,38 @@ def write_extract(engine: LedgerEngine, artifact_ids: Sequence[int], path: Path)
     them and with the ledger's entries of transactions that recorded no run, all of which are looked at. Raises
     CellAssetsError when a row that is taken is sealed by no entry.
     """
-    work = path.with_name(f"{path.name}.work")
-    target = LedgerEngine(f"sqlite:///{work}")
-    try:
-        upgrade(target)
-        with engine.snapshot() as source, target.write() as transaction:
-            sink = transaction.connection
-            head = _head(source)
-            unsealed: dict[str, set[Key]] = {}
-            where = _selection(engine, source, artifact_ids)
-            for table in SEALED_TABLES:
-                rows = source.execute(sa.select(table).where(where[table.name])).all()
-                unsealed[table.name] = {key for _, key, _ in items_of(table, rows)}
-                if rows:
-                    sink.execute(sa.insert(table), [dict(row._mapping) for row in rows])
-            for entries in _sealing(engine, source, where["run"], unsealed):
-                sink.execute(sa.insert(schema.entry), [dict(row._mapping) for row in entries])
-        for name, keys in unsealed.items():
-            if keys:
-                raise CellAssetsError(
-                    f"{name} {min(keys)} in the ledger is sealed by no entry, so it proves nothing: "
-                    "`cell-assets verify` says what else was edited"
-                )
-        _compact(target, path)
-    finally:
-        target.close()
+    # A folder for each attempt: one that lost the ledger may have filled its file before it did.
+    with TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        target = LedgerEngine(f"sqlite:///{Path(folder) / 'work.sqlite'}")
+        try:
+            upgrade(target)
+            head = _copy_rows(engine, target, artifact_ids)
+            _compact(target, path)
+        finally:
+            target.close()
+    return head
+
+
+def _copy_rows(engine: LedgerEngine, target: LedgerEngine, artifact_ids: Sequence[int]) -> ChainHead:
+    """Copy the rows and the entries that seal them from one snapshot; returns its head."""
+    with engine.snapshot() as source, target.write() as transaction:
+        sink = transaction.connection
+        head = _head(source)
+        unsealed: dict[str, set[Key]] = {}
+        where = _selection(engine, source, artifact_ids)
+        for table in SEALED_TABLES:
+            rows = source.execute(sa.select(table).where(where[table.name])).all()
+            unsealed[table.name] = {key for _, key, _ in items_of(table, rows)}
+            if rows:
+                sink.execute(sa.insert(table), [dict(row._mapping) for row in rows])
+        for entries in _sealing(engine, source, where["run"], unsealed):
+            sink.execute(sa.insert(schema.entry), [dict(row._mapping) for row in entries])
+    for name, keys in unsealed.items():
+        if keys:
+            raise CellAssetsError(
+                f"{name} {min(keys)} in the ledger is sealed by no entry, so it proves nothing: "
+                "`cell-assets verify` says what else was edited"
+            )
     return head
 
 

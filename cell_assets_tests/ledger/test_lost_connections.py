@@ -4,13 +4,14 @@ import inspect
 import itertools
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 import sqlalchemy as sa
 
 from cell_assets.errors import CellAssetsError
-from cell_assets.ledger import chain, intents, lab, queries, recording, remarks, schema
+from cell_assets.ledger import chain, extract, intents, lab, queries, recording, remarks, schema
 from cell_assets.ledger.column_types import UtcTime
 from cell_assets.ledger.engine import LedgerEngine, repeatable
 from cell_assets.ledger.ledger import Ledger
@@ -128,6 +129,30 @@ def test_questions_are_asked_again(cutter: Forwarder, cut: Cut) -> None:
         assert n > 20
 
 
+@pytest.mark.parametrize("cut", [Cut.BEFORE, Cut.AFTER])
+def test_an_extract_that_is_cut_is_written_whole(cutter: Forwarder, tmp_path: Path, cut: Cut) -> None:
+    """Also where the cut is at the end of the snapshot, when the rows are copied already."""
+    asked: list[str] = []
+
+    def counted(query: str) -> None:
+        asked.append(query)
+
+    with Ledger.open(cutter.url) as ledger:
+        fill_every_table(ledger)
+        ids = [artifact.id for artifact in ledger.artifacts()]
+        cutter.plan = counted
+        ledger.write_extract(ids, tmp_path / "uncut")
+        whole = (tmp_path / "uncut").read_bytes()
+        assert asked[-1] == "COMMIT"
+        for n in [*range(0, len(asked), 5), len(asked) - 1]:
+            cutter.plan = nth(n, cut)
+            before = cutter.n_cuts
+            ledger.write_extract(ids, tmp_path / f"{n}")
+            assert cutter.n_cuts == before + 1
+            assert (tmp_path / f"{n}").read_bytes() == whole
+    assert not list(tmp_path.glob(".*"))
+
+
 @pytest.mark.parametrize("cut", Cut)
 def test_a_migration_that_is_cut_is_done_once(cutter: Forwarder, postgres_ledger_url: str, cut: Cut) -> None:
     empty(postgres_ledger_url)
@@ -185,7 +210,7 @@ def test_what_the_server_refuses_is_not_asked_again(cutter: Forwarder, postgres_
         Ledger.open(postgres_url.replace("/cell_assets?", "/nothing_here?"))
 
 
-@pytest.mark.parametrize("room", [chain, intents, lab, queries, recording, remarks])
+@pytest.mark.parametrize("room", [chain, extract, intents, lab, queries, recording, remarks])
 def test_every_transaction_and_question_is_repeatable(room: ModuleType) -> None:
     """Whatever takes an engine and no connection opens its own; blocks that others fill cannot be repeated."""
     for name, function in inspect.getmembers(room, inspect.isfunction):
