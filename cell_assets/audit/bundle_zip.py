@@ -5,6 +5,7 @@ belong to no member: verification rebuilds each header and compares. Members are
 of their names, one after the other from the first byte on.
 """
 
+import errno
 import hashlib
 import os
 import re
@@ -34,6 +35,8 @@ _FLAGS_UTF8 = 1 << 11
 _DATE_1980 = 1 << 5 | 1
 _UNIX = 3
 _REGULAR_FILE = 0o100644 << 16
+_NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)
+"""What file systems without them say, such as FAT."""
 _UNUSABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\\]|^[A-Za-z]:")
 
 Step = Callable[[int, int, str], None]
@@ -108,8 +111,7 @@ def new_bundle(target: Path) -> Iterator["BundleWriter"]:
             writer.finish()
             handle.flush()
             os.fsync(handle.fileno())
-        refuse_existing(target)
-        partial.rename(target)
+        _put(partial, target)
         flush_folder(target.parent)
     except OSError as error:
         where = error.filename or target
@@ -121,7 +123,27 @@ def new_bundle(target: Path) -> Iterator["BundleWriter"]:
 def refuse_existing(target: Path) -> None:
     """Raise BadInputError when a bundle cannot be put at `target` because something is there."""
     if target.exists() or target.is_symlink():
-        raise BadInputError(f"{target} is there already and is not overwritten: give another name with -o")
+        raise _taken(target)
+
+
+def _taken(target: Path) -> BadInputError:
+    return BadInputError(f"{target} is there already and is not overwritten: give another name with -o")
+
+
+def _put(partial: Path, target: Path) -> None:
+    """Give the finished file its name. A link fails where something is, which a rename would replace."""
+    try:
+        os.link(partial, target)
+    except FileExistsError:
+        raise _taken(target) from None
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        raise CellAssetsError(
+            f"{target} cannot be written: the file system of its folder has no hard links, without which "
+            "something that appears there meanwhile could be overwritten; give a file on another one with -o"
+        ) from error
+    partial.unlink()
 
 
 class BundleWriter:

@@ -1,11 +1,14 @@
 """The container: any ZIP reader opens it, every byte of it is accounted for, and hostile ones are refused."""
 
+import errno
 import hashlib
 import io
 import os
 import random
+import threading
 import zipfile
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -203,6 +206,43 @@ def test_nothing_is_overwritten_and_an_error_leaves_nothing(tmp_path: Path, bund
         write(tmp_path / "no folder" / "y.zip", MEMBERS)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dangling.zip", "x.zip"]
     assert bundle.read_bytes() == before
+
+
+def test_of_many_who_write_one_bundle_at_once_one_does(tmp_path: Path) -> None:
+    n_writers = 8
+    for n in range(10):
+        target = tmp_path / f"{n}.zip"
+        ready = threading.Barrier(n_writers)
+
+        def one(writer: int, target: Path = target, ready: threading.Barrier = ready) -> int | None:
+            try:
+                with new_bundle(target) as made:
+                    made.add(f"writer {writer}", [b""])
+                    ready.wait(60)
+            except BadInputError as error:
+                assert "is there already and is not overwritten" in str(error)
+                return None
+            return writer
+
+        with ThreadPoolExecutor(n_writers) as pool:
+            (winner,) = (said for said in pool.map(one, range(n_writers)) if said is not None)
+        with Container.open(target) as container:
+            assert container.names == (f"writer {winner}",)
+    assert len(list(tmp_path.iterdir())) == 10
+
+
+def test_a_file_system_without_hard_links_is_said_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(source: Path, target: Path) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted", str(source), None, str(target))
+
+    monkeypatch.setattr(os, "link", refused)
+    with pytest.raises(
+        CellAssetsError, match=r"y\.zip cannot be written: the file system .* has no hard links"
+    ):
+        write(tmp_path / "y.zip", MEMBERS)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
