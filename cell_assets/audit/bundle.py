@@ -19,7 +19,7 @@ from cell_assets.audit.bundle_members import (
     folder_member,
     manifest_member,
 )
-from cell_assets.audit.bundle_zip import Step, check_member_name, new_bundle, refuse_existing
+from cell_assets.audit.bundle_zip import Step, check_member_name, check_target, new_bundle
 from cell_assets.audit.crate import crate_metadata
 from cell_assets.audit.explain import explain
 from cell_assets.audit.explanation import Explanation
@@ -81,10 +81,11 @@ def make_bundle(
     Raises:
         NotFoundError: there is no such number, or bytes that belong in the bundle are gone.
         ChangedBytesError: they are not what was published.
-        BadInputError: something is at `target` already, or the report does not state the number.
+        BadInputError: something is at `target` already, its folder is not there, or the report does not state
+            the number.
         CellAssetsError: the ledger's history does not fit its chain, or the disk fails.
     """
-    refuse_existing(target)
+    check_target(target)
     closure = [node.artifact for node in explain(store.ledger, number_id).artifacts]
     with TemporaryDirectory(prefix="cell_assets_bundle_") as scratch:
         extract = Path(scratch) / LEDGER
@@ -179,6 +180,11 @@ def _proven_manifest(store: Store, artifact: Artifact) -> tuple[bytes, FileManif
         raise NotFoundError(
             f"{path}, which lists the files of {title}, is gone: restore it, or make the artifact again"
         ) from None
+    except OSError as error:
+        raise CellAssetsError(
+            f"{path}, which lists the files of {title}, cannot be read: {error.strerror}; see to the disk and its "
+            "permissions, then bundle again"
+        ) from error
     if len(content) > MAX_MANIFEST_BYTES:
         raise BadInputError(f"{path} is larger than {MAX_MANIFEST_BYTES} bytes, the most that is bundled")
     manifest = parse_manifest(content, artifact.digest)
@@ -205,7 +211,13 @@ def _refuse_unreported(numbers: Path, manifest: FileManifest, explanation: Expla
             f"the report that states number {explanation.number.id} holds no {FILE}, so its files alone cannot "
             "show the number: make the report again"
         )
-    check_reported(numbers.read_bytes(), explanation.number.draft)
+    try:
+        content = numbers.read_bytes()
+    except OSError as error:
+        raise CellAssetsError(
+            f"{numbers} cannot be read: {error.strerror}; see to the disk and its permissions, then bundle again"
+        ) from error
+    check_reported(content, explanation.number.draft)
 
 
 def _code_and_environments(
@@ -270,4 +282,10 @@ def _file(path: Path, digest: str | None = None) -> _Source:
         if digest is not None and hasher.hexdigest() != digest:
             raise ChangedBytesError(f"{path} was changed while it was bundled: verify it, and bundle again")
 
-    return _Source(path.stat().st_size, chunks)
+    try:
+        n_bytes = path.stat().st_size
+    except OSError as error:
+        raise CellAssetsError(
+            f"{path} cannot be read: {error.strerror}; see to the disk and its permissions, then bundle again"
+        ) from error
+    return _Source(n_bytes, chunks)

@@ -100,10 +100,10 @@ def check_member_name(name: str) -> str:
 def new_bundle(target: Path) -> Iterator["BundleWriter"]:
     """A bundle that stands at `target` when the block ends; when it raises, nothing is left.
 
-    Raises BadInputError when something is there already, CellAssetsError when the disk fails.
+    Raises BadInputError when something is there already or its folder is not, CellAssetsError when the disk fails.
     """
-    refuse_existing(target)
-    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+    check_target(target)
+    partial = target.with_name(f".bundle_{secrets.token_hex(8)}.partial")
     try:
         with partial.open("xb") as handle:
             writer = BundleWriter(handle)
@@ -114,16 +114,25 @@ def new_bundle(target: Path) -> Iterator["BundleWriter"]:
         _put(partial, target)
         flush_folder(target.parent)
     except OSError as error:
-        where = error.filename or target
+        where = target if error.filename in (None, str(partial)) else error.filename
         raise CellAssetsError(f"{where} cannot be read or written: {error.strerror or error}") from error
     finally:
         partial.unlink(missing_ok=True)
 
 
-def refuse_existing(target: Path) -> None:
-    """Raise BadInputError when a bundle cannot be put at `target` because something is there."""
-    if target.exists() or target.is_symlink():
-        raise _taken(target)
+def check_target(target: Path) -> None:
+    """Raise BadInputError when no bundle can be put at `target`: something is there, or its folder is not."""
+    try:
+        if target.exists() or target.is_symlink():
+            raise _taken(target)
+        if not target.parent.exists():
+            raise BadInputError(f"the folder {target.parent} does not exist: make it first")
+        if not target.parent.is_dir():
+            raise BadInputError(f"{target.parent} is not a folder: give another name with -o")
+    except OSError as error:
+        raise BadInputError(
+            f"{target} cannot be written: {error.strerror}; give another name with -o"
+        ) from error
 
 
 def _taken(target: Path) -> BadInputError:

@@ -212,6 +212,19 @@ def test_a_changed_or_missing_list_of_files_is_refused(store: Store, tmp_path: P
     assert not list(tmp_path.glob("*zip*"))
 
 
+def test_a_list_of_files_that_cannot_be_read_is_one_sentence(store: Store, tmp_path: Path) -> None:
+    make_history(store)
+    path = manifest_path(store.path_of(one(store, "tracks")))
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(
+        CellAssetsError, match=r"which lists the files of tracks .*cannot be read: Is a dir"
+    ) as said:
+        make(store, tmp_path / "x.zip")
+    assert "\n" not in str(said.value)
+    assert not list(tmp_path.glob("*zip*"))
+
+
 @pytest.mark.parametrize("file", ["report.html", "predictions/infection.parquet"])
 def test_a_changed_missing_or_extra_file_of_the_report_is_refused(
     store: Store, tmp_path: Path, file: str

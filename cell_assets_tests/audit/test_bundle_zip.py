@@ -202,8 +202,13 @@ def test_nothing_is_overwritten_and_an_error_leaves_nothing(tmp_path: Path, bund
 
     with pytest.raises(KeyboardInterrupt), new_bundle(tmp_path / "y.zip") as made:
         made.add("a", interrupted())
-    with pytest.raises(CellAssetsError, match="cannot be read or written: No such file"):
-        write(tmp_path / "no folder" / "y.zip", MEMBERS)
+    folder = tmp_path / "no folder"
+    with pytest.raises(BadInputError, match=rf"^the folder {folder} does not exist: make it first$"):
+        write(folder / "y.zip", MEMBERS)
+    with pytest.raises(BadInputError, match=rf"^{bundle} is not a folder: give another name with -o$"):
+        write(bundle / "y.zip", MEMBERS)
+    with pytest.raises(BadInputError, match=r"y\.zip cannot be written: File name too long"):
+        write(tmp_path / f"{'y' * 300}.zip", MEMBERS)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dangling.zip", "x.zip"]
     assert bundle.read_bytes() == before
 
@@ -243,6 +248,16 @@ def test_a_file_system_without_hard_links_is_said_in_a_sentence(
     ):
         write(tmp_path / "y.zip", MEMBERS)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_may_be_as_long_as_a_file_system_takes(tmp_path: Path) -> None:
+    assert faults_in(write(tmp_path / f"{'y' * 251}.zip", MEMBERS)) == ()
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that nobody can write to")
+def test_an_error_names_the_bundle_and_not_its_unfinished_file() -> None:
+    with pytest.raises(CellAssetsError, match=r"^/proc/y\.zip cannot be read or written: "):
+        write(Path("/proc/y.zip"), MEMBERS)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
