@@ -21,6 +21,8 @@ ENVELOPE = "statement.dsse.json"
 
 _PAYLOAD_TYPE = "application/vnd.in-toto+json"
 _LARGEST_KEY_BYTES = 2**16
+_LEAST_RSA_BITS = 2048
+"""NIST SP 800-131A Rev. 2 allows no shorter ones for signing."""
 
 
 class PrivateKey:
@@ -31,12 +33,17 @@ class PrivateKey:
 
     @classmethod
     def read(cls, path: Path) -> "PrivateKey":
-        """Read an unencrypted PEM file with an Ed25519, ECDSA or RSA key; raises BadInputError otherwise."""
+        """Read an unencrypted PEM file with an Ed25519, ECDSA or RSA key; raises BadInputError otherwise.
+
+        RSA keys below 2048 bits are refused.
+        """
         from cryptography.exceptions import UnsupportedAlgorithm
         from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
         try:
-            return cls(CryptoSigner(load_pem_private_key(_key_file(path), None)))
+            key = load_pem_private_key(_key_file(path), None)
+            _refuse_short(key, path)
+            return cls(CryptoSigner(key))
         except (ValueError, TypeError, UnsupportedAlgorithm):
             # The library's own words may quote the file.
             raise BadInputError(
@@ -57,16 +64,28 @@ class PrivateKey:
 
 
 def read_public_key(path: Path) -> Signer:
-    """Read a PEM file with a public key; raises BadInputError otherwise."""
+    """Read a PEM file with a public key; raises BadInputError otherwise, and for RSA keys below 2048 bits."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
     try:
-        return _stated(SSlibKey.from_crypto(load_pem_public_key(_key_file(path))))
+        key = load_pem_public_key(_key_file(path))
+        _refuse_short(key, path)
+        return _stated(SSlibKey.from_crypto(key))
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise BadInputError(
             f"--key {path} holds no public key: give a PEM file with an Ed25519, ECDSA or RSA public key"
         ) from None
+
+
+def _refuse_short(key: object, path: Path) -> None:
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+
+    if isinstance(key, RSAPrivateKey | RSAPublicKey) and key.key_size < _LEAST_RSA_BITS:
+        raise BadInputError(
+            f"--key {path} holds an RSA key of {key.key_size} bits, too short to be trusted: use one of at least "
+            f"{_LEAST_RSA_BITS} bits, or an Ed25519 key"
+        )
 
 
 def _key_file(path: Path) -> bytes:

@@ -116,7 +116,7 @@ def faults(found: VerifiedBundle) -> dict[str, tuple[str, ...]]:
     return {check.name: check.faults for check in found.checks if check.state is CheckState.FAILS}
 
 
-def key_pair(folder: Path, kind: str = "ed25519") -> tuple[Path, Path]:
+def key_pair(folder: Path, kind: str = "ed25519", rsa_bits: int = 2048) -> tuple[Path, Path]:
     """PEM files of a new private key and its public one."""
     private: ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
     if kind == "ed25519":
@@ -124,7 +124,7 @@ def key_pair(folder: Path, kind: str = "ed25519") -> tuple[Path, Path]:
     elif kind == "ecdsa":
         private = ec.generate_private_key(ec.SECP256R1())
     else:
-        private = rsa.generate_private_key(65537, 2048)
+        private = rsa.generate_private_key(65537, rsa_bits)
     folder.mkdir(exist_ok=True)
     secret, public = folder / "key.pem", folder / "public.pem"
     secret.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))

@@ -114,3 +114,13 @@ def test_encrypted_and_exchanged_keys_are_refused(tmp_path: Path) -> None:
     secret.write_bytes(locked)
     with pytest.raises(BadInputError, match="give an unencrypted PEM file"):
         PrivateKey.read(secret)
+
+
+@pytest.mark.parametrize("bits", [1024, 2047])
+def test_short_rsa_keys_neither_sign_nor_vouch(tmp_path: Path, bits: int) -> None:
+    secret, public = key_pair(tmp_path, "rsa", bits)
+    said = rf"^--key .* holds an RSA key of {bits} bits, .* at least 2048 bits, or an Ed25519 key$"
+    with pytest.raises(BadInputError, match=said):
+        PrivateKey.read(secret)
+    with pytest.raises(BadInputError, match=said):
+        read_public_key(public)
