@@ -19,7 +19,7 @@ from cell_assets.audit.bundle_members import (
     folder_member,
     manifest_member,
 )
-from cell_assets.audit.bundle_zip import Step, check_member_name, check_target, new_bundle
+from cell_assets.audit.bundle_zip import Step, check_member_name, check_target, hashed, new_bundle
 from cell_assets.audit.crate import crate_metadata
 from cell_assets.audit.explain import explain
 from cell_assets.audit.explanation import Explanation
@@ -276,9 +276,7 @@ def _file(path: Path, digest: str | None = None) -> _Source:
     def chunks() -> Iterator[bytes]:
         hasher = blake3()
         with path.open("rb") as handle:
-            while chunk := handle.read(_CHUNK_BYTES):
-                hasher.update(chunk)
-                yield chunk
+            yield from hashed(iter(lambda: handle.read(_CHUNK_BYTES), b""), hasher)
         if digest is not None and hasher.hexdigest() != digest:
             raise ChangedBytesError(f"{path} was changed while it was bundled: verify it, and bundle again")
 

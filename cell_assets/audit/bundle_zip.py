@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO, Protocol, Self
 
 from cell_assets.errors import BadInputError, CellAssetsError
 from cell_assets.store.tree import flush_folder
@@ -91,6 +91,37 @@ def check_member_name(name: str) -> str:
             f"backslashes and control characters, of at most {_MAX_NAME_BYTES} bytes"
         )
     return name
+
+
+class Hasher(Protocol):
+    """What takes in bytes piece by piece, such as a digest of hashlib or blake3."""
+
+    def update(self, piece: bytes, /) -> object:
+        """Take in the next bytes."""
+
+
+class _Crc32:
+    """The checksum of ZIP files."""
+
+    def __init__(self) -> None:
+        self.value = 0
+
+    def update(self, piece: bytes, /) -> None:
+        self.value = zlib.crc32(piece, self.value)
+
+
+def hashed(chunks: Iterable[bytes], *hashers: Hasher) -> Iterator[bytes]:
+    """The same chunks, each taken in by every hasher before it is passed on."""
+    for chunk in chunks:
+        for hasher in hashers:
+            hasher.update(chunk)
+        yield chunk
+
+
+def hash_all(chunks: Iterable[bytes], *hashers: Hasher) -> None:
+    """Let every hasher take in all chunks."""
+    for _ in hashed(chunks, *hashers):
+        pass
 
 
 # Writing.
@@ -170,18 +201,17 @@ class BundleWriter:
         check_member_name(name)
         if self.members and name.encode() <= self.members[-1].name.encode():
             raise ValueError(f"{name} comes after {self.members[-1].name}, but sorts before it")
-        n_bytes, crc, sha256 = 0, 0, hashlib.sha256()
+        n_bytes, crc32, sha256 = 0, _Crc32(), hashlib.sha256()
         self._handle.write(_local_header(name, 0, 0))
-        for chunk in chunks:
+        for chunk in hashed(chunks, crc32, sha256):
             self._handle.write(chunk)
-            n_bytes, crc = n_bytes + len(chunk), zlib.crc32(chunk, crc)
-            sha256.update(chunk)
+            n_bytes += len(chunk)
             self._refuse_too_large(n_bytes)
         place = _Place(name, n_bytes, self._end)
         self._handle.seek(place.offset)
-        self._handle.write(_local_header(name, n_bytes, crc))
+        self._handle.write(_local_header(name, n_bytes, crc32.value))
         self._handle.seek(place.end)
-        self._directory.append(_directory_entry(place, crc))
+        self._directory.append(_directory_entry(place, crc32.value))
         self._directory_bytes += len(self._directory[-1])
         self._end = place.end
         self.members.append(Member(name, n_bytes, sha256.hexdigest()))
@@ -300,10 +330,9 @@ class Container:
         places = list(self._places.values())
         at = places[-1].end
         for place in places:
-            crc, sha256 = 0, hashlib.sha256()
-            for chunk in self.chunks(place.name):
-                crc = zlib.crc32(chunk, crc)
-                sha256.update(chunk)
+            crc32, sha256 = _Crc32(), hashlib.sha256()
+            hash_all(self.chunks(place.name), crc32, sha256)
+            crc = crc32.value
             members.append(Member(place.name, place.n_bytes, sha256.hexdigest()))
             header = _exactly(self._handle, place.offset, place.content - place.offset)
             entry = _exactly(self._handle, at, _ENTRY_BYTES + place.content - place.offset - _LOCAL_BYTES)

@@ -35,7 +35,7 @@ from cell_assets.audit.bundle_members import (
     folder_member,
     manifest_member,
 )
-from cell_assets.audit.bundle_zip import Container, Member, Step
+from cell_assets.audit.bundle_zip import Container, Member, Step, hash_all
 from cell_assets.audit.explain import explain
 from cell_assets.audit.explanation import Explanation
 from cell_assets.audit.reported_numbers import check_reported
@@ -369,6 +369,5 @@ class _Looked:
 
     def _blake3(self, name: str) -> str:
         hasher = blake3()
-        for chunk in self._container.chunks(name):
-            hasher.update(chunk)
+        hash_all(self._container.chunks(name), hasher)
         return hasher.hexdigest()
