@@ -159,7 +159,7 @@ def check_signature(
             )
         if trusted is not None:
             return SignatureState.WRONG, "the bundle is not signed, so the key given vouches for nothing"
-        return SignatureState.NOT_SIGNED, "not signed: proves consistency, not origin"
+        return SignatureState.NOT_SIGNED, "proves consistency, not origin"
     try:
         said = _EnvelopeText.model_validate_json(envelope)
         signed = Envelope.from_dict(said.model_dump())

@@ -4,6 +4,7 @@ import json
 
 from cell_assets.audit.bundle import MadeBundle
 from cell_assets.audit.bundle_verification_text import withdrawal_lines
+from cell_assets.audit.counting import counted
 from cell_assets.audit.explanation_text import number_text
 from cell_assets.ledger.records import JsonValue
 
@@ -20,7 +21,8 @@ def to_text(made: MadeBundle) -> str:
     ]
     signed = "not signed" if made.keyid is None else f"signed with key {made.keyid[:12]}"
     lines.append(
-        f"{made.path}: {made.n_members} members, {made.n_bytes / 1e6:.1f} MB, on {made.n_artifacts} artifacts, {signed}"
+        f"{made.path}: {counted(made.n_members, 'member')}, {made.n_bytes / 1e6:.1f} MB, "
+        f"on {counted(made.n_artifacts, 'artifact')}, {signed}"
     )
     return "\n".join(lines)
 

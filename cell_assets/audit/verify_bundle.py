@@ -36,6 +36,7 @@ from cell_assets.audit.bundle_members import (
     manifest_member,
 )
 from cell_assets.audit.bundle_zip import Container, Member, Step, hash_all
+from cell_assets.audit.counting import counted
 from cell_assets.audit.explain import explain
 from cell_assets.audit.explanation import Explanation
 from cell_assets.audit.reported_numbers import check_reported
@@ -55,7 +56,7 @@ from cell_assets.ledger.records import Artifact, Number
 from cell_assets.store.digest import DIGEST_TYPE
 from cell_assets.store.manifest import FileManifest, parse_manifest
 
-_ROOMS = (REPORT, INPUTS, MANIFESTS, CODE, ENVIRONMENT)
+_MEMBER_FOLDERS = (REPORT, INPUTS, MANIFESTS, CODE, ENVIRONMENT)
 _MALFORMED = (
     SQLAlchemyError,
     ValueError,
@@ -73,6 +74,8 @@ class CheckState(StrEnum):
 
     HOLDS = "holds"
     FAILS = "fails"
+    NOT_SIGNED = "not signed"
+    """There is no signature that could fail, and none was asked for."""
     NOT_CHECKED = "not checked"
     """What it rests on is itself damaged."""
 
@@ -104,8 +107,8 @@ class VerifiedBundle:
 
     @property
     def holds(self) -> bool:
-        """Whether every check that was asked for was made and holds."""
-        return all(check.state is CheckState.HOLDS for check in self.checks)
+        """Whether every check that was asked for was made and holds; a bundle need not be signed."""
+        return all(check.state in (CheckState.HOLDS, CheckState.NOT_SIGNED) for check in self.checks)
 
 
 def verify_bundle(
@@ -132,7 +135,7 @@ def verify_bundle(
         checks = [
             _check(
                 "container",
-                f"{len(members)} members, every byte is accounted for",
+                f"{counted(len(members), 'member')}, every byte is accounted for",
                 [fault.why for fault in faults],
             )
         ]
@@ -147,16 +150,16 @@ def verify_bundle(
             names = ["history", "code", "files", "number", *(["data"] if data is not None else [])]
             checks += [Check(name, CheckState.NOT_CHECKED, because) for name in names]
             return VerifiedBundle(path, tuple(checks), evidence, None, signature, None)
-        looked = _Looked(container, evidence, damaged)
-        found = looked.look(Path(scratch), data, step)
-        return VerifiedBundle(path, (*checks, *found), evidence, looked.number, signature, looked.data)
+        on_extract = _ExtractChecks(container, evidence, damaged)
+        checks += on_extract.make(Path(scratch), data, step)
+        return VerifiedBundle(path, tuple(checks), evidence, on_extract.number, signature, on_extract.data)
 
 
 def _check(name: str, holds: str, faults: Iterable[str]) -> Check:
     found = tuple(faults)
     if not found:
         return Check(name, CheckState.HOLDS, holds)
-    return Check(name, CheckState.FAILS, f"{len(found)} faults" if len(found) > 1 else "1 fault", found)
+    return Check(name, CheckState.FAILS, counted(len(found), "fault"), found)
 
 
 def _guarded(name: str, check: Callable[[], Check]) -> Check:
@@ -188,11 +191,13 @@ def _check_members(container: Container, members: Sequence[Member]) -> tuple[Sta
     ]
     if len(stated) != len(statement.subject):
         faults.append("the statement names a member twice")
-    return statement, _check("members", f"{len(found)} fit their SHA-256 in the statement", faults)
+    return statement, _check(
+        "members", f"{counted(len(found), 'member')} as the statement's SHA-256 say", faults
+    )
 
 
 def _has_place(name: str) -> bool:
-    return name in (CRATE, LEDGER) or name.partition("/")[0] in _ROOMS
+    return name in (CRATE, LEDGER) or name.partition("/")[0] in _MEMBER_FOLDERS
 
 
 def _differing(members: Sequence[Member], statement: Statement | None) -> set[str]:
@@ -215,10 +220,11 @@ def _check_signature(
     state, why = check_signature(content, evidence.signer, envelope, trusted)
     if state is SignatureState.WRONG:
         return state, Check("signature", CheckState.FAILS, "1 fault", (why,))
-    return state, Check("signature", CheckState.HOLDS, why)
+    said = CheckState.NOT_SIGNED if state is SignatureState.NOT_SIGNED else CheckState.HOLDS
+    return state, Check("signature", said, why)
 
 
-class _Looked:
+class _ExtractChecks:
     """The checks that rest on the ledger extract."""
 
     def __init__(self, container: Container, evidence: Evidence, damaged: set[str]) -> None:
@@ -233,7 +239,7 @@ class _Looked:
         """The number, where the extract could be read."""
         return None if self._explanation is None else self._explanation.number
 
-    def look(self, scratch: Path, data: Path | None, step: Step | None) -> list[Check]:
+    def make(self, scratch: Path, data: Path | None, step: Step | None) -> list[Check]:
         """Make all of them."""
         history = _guarded("history", lambda: self._history(scratch / LEDGER))
         explanation = self._explanation
@@ -286,10 +292,13 @@ class _Looked:
             if uri_in_store(node.artifact) is None
         ]
         self._explanation = explanation
-        holds = f"{report.n_rows} rows fit the {report.n_entries} entries that seal them"
+        holds = (
+            f"{counted(report.n_rows, 'row')} as sealed by {counted(report.n_entries, 'entry', 'entries')}"
+        )
         if report.without_inputs:
             holds += (
-                f"; what {len(report.without_inputs)} attempts beside the number's read is not in the bundle"
+                f"; what {counted(len(report.without_inputs), 'attempt')} beside the number's read is not in the "
+                "bundle"
             )
         return _check("history", holds, faults)
 
@@ -297,9 +306,10 @@ class _Looked:
         """Diffs and environments, each named by the BLAKE3 of its bytes."""
         without = set(self._evidence.environments_without_text)
         runs = explanation.all_runs
-        wanted = {f"{ENVIRONMENT}/{run.code.environment_digest}.txt" for run in runs}
-        wanted -= {f"{ENVIRONMENT}/{digest}.txt" for digest in without}
-        wanted |= {f"{CODE}/{run.code.dirty_diff_digest}.diff" for run in runs if run.code.dirty_diff_digest}
+        digests = {run.code.environment_digest for run in runs} - without
+        environments = {f"{ENVIRONMENT}/{digest}.txt" for digest in digests}
+        diffs = {f"{CODE}/{run.code.dirty_diff_digest}.diff" for run in runs if run.code.dirty_diff_digest}
+        wanted = environments | diffs
         found = {name for name in self._container.names if name.startswith((f"{CODE}/", f"{ENVIRONMENT}/"))}
         faults = [f"{name} is missing" for name in sorted(wanted - found)]
         faults += [f"{name} belongs to no run" for name in sorted(found - wanted)]
@@ -307,9 +317,9 @@ class _Looked:
             digest = name.partition("/")[2].partition(".")[0]
             if self._blake3(name) != digest:
                 faults.append(f"{name} is not what the runs recorded")
-        said = f"{len(wanted)} diffs and environments are those that the runs recorded"
+        said = f"{counted(len(diffs), 'diff')} and {counted(len(environments), 'environment')}, as the runs recorded"
         if without:
-            said += f"; {len(without)} environments have no text: their runs recorded only a digest"
+            said += f"; {counted(len(without), 'environment')} without text: only a digest was recorded"
         return said, faults
 
     def _files(self, explanation: Explanation) -> tuple[str, list[str]]:
@@ -334,10 +344,11 @@ class _Looked:
                     faults.append(f"{member} is missing")
                 elif self._blake3(member) != file.digest:
                     faults.append(f"{member} is not what artifact {artifact.id} was published with")
-        rooms = (f"{REPORT}/", f"{INPUTS}/", f"{MANIFESTS}/")
-        beside = {name for name in self._container.names if name.startswith(rooms)} - expected
+        folders = (f"{REPORT}/", f"{INPUTS}/", f"{MANIFESTS}/")
+        beside = {name for name in self._container.names if name.startswith(folders)} - expected
         faults += [f"{name} belongs to no artifact behind the number" for name in sorted(beside)]
-        said = f"file lists prove the digests of {len(explanation.artifacts)} artifacts; {n_files} files are here"
+        proven = counted(len(explanation.artifacts), "artifact")
+        said = f"digests of {proven} proven by lists of files; {counted(n_files, 'file')} in the bundle"
         return said, faults
 
     def _number(self, explanation: Explanation) -> Check:
@@ -351,7 +362,7 @@ class _Looked:
         self.data = verify_data(root, artifacts, self._manifest, step)
         found = len(self.data.verdicts)
         said = (
-            f"{found} artifacts verified, {self.data.n_bytes_read / 1e6:.1f} MB hashed; "
+            f"{counted(found, 'artifact')} verified, {self.data.n_bytes_read / 1e6:.1f} MB hashed; "
             f"{self.data.n_not_there} not there"
         )
         return _check("data", said, self.data.faults)

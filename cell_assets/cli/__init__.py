@@ -49,7 +49,7 @@ def main() -> None:
             raise
         click.echo(
             f"error: this command needs the package {package}, which is not installed: "
-            "pip install 'cell-assets[lab]'",
+            "run pip install '.[lab]' in the checkout of cell_assets",
             err=True,
         )
         sys.exit(1)

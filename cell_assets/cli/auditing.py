@@ -270,7 +270,7 @@ def bundle(number: int, output: Path, key: Path | None, as_json: bool) -> None:
 def verify_bundle(bundle_file: Path, data: Path | None, key: Path | None, as_json: bool) -> None:
     """Check everything that an evidence bundle states, offline; exit code 1 unless all of it holds.
 
-    Needs no database and no Dagster: `pip install cell-assets`, without extras, is enough.
+    Needs no database and no Dagster: `pip install .` in the checkout, without extras, is enough.
 
     \b
     Example:

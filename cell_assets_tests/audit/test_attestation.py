@@ -50,7 +50,7 @@ def test_other_keys_other_statements_and_missing_envelopes_are_wrong(tmp_path: P
         assert (state, said in why) == (SignatureState.WRONG, True), why
     assert check_signature(STATEMENT, None, None, None) == (
         SignatureState.NOT_SIGNED,
-        "not signed: proves consistency, not origin",
+        "proves consistency, not origin",
     )
 
 

@@ -68,7 +68,9 @@ def test_an_untouched_bundle_holds(bundle: Path) -> None:
     assert [check.name for check in found.checks] == CHECKS
     assert found.signature is SignatureState.NOT_SIGNED
     said = to_text(found)
-    assert "not signed: proves consistency, not origin" in said
+    assert states(found)["signature"] is CheckState.NOT_SIGNED
+    assert "\nnot signed   signature  proves consistency, not origin\n" in said
+    assert "1 diff and 1 environment, as the runs recorded; 1 environment without text" in said
     assert said.splitlines()[-1] == f"{bundle}: verified"
     assert json.loads(to_json(found))["verified"] is True
     assert found.number is not None
@@ -84,7 +86,7 @@ def test_data_is_hashed_where_it_is_there(bundle: Path, store: Store, tmp_path: 
     assert found.holds
     assert found.data is not None
     assert (len(found.data.verdicts), found.data.n_not_there) == (1, 3)
-    assert "1 artifacts verified, 0.0 MB hashed; 3 not there" in to_text(found)
+    assert "1 artifact verified, 0.0 MB hashed; 3 not there" in to_text(found)
     (tmp_path / "empty").mkdir()
     found = verify_bundle(bundle, data=tmp_path / "empty")
     assert "nothing behind the number lies under" in faults(found)["data"][0]

@@ -125,7 +125,7 @@ def test_other_commands_say_what_to_install(bare: Callable[..., Said], command: 
     (line,) = said.error_lines
     assert said.code == 1
     assert line.startswith("error: this command needs the package ")
-    assert line.endswith("pip install 'cell-assets[lab]'")
+    assert line.endswith("run pip install '.[lab]' in the checkout of cell_assets")
 
 
 def test_hundreds_of_flipped_bytes_are_each_found_and_named(bundled: Bundled, tmp_path: Path) -> None:
