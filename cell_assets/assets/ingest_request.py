@@ -25,6 +25,8 @@ class IngestRequest(BaseModel):
     experiment: str
     plate: str
     format: str = "auto"
+    pattern: str | None = None
+    """Template of the filenames, such as `{well}_{fov}_{channel}.tif`."""
     plate_map: str | None = None
     tracks: str | None = None
     states: str | None = None
@@ -40,6 +42,7 @@ class IngestRequest(BaseModel):
 
         return IngestOptions(
             format=self.format,
+            pattern=self.pattern,
             channel_names=self.channel_names,
             pixel_size_um=self.pixel_size_um,
             z_step_um=self.z_step_um,
@@ -51,7 +54,9 @@ class IngestRequest(BaseModel):
 
     def recorded(self) -> dict[str, JsonValue]:
         """The options as JSON values: what decides the plate beside its source."""
-        return self.model_dump(mode="json", exclude=set(_IDENTITY))
+        # A plate without a pattern keeps the options that it was recorded with where none could be given.
+        absent = set() if self.pattern is not None else {"pattern"}
+        return self.model_dump(mode="json", exclude=set(_IDENTITY | absent))
 
     def side_digests(self) -> dict[str, JsonValue]:
         """BLAKE3 of the files given beside the source, so that an edited plate map makes the plate stale."""

@@ -15,7 +15,14 @@ from cell_assets.cli.options import AS_JSON, EXPERIMENT, absolute_text, integers
 @click.argument("source", type=click.Path(path_type=Path))
 @EXPERIMENT
 @click.option("--plate", required=True, metavar="P", help="Name of the plate; one name, one set of bytes.")
-@click.option("--format", "source_format", default="auto", show_default=True, help="auto, ome-zarr or ctc.")
+@click.option(
+    "--format", "source_format", default="auto", show_default=True, help="auto, ome-zarr, ctc or tiff-folder."
+)
+@click.option(
+    "--pattern",
+    metavar="TEMPLATE",
+    help="Names of TIFFs: {well} or {row} and {column}, {fov}, {channel}, {t}, {z}, and * for what says nothing.",
+)
 @click.option(
     "--plate-map", type=click.Path(path_type=Path), help="CSV: well, compound|gene|guide|virus, dose or moi …"
 )
@@ -33,6 +40,7 @@ def ingest(
     experiment: str,
     plate: str,
     source_format: str,
+    pattern: str | None,
     plate_map: Path | None,
     tracks: Path | None,
     states: Path | None,
@@ -48,6 +56,8 @@ def ingest(
     Example:
       cell-assets ingest /data/ctc_ecoli --format ctc --experiment E1 --plate P1 \\
         --channel-names Phase --pixel-size-um 0.065,0.065 --interval-min 5
+      cell-assets ingest /data/plate1 --pattern '{well}_{fov}_{channel}.tif' --experiment E1 --plate P2 \\
+        --pixel-size-um 0.65,0.65
     """
     from cell_assets.assets.ingest_request import IngestRequest
     from cell_assets.automation.ingesting import ingest_plate
@@ -57,6 +67,7 @@ def ingest(
         experiment=experiment,
         plate=plate,
         format=source_format,
+        pattern=pattern,
         plate_map=absolute_text(plate_map),
         tracks=absolute_text(tracks),
         states=absolute_text(states),

@@ -117,7 +117,7 @@ def prepare_ingest(path: Path, options: IngestOptions) -> PreparedIngest:
     Raises:
         BadInputError: one sentence that names file, field and value.
     """
-    source = open_source(path, options.format)
+    source = open_source(path, options.format, options.pattern)
     facts = plate_facts(source, options)
     source.check()
     tracks = given_tracks(source, options.tracks)

@@ -34,6 +34,8 @@ class IngestOptions:
     """What a person adds to a source. Lengths in µm, interval in minutes."""
 
     format: str = "auto"
+    pattern: str | None = None
+    """Where a TIFF belongs by its name, see `file_pattern`."""
     channel_names: tuple[str, ...] | None = None
     pixel_size_um: tuple[float, float] | None = None
     """(y, x)."""

@@ -43,6 +43,8 @@ class TiffVolume:
 
     shape: tuple[int, int, int]
     dtype: np.dtype
+    axes: str
+    """What the file says that its axes are, as tifffile names them: ZYX, TYX; Q or I where it does not say."""
 
 
 def inspect_tiff(path: Path) -> TiffVolume:
@@ -99,7 +101,7 @@ def _volume(path: Path, tiff: tifffile.TiffFile) -> TiffVolume:
             f"{path}: has shape {shape} and axes {series.axes}, not one grey plane (Y, X) or stack (Z, Y, X)"
         )
     z, y, x = (1, *shape) if len(shape) == 2 else shape
-    return TiffVolume((z, y, x), np.dtype(series.dtype).newbyteorder("="))
+    return TiffVolume((z, y, x), np.dtype(series.dtype).newbyteorder("="), str(series.axes))
 
 
 def _check_whole(path: Path) -> None:

@@ -74,3 +74,5 @@ class Reader:
     recognises: Callable[[Path], bool]
     """Cheap: looks at names and root metadata only."""
     open: Callable[[Path], PlateSource]
+    open_by_pattern: Callable[[Path, str], PlateSource] | None = None
+    """For a format whose filenames say where each file belongs, see `file_pattern`."""

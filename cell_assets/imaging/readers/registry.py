@@ -40,19 +40,29 @@ def detect_format(path: Path) -> str:
     raise BadInputError(f"{path}: no known plate format (looked for {looked_for}); give another folder")
 
 
-def open_source(path: Path, source_format: str = AUTO) -> PlateSource:
-    """Open a plate of the named format, or of the one that recognises it.
+def open_source(path: Path, source_format: str = AUTO, pattern: str | None = None) -> PlateSource:
+    """Open a plate of the named format, or of the one that recognises it, or of the one that reads by `pattern`.
 
     Raises:
-        BadInputError: unknown format, or the source cannot be used as it is.
+        BadInputError: unknown format, one that takes no pattern, or the source cannot be used as it is.
     """
     _check_exists(path)
-    name = detect_format(path) if source_format == AUTO else source_format
+    name = source_format
+    if name == AUTO:
+        name = detect_format(path) if pattern is None else _format_by_pattern()
     reader = next((reader for reader in readers() if reader.format == name), None)
     if reader is None:
         known = ", ".join(reader.format for reader in readers())
         raise BadInputError(f"--format {name!r} is not known; give {AUTO} or one of {known}")
-    return reader.open(path)
+    if pattern is None:
+        return reader.open(path)
+    if reader.open_by_pattern is None:
+        raise BadInputError(f"--pattern {pattern!r}: is not for format {name}; leave one of them out")
+    return reader.open_by_pattern(path, pattern)
+
+
+def _format_by_pattern() -> str:
+    return next(reader.format for reader in readers() if reader.open_by_pattern is not None)
 
 
 def _check_exists(path: Path) -> None:
