@@ -16,7 +16,11 @@ from cell_assets.cli.options import AS_JSON, EXPERIMENT, absolute_text, integers
 @EXPERIMENT
 @click.option("--plate", required=True, metavar="P", help="Name of the plate; one name, one set of bytes.")
 @click.option(
-    "--format", "source_format", default="auto", show_default=True, help="auto, ome-zarr, ctc or tiff-folder."
+    "--format",
+    "source_format",
+    default="auto",
+    show_default=True,
+    help="auto, ome-zarr, ctc, tiff-folder or ndtiff.",
 )
 @click.option(
     "--pattern",
