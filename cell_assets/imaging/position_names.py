@@ -9,18 +9,19 @@ _WELL_LABEL = re.compile(r"([A-Pa-p])0*([0-9]{1,2})(?:[-_ ]?(?:Site|site|fov|f|s
 _ONLY_WELL = "A/1"
 
 
-def fov_names(labels: Sequence[str]) -> tuple[str, ...]:
+def fov_names(*labellings: Sequence[str]) -> tuple[str, ...]:
     """`row/column/fov` for the positions of a source, in their order.
 
-    Where every label names a well and no two the same place, that is the place; otherwise the positions are
-    the FOVs of one well: `A/1/000`, `A/1/001` …
+    The first labelling in which every label names a well, and no two the same place, says where they are. If
+    none does, the positions are the FOVs of one well: `A/1/000`, `A/1/001` …
     """
-    matches = [_WELL_LABEL.fullmatch(label) for label in labels]
-    placed = tuple(
-        f"{match[1].upper()}/{int(match[2])}/{int(match[3] or 0):03d}"
-        for match in matches
-        if match is not None
-    )
-    if len(set(placed)) == len(labels):
-        return placed
-    return tuple(f"{_ONLY_WELL}/{number:03d}" for number in range(len(labels)))
+    for labels in labellings:
+        matches = [_WELL_LABEL.fullmatch(label) for label in labels]
+        placed = tuple(
+            f"{match[1].upper()}/{int(match[2])}/{int(match[3] or 0):03d}"
+            for match in matches
+            if match is not None
+        )
+        if len(set(placed)) == len(labels):
+            return placed
+    return tuple(f"{_ONLY_WELL}/{number:03d}" for number in range(len(labellings[0])))

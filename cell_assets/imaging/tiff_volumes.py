@@ -5,6 +5,7 @@ strip are checked against the file's size before anything is believed.
 """
 
 import logging
+import math
 import struct
 import zlib
 from collections.abc import Iterator
@@ -21,6 +22,11 @@ from cell_assets.errors import BadInputError
 
 _MAX_PAGES = 1_000_000
 """A chain of directories longer than this is a loop."""
+
+_SMALL_BYTES = 2**26
+_MAX_RATIO = 1100
+"""Deflate makes zeros 1030 times smaller at best; pixels of a camera become 2 times smaller. A header that
+claims more than this, and more than a small plane, is damaged."""
 
 _DECODE_ERRORS = (
     tifffile.TiffFileError,
@@ -55,7 +61,7 @@ def inspect_tiff(path: Path) -> TiffVolume:
             volume.
     """
     _check_whole(path)
-    with _opened(path) as tiff:
+    with opened_tiff(path) as tiff:
         return _volume(path, tiff)
 
 
@@ -65,7 +71,7 @@ def read_tiff(path: Path, z: slice = slice(None)) -> NDArray[np.generic]:
     Raises:
         BadInputError: as `inspect_tiff`, or when a strip cannot be decoded.
     """
-    with _opened(path) as tiff:
+    with opened_tiff(path) as tiff:
         volume = _volume(path, tiff)
         planes = range(volume.shape[0])[z]
         # One worker: more would each hold a decoded strip, and the caller counts memory.
@@ -75,7 +81,8 @@ def read_tiff(path: Path, z: slice = slice(None)) -> NDArray[np.generic]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tifffile.TiffFile]:
+def opened_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
+    """A TIFF that is open; whatever tifffile raises meanwhile becomes a BadInputError that names the file."""
     logger = logging.getLogger("tifffile")
     level = logger.level
     logger.setLevel(logging.CRITICAL)  # it also logs what is raised here in one sentence
@@ -104,24 +111,33 @@ def _volume(path: Path, tiff: tifffile.TiffFile) -> TiffVolume:
     return TiffVolume((z, y, x), np.dtype(series.dtype).newbyteorder("="), str(series.axes))
 
 
-def _check_whole(path: Path) -> None:
+def tiff_directories(path: Path) -> list[int]:
+    """Where in the file each image file directory lies: one per plane, in the order of their chain.
+
+    Raises:
+        BadInputError: naming the file, when it is missing, cut off or no TIFF.
+    """
     try:
         n_bytes = path.stat().st_size
         with path.open("rb") as file:
-            whole = _chain_is_whole(file, n_bytes)
+            offsets = _chain(file, n_bytes)
     except FileNotFoundError as error:
         raise BadInputError(f"{path}: there is no such file") from error
+    except OSError as error:
+        raise BadInputError(f"{path}: cannot be opened ({error.strerror}); restore the file") from error
     except struct.error:
-        whole = False
-    if not whole:
+        offsets = []
+    if not offsets:
         raise BadInputError(f"{path}: is cut off or no TIFF ({n_bytes} bytes); copy the file again")
-    with _opened(path) as tiff:
+    return offsets
+
+
+def _check_whole(path: Path) -> None:
+    tiff_directories(path)
+    n_bytes = path.stat().st_size
+    with opened_tiff(path) as tiff:
         for number, page in enumerate(tiff.pages):
-            ends = zip(page.dataoffsets, page.databytecounts, strict=True)
-            if (end := max((offset + count for offset, count in ends), default=0)) > n_bytes:
-                raise BadInputError(
-                    f"{path}: is cut off: plane {number} ends at byte {end} of {n_bytes}; copy the file again"
-                )
+            check_page(path, number, page, n_bytes)
         series = tiff.series[0]
         if len(tiff.pages) == 1 and series.dataoffset is not None:
             # ImageJ writes one directory for all planes and the planes behind one another.
@@ -132,28 +148,43 @@ def _check_whole(path: Path) -> None:
                 )
 
 
-def _chain_is_whole(file: BinaryIO, n_bytes: int) -> bool:
-    """Whether all image file directories lie inside the file and their chain ends (TIFF 6.0, section 2)."""
+def check_page(path: Path, number: int, page: tifffile.TiffPage | tifffile.TiffFrame, n_bytes: int) -> None:
+    """Refuse a plane whose pixels reach beyond the file, or are more than its bytes can stand for."""
+    ends = zip(page.dataoffsets, page.databytecounts, strict=True)
+    if (end := max((offset + count for offset, count in ends), default=0)) > n_bytes:
+        raise BadInputError(
+            f"{path}: is cut off: plane {number} ends at byte {end} of {n_bytes}; copy the file again"
+        )
+    claimed = math.prod(page.shape) * (page.dtype.itemsize if page.dtype is not None else 1)
+    if claimed > max(_SMALL_BYTES, _MAX_RATIO * sum(page.databytecounts)):
+        raise BadInputError(
+            f"{path}: its header claims {claimed} bytes for plane {number}, but the plane has "
+            f"{sum(page.databytecounts)} bytes in the file; copy the file again"
+        )
+
+
+def _chain(file: BinaryIO, n_bytes: int) -> list[int]:
+    """The directories, when all lie inside the file and their chain ends; else none (TIFF 6.0, section 2)."""
     order = {b"II": "<", b"MM": ">"}.get(file.read(2))
     if order is None:
-        return False
+        return []
     (version,) = struct.unpack(order + "H", file.read(2))
     if version not in (42, 43):
-        return False
+        return []
     count_format, entry_bytes, offset_format = ("H", 12, "I") if version == 42 else ("Q", 20, "Q")
     count_bytes, offset_bytes = struct.calcsize(order + count_format), struct.calcsize(order + offset_format)
     file.seek(4 if version == 42 else 8)
     (offset,) = struct.unpack(order + offset_format, file.read(offset_bytes))
-    if offset == 0:
-        return False
-    for _ in range(_MAX_PAGES):
+    offsets: list[int] = []
+    while offset != 0:
+        if len(offsets) == _MAX_PAGES or offset >= n_bytes:
+            return []
+        offsets.append(offset)
         file.seek(offset)
         (entries,) = struct.unpack(order + count_format, file.read(count_bytes))
         next_at = offset + count_bytes + entries * entry_bytes
         if next_at + offset_bytes > n_bytes:
-            return False
+            return []
         file.seek(next_at)
         (offset,) = struct.unpack(order + offset_format, file.read(offset_bytes))
-        if offset == 0:
-            return True
-    return False
+    return offsets
