@@ -20,7 +20,7 @@ from cell_assets.cli.options import AS_JSON, EXPERIMENT, absolute_text, integers
     "source_format",
     default="auto",
     show_default=True,
-    help="auto, ome-zarr, ctc, tiff-folder, ome-tiff or ndtiff.",
+    help="auto, ome-zarr, ome-tiff, tiff-folder, micro-manager, ndtiff or ctc.",
 )
 @click.option(
     "--pattern",

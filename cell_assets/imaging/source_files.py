@@ -32,6 +32,19 @@ def folders_holding(path: Path, name: str) -> list[Path]:
     return sorted(_regular(file).parent for file in _walk(path) if file.name == name)
 
 
+def near_folders(path: Path) -> Iterator[Path]:
+    """`path` and two levels of folders below it, links left out: a cheap look, not a list of what is there."""
+    here = [path]
+    for _ in range(3):
+        yield from here
+        here = [
+            inner
+            for folder in here
+            for inner in folder.iterdir()
+            if inner.is_dir() and not inner.is_symlink()
+        ]
+
+
 def _walk(folder: Path) -> Iterator[Path]:
     pending = [folder]
     while pending:

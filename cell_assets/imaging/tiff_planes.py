@@ -78,6 +78,11 @@ class PlaneTable:
             )
 
 
+def read_page(file: Path, directory: int) -> tifffile.TiffPage:
+    """What one directory says of its plane; BadInputError when it cannot be read."""
+    return next(_pages(file, [directory]))
+
+
 def _pages(file: Path, directories: list[int]) -> Iterator[tifffile.TiffPage]:
     with opened_tiff(file) as tiff:
         for number, directory in enumerate(directories):

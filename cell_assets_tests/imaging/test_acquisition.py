@@ -99,7 +99,14 @@ def test_the_plates_digest_knows_which_pixels_are_whose() -> None:
 def test_formats_are_found_by_looking(tmp_path: Path) -> None:
     plate = write_zarr(tmp_path / "plate.zarr", {"A/1/0": noise((1, 2, 1, 16, 20))}, "0.4")
     movie = write_ctc(tmp_path / "movie", [noise((16, 20))])
-    assert [reader.format for reader in readers()] == ["ctc", "ndtiff", "ome-tiff", "ome-zarr", "tiff-folder"]
+    assert [reader.format for reader in readers()] == [
+        "ctc",
+        "micro-manager",
+        "ndtiff",
+        "ome-tiff",
+        "ome-zarr",
+        "tiff-folder",
+    ]
     assert detect_format(plate) == open_source(plate).format == "ome-zarr"
     assert detect_format(movie) == open_source(movie).format == "ctc"
 

@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell_assets.errors import BadInputError
+from cell_assets.imaging.micro_manager_metadata import interval_min, pixel_size_um, z_step_um
 from cell_assets.imaging.position_names import fov_names
 from cell_assets.imaging.readers.base import WHOLE, PlateSource, Reader
-from cell_assets.imaging.source_files import folders_holding
+from cell_assets.imaging.source_files import folders_holding, near_folders
 from cell_assets.imaging.source_position import SourcePosition
 
 INDEX = "NDTiff.index"
@@ -258,20 +259,17 @@ def _source_position(name: str, one: _Acquisition, position: AxisValue) -> Sourc
     first = one.plane(position, 0, 0, 0)
     summary = _summary(one.folder / first.file)
     metadata = _metadata(one.folder / first.file, first)
-    size_um = _positive(
-        metadata.get("PixelSizeUm"), metadata.get("PixelSize_um"), summary.get("PixelSize_um")
-    )
-    interval_ms = _positive(summary.get("Interval_ms"))
+    size_um = pixel_size_um(summary, metadata)
     names = tuple(channel for channel in one.channels if isinstance(channel, str))
     return SourcePosition(
         name=name,
         shape=(len(one.times), len(one.channels), len(one.depths), *one.shape),
         dtype=one.dtype,
         channel_names=names if len(names) == len(one.channels) else None,
-        z_um=_positive(summary.get("z-step_um")) or _z_step(one, position),
+        z_um=z_step_um(summary) or _z_step(one, position),
         y_um=size_um,
         x_um=size_um,
-        interval_min=None if interval_ms is None else interval_ms / 60_000,
+        interval_min=interval_min(summary),
     )
 
 
@@ -288,14 +286,6 @@ def _z_step(one: _Acquisition, position: AxisValue) -> float | None:
     if len(steps) == 0 or not steps[0] > 0 or not np.allclose(steps, steps[0], rtol=_SAME):
         return None
     return float(steps.mean())
-
-
-def _positive(*stated: object) -> float | None:
-    """The first that states a size; 0 is how Micro-Manager says that none was calibrated."""
-    for value in stated:
-        if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
-            return float(value)
-    return None
 
 
 def _summary(file: Path) -> dict[str, object]:
@@ -361,17 +351,7 @@ def _size(file: Path) -> int:
 
 
 def _recognises(path: Path) -> bool:
-    if not path.is_dir():
-        return False
-    return (path / INDEX).is_file() or any((folder / INDEX).is_file() for folder in _subfolders(path))
-
-
-def _subfolders(path: Path) -> Iterator[Path]:
-    """Two levels: a well's folder may hold Micro-Manager's `Full resolution`."""
-    for folder in path.iterdir():
-        if folder.is_dir() and not folder.is_symlink():
-            yield folder
-            yield from (inner for inner in folder.iterdir() if inner.is_dir() and not inner.is_symlink())
+    return path.is_dir() and any((folder / INDEX).is_file() for folder in near_folders(path))
 
 
 READER = Reader(
