@@ -46,9 +46,11 @@ class PlaneTable:
         """Look at every plane's directory: shape, dtype, and that its pixels lie inside the file."""
         for file, directories in self._by_file():
             n_bytes = file.stat().st_size
-            for number, page in enumerate(_pages(file, directories)):
-                check_page(file, number, page, n_bytes)
-                self._check_page(file, page)
+            with opened_tiff(file) as tiff:
+                for number, directory in enumerate(directories):
+                    page = _page(tiff, directory)
+                    check_page(file, number, page, n_bytes)
+                    self._check_page(file, page)
 
     def read(self, t: int, channel: int, z: slice) -> NDArray[np.generic]:
         """(z, Y, X) in native byte order."""
@@ -57,10 +59,11 @@ class PlaneTable:
         breaks = [0, *(np.flatnonzero(np.diff(files)) + 1).tolist(), len(files)]
         for start, stop in pairwise(breaks):
             file = self.files[files[start]]
-            pages = _pages(file, directories[start:stop].tolist())
-            for k, page in enumerate(pages, start=start):
-                self._check_page(file, page)
-                volume[k] = page.asarray(maxworkers=1)
+            with opened_tiff(file) as tiff:
+                for k in range(start, stop):
+                    page = _page(tiff, int(directories[k]))
+                    self._check_page(file, page)
+                    volume[k] = page.asarray(maxworkers=1)
         return volume
 
     def _by_file(self) -> Iterator[tuple[Path, list[int]]]:
@@ -80,11 +83,10 @@ class PlaneTable:
 
 def read_page(file: Path, directory: int) -> tifffile.TiffPage:
     """What one directory says of its plane; BadInputError when it cannot be read."""
-    return next(_pages(file, [directory]))
-
-
-def _pages(file: Path, directories: list[int]) -> Iterator[tifffile.TiffPage]:
     with opened_tiff(file) as tiff:
-        for number, directory in enumerate(directories):
-            tiff.filehandle.seek(directory)
-            yield tifffile.TiffPage(tiff, index=number)
+        return _page(tiff, directory)
+
+
+def _page(tiff: tifffile.TiffFile, directory: int) -> tifffile.TiffPage:
+    tiff.filehandle.seek(directory)
+    return tifffile.TiffPage(tiff, index=0)

@@ -31,6 +31,8 @@ claims more than this, and more than a small plane, is damaged."""
 _DECODE_ERRORS = (
     tifffile.TiffFileError,
     RuntimeError,
+    ArithmeticError,
+    MemoryError,
     ValueError,
     OSError,
     EOFError,

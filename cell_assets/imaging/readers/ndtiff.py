@@ -201,7 +201,12 @@ def _entries(index: Path) -> Iterator[tuple[dict[str, AxisValue], str, tuple[int
             entry = _ENTRY.unpack_from(data, at)
             at += _ENTRY.size
             axes = json.loads(axes_text)
-            if not isinstance(axes, dict) or not file or "/" in file or "\\" in file or file in (".", ".."):
+            if (
+                not isinstance(axes, dict)
+                or not file
+                or any(sign in file for sign in "/\\\0")
+                or file in (".", "..")
+            ):
                 raise ValueError(f"axes {axes_text} in file {file!r}")
             yield axes, file, entry
     except (struct.error, ValueError, RecursionError) as error:
