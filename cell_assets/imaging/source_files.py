@@ -37,11 +37,12 @@ def near_folders(path: Path) -> Iterator[Path]:
     here = [path]
     for _ in range(3):
         yield from here
+        # Entries know whether they are folders: asking each of 10,000 files would be a call to the disk each.
         here = [
-            inner
+            Path(entry.path)
             for folder in here
-            for inner in folder.iterdir()
-            if inner.is_dir() and not inner.is_symlink()
+            for entry in _listed(folder)
+            if entry.is_dir(follow_symlinks=False)
         ]
 
 
@@ -49,13 +50,7 @@ def _walk(folder: Path) -> Iterator[Path]:
     pending = [folder]
     while pending:
         here = pending.pop()
-        try:
-            entries = sorted(os.scandir(here), key=lambda entry: entry.name)
-        except OSError as error:
-            raise BadInputError(
-                f"{_shown(here)}: cannot be listed ({error.strerror}); give access"
-            ) from error
-        for entry in entries:
+        for entry in _listed(here):
             child = Path(entry.path)
             if not _is_utf8(entry.name):
                 raise BadInputError(f"{_shown(child)}: has a name that is not UTF-8; rename it")
@@ -65,6 +60,14 @@ def _walk(folder: Path) -> Iterator[Path]:
                 raise BadInputError(f"{child}: is a link to a folder; put the folder itself there")
             else:
                 yield child
+
+
+def _listed(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise BadInputError(f"{_shown(folder)}: cannot be listed ({error.strerror}); give access") from error
 
 
 def _regular(file: Path) -> Path:
