@@ -157,6 +157,19 @@ def test_a_companion_file_and_its_plate(tmp_path: Path) -> None:
     assert tmp_path / "p.companion.ome" in set(source.files())
 
 
+def test_a_set_is_read_once_though_a_file_of_it_holds_a_plane_more(tmp_path: Path) -> None:
+    blocks = "".join(
+        f'<TiffData IFD="0" PlaneCount="12" FirstT="{first_t}" FirstC="{channel}">'
+        f'<UUID FileName="{number}.ome.tif">u</UUID></TiffData>'
+        for number, first_t, channel in ((0, 0, 0), (1, 1, 1))
+    )
+    for number in range(2):
+        pages(tmp_path / f"{number}.ome.tif", noise((13, 16, 20), seed=number), xml(SIZE, blocks))
+    source = open_source(tmp_path)
+    assert [place.name for place in source.positions] == ["A/1/000"]
+    assert np.array_equal(source.read_volume("A/1/000", 2, 1), noise((13, 16, 20), seed=1)[8:12])
+
+
 def test_what_the_description_lacks_is_asked_for(tmp_path: Path) -> None:
     pages(tmp_path / "a.ome.tif", noise((24, 16, 20)), xml(SIZE, "<TiffData/>"))
     assert "carries no pixel size: give --pixel-size-um Y,X" in refusal(tmp_path)
