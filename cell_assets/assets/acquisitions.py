@@ -84,7 +84,7 @@ def raw_acquisition(
         asset_spec(
             AssetName.PLATE_QC,
             "acquisitions",
-            "Statistics of every channel of a plate, its FOVs and time points; empty frames by name.",
+            "Quality of a plate: statistics, focus, saturation, separation of controls; empty frames by name.",
             {"parquet"},
         )
     ],
@@ -102,7 +102,7 @@ def plate_qc(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) 
 
     def write(out: Path) -> Written:
         from cell_assets.imaging.acquisition import open_acquisition
-        from cell_assets.imaging.quality import plate_quality
+        from cell_assets.imaging.quality.plate_quality import plate_quality
 
         quality = plate_quality(open_acquisition(folder))
         quality.write(out)

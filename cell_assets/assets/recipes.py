@@ -70,7 +70,11 @@ _SHARED: tuple[Recipe, ...] = (
             f"{_IMAGING}.track_tables",
         ),
     ),
-    Recipe(AssetName.PLATE_QC, FormatName("cell_assets.plate_quality", "1"), (f"{_IMAGING}.quality",)),
+    Recipe(
+        AssetName.PLATE_QC,
+        FormatName("cell_assets.plate_quality", "2"),
+        (f"{_IMAGING}.quality", f"{_IMAGING}.histograms", f"{_IMAGING}.parquet_tables"),
+    ),
     Recipe(
         AssetName.SEGMENTATION,
         FormatName("cell_assets.segmentation", "1"),

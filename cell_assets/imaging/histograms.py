@@ -115,6 +115,13 @@ class PixelHistogram:
             saturated_share=self._saturated / self._n if self._dtype.kind in "ui" else None,
         )
 
+    def counts(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Pixels per value, or per bin with its centre, by rising value; both (N,)."""
+        if self._exact:
+            return self._counts, np.arange(len(self._counts), dtype=np.float64) + self._low
+        width = (self._high - self._low) / _BINS
+        return self._counts, self._low + (np.arange(_BINS, dtype=np.float64) + 0.5) * width
+
     def _pool(self, n: int, mean: float, squares: float) -> None:
         """Chan, Golub & LeVeque (1979): mean and sum of squared deviations of two samples together."""
         total = self._n + n

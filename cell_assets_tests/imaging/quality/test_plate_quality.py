@@ -1,6 +1,7 @@
 """Plate quality against numpy on the same pixels; empty frames named and left out."""
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
+from cell_assets.errors import BadInputError
 from cell_assets.imaging.acquisition import Acquisition, open_acquisition
 from cell_assets.imaging.histograms import PixelHistogram
 from cell_assets.imaging.ingest import ingest
 from cell_assets.imaging.ingest_checks import IngestOptions
-from cell_assets.imaging.quality import EmptyFrame, Level, PlateQuality, plate_quality
+from cell_assets.imaging.quality.pixel_statistics import EmptyFrame, Level
+from cell_assets.imaging.quality.plate_quality import PlateQuality, plate_quality, read_plate_quality
 from cell_assets_tests.imaging.source_plates import noise, write_zarr
 
 PERCENTILES = (1.0, 50.0, 99.0, 99.9)
@@ -110,16 +113,65 @@ def test_saturated_pixels(tmp_path: Path) -> None:
     assert row(quality, Level.PLATE, "sensor").saturated_share == 0.0
 
 
+def test_a_12_bit_camera_saturates_below_its_dtype(tmp_path: Path) -> None:
+    pixels = noise((2, 2, 1, 16, 20)) // 2
+    pixels[0, 0, 0, :4] = 4095
+    screening = plate_quality(acquire(tmp_path, {"A/1/0": pixels})).screening
+    assert screening is not None
+    assert screening.channels.to_dict("list") == {
+        "channel": ["DNA", "sensor"],
+        "saturation_level": [4095, 65535],
+        "saturation_level_from": ["largest_pixel", "dtype"],
+    }
+    assert screening.frames["saturated_share"].tolist() == [0.25, 0.0, 0.0, 0.0]
+
+
+def test_an_empty_frame_has_saturation_alone(tmp_path: Path) -> None:
+    pixels = noise((2, 2, 1, 32, 40))
+    pixels[1, 0] = 65535
+    screening = plate_quality(acquire(tmp_path, {"A/1/0": pixels})).screening
+    assert screening is not None
+    full, empty = screening.frames[screening.frames["channel"] == "DNA"].to_dict("records")
+    assert empty["saturated_share"] == 1.0 and full["saturated_share"] == 0.0
+    assert pd.isna(empty["sharpest_z"]) and np.isnan(empty["focus_slope"]) and np.isnan(empty["background"])
+    assert full["sharpest_z"] == 0 and np.isfinite(full["focus_slope"])
+    (well,) = screening.wells[screening.wells["channel"] == "DNA"].to_dict("records")
+    assert (well["well"], well["focus_slope"]) == ("A/1", full["focus_slope"])
+
+
 def test_files(tmp_path: Path) -> None:
     pixels = noise((2, 2, 1, 16, 20))
     pixels[1, 0] = 7
     quality = plate_quality(acquire(tmp_path, {"A/1/0": pixels}))
     quality.write(tmp_path)
-    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "quality.parquet"), quality.table)
+    again = read_plate_quality(tmp_path)
+    assert again.empty_frames == quality.empty_frames
+    pd.testing.assert_frame_equal(again.table, quality.table, check_dtype=False)
+    assert again.screening is not None and quality.screening is not None
+    for one in fields(again.screening):
+        pd.testing.assert_frame_equal(
+            getattr(again.screening, one.name), getattr(quality.screening, one.name), check_dtype=False
+        )
     summary = json.loads((tmp_path / "quality.json").read_text())
     assert summary["empty_frames"] == [{"fov_name": "A/1/0", "channel": "DNA", "t": 1, "value": 7.0}]
     assert [channel["channel"] for channel in summary["channels"]] == ["DNA", "sensor"]
     assert summary["channels"][0]["mean"] == pixels[0, 0].mean()
+
+
+def test_format_version_1_is_read(tmp_path: Path) -> None:
+    quality = plate_quality(acquire(tmp_path, {"A/1/0": noise((2, 2, 1, 16, 20))}))
+    quality.write(tmp_path)
+    old = tmp_path / "old"
+    old.mkdir()
+    quality.table.to_parquet(old / "quality.parquet", index=False)
+    summary = json.loads((tmp_path / "quality.json").read_text())
+    (old / "quality.json").write_text(json.dumps(summary | {"version": "1"}))
+    again = read_plate_quality(old)
+    assert again.screening is None
+    pd.testing.assert_frame_equal(again.table, quality.table, check_dtype=False)
+    (old / "quality.json").write_text(json.dumps(summary | {"version": "3"}))
+    with pytest.raises(BadInputError, match=r"version 3, not .* version 1 or 2"):
+        read_plate_quality(old)
 
 
 @given(
