@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.ndimage as ndi
 import zarr
 from hypothesis import given
 from hypothesis import strategies as st
@@ -118,11 +119,9 @@ def test_a_12_bit_camera_saturates_below_its_dtype(tmp_path: Path) -> None:
     pixels[0, 0, 0, :4] = 4095
     screening = plate_quality(acquire(tmp_path, {"A/1/0": pixels})).screening
     assert screening is not None
-    assert screening.channels.to_dict("list") == {
-        "channel": ["DNA", "sensor"],
-        "saturation_level": [4095, 65535],
-        "saturation_level_from": ["largest_pixel", "dtype"],
-    }
+    assert screening.channels["channel"].tolist() == ["DNA", "sensor"]
+    assert screening.channels["saturation_level"].tolist() == [4095, 65535]
+    assert screening.channels["saturation_level_from"].tolist() == ["largest_pixel", "dtype"]
     assert screening.frames["saturated_share"].tolist() == [0.25, 0.0, 0.0, 0.0]
 
 
@@ -137,6 +136,24 @@ def test_an_empty_frame_has_saturation_alone(tmp_path: Path) -> None:
     assert full["sharpest_z"] == 0 and np.isfinite(full["focus_slope"])
     (well,) = screening.wells[screening.wells["channel"] == "DNA"].to_dict("records")
     assert (well["well"], well["focus_slope"]) == ("A/1", full["focus_slope"])
+
+
+def test_drift_and_bleaching_of_a_movie_are_recovered(tmp_path: Path) -> None:
+    """Pixels are 0.5 x 0.25 µm, time points 10 min apart; cells move by (2, -4) pixels and lose 5 % each."""
+    cells = ndi.gaussian_filter(np.random.default_rng(3).normal(size=(160, 200)), 2)
+    cells = 1000 * (cells > 0.1)
+    movie = np.zeros((6, 2, 2, 96, 96), np.uint16)
+    for t in range(6):
+        seen = cells[40 - 2 * t : 136 - 2 * t, 40 + 4 * t : 136 + 4 * t]
+        movie[t] = 100 + 0.95**t * seen
+    screening = plate_quality(acquire(tmp_path, {"A/1/0": movie})).screening
+    assert screening is not None
+    frames = screening.frames[screening.frames["channel"] == "sensor"]
+    assert frames["drift_y_um"].isna().tolist() == [True] + [False] * 5
+    assert frames["drift_y_um"][frames["t"] > 0].to_numpy() == pytest.approx(1.0, abs=0.1)
+    assert frames["drift_x_um"][frames["t"] > 0].to_numpy() == pytest.approx(-1.0, abs=0.1)
+    (fov,) = screening.bleaching[screening.bleaching["channel"] == "sensor"].itertuples()
+    assert fov.rate_per_min == pytest.approx(-np.log(0.95) / 10, rel=0.01)
 
 
 def test_files(tmp_path: Path) -> None:
