@@ -5,6 +5,7 @@ from pathlib import Path
 import dagster as dg
 
 from cell_assets.assets.checks import quality_check_evaluation, quality_check_specs, standing_check_specs
+from cell_assets.assets.display import FIGURES
 from cell_assets.assets.ingest_request import IngestRequest
 from cell_assets.assets.partitions import plates
 from cell_assets.assets.publishing import Making, Publisher, Written
@@ -84,7 +85,7 @@ def raw_acquisition(
         asset_spec(
             AssetName.PLATE_QC,
             "acquisitions",
-            "Quality of a plate: statistics, focus, saturation, separation of controls; empty frames by name.",
+            "Quality of a plate: focus, saturation, flatness, drift, bleaching, edge effects, controls; heat maps.",
             {"parquet"},
         )
     ],
@@ -103,9 +104,15 @@ def plate_qc(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) 
     def write(out: Path) -> Written:
         from cell_assets.imaging.acquisition import open_acquisition
         from cell_assets.imaging.quality.plate_quality import plate_quality
+        from cell_assets.imaging.quality.wells import plate_layout
+        from cell_assets.reporting.plate_heat_map import write_plate_heat_maps
 
-        quality = plate_quality(open_acquisition(folder))
+        acquisition = open_acquisition(folder)
+        quality = plate_quality(acquisition)
         quality.write(out)
+        layout = plate_layout([well.name for well in acquisition.info.wells])
+        if layout is not None and quality.screening is not None:
+            write_plate_heat_maps(out / FIGURES, quality.screening.wells, layout)
         empty.extend(f"{frame.fov_name} {frame.channel} t={frame.t}" for frame in quality.empty_frames)
         return Written()
 

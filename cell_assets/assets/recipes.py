@@ -73,7 +73,13 @@ _SHARED: tuple[Recipe, ...] = (
     Recipe(
         AssetName.PLATE_QC,
         FormatName("cell_assets.plate_quality", "2"),
-        (f"{_IMAGING}.quality", f"{_IMAGING}.histograms", f"{_IMAGING}.parquet_tables"),
+        (
+            f"{_IMAGING}.quality",
+            f"{_IMAGING}.histograms",
+            f"{_IMAGING}.parquet_tables",
+            "cell_assets.reporting.plate_heat_map",
+            "cell_assets.reporting.style",
+        ),
     ),
     Recipe(
         AssetName.SEGMENTATION,
