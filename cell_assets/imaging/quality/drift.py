@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from skimage.registration import phase_cross_correlation
 
 _STEPS_PER_PIXEL = 20
-"""A drift is found to 0.05 pixels."""
+"""A drift is found to 0.05 pixels, of a binned frame where the frame is larger than `_LONGEST_SIDE`."""
 _LONGEST_SIDE = 1024
 """Larger frames are binned down to it: drift shows at every scale, and a frame of 2048² took 1.5 s."""
 
@@ -34,7 +34,7 @@ def drift(
     back, _, _ = phase_cross_correlation(
         _windowed(_binned(before, bins)),
         _windowed(_binned(frame, bins)),
-        upsample_factor=_STEPS_PER_PIXEL * bins,
+        upsample_factor=_STEPS_PER_PIXEL,
         normalization=None,
     )
     return Drift(-float(back[0]) * bins * pixel_size_um[0], -float(back[1]) * bins * pixel_size_um[1])

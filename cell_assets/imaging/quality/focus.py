@@ -51,9 +51,14 @@ def sharpest_plane(volume: NDArray[np.generic]) -> VolumeFocus | None:
 
 
 def plane_focus(plane: NDArray[np.generic]) -> Focus | None:
-    """Focus of one (Y, X) image; None for a constant one and for sides too short for three frequency rings."""
-    rings = _rings(plane.shape[0], plane.shape[1])
-    real = plane.astype(np.float32)
+    """Focus of one (Y, X) image; None for a constant one and for sides too short for three frequency rings.
+
+    Up to a few per cent of the last rows and columns are left out where the length is slow to transform.
+    """
+    # 1009 is prime: 1009 x 1305 pixels took 22 ms, 1008 x 1296 take 14.
+    height, width = (scipy.fft.prev_fast_len(side, real=True) for side in plane.shape)
+    rings = _rings(height, width)
+    real = plane[:height, :width].astype(np.float32)
     real -= real.mean(dtype=np.float64).astype(np.float32)
     # Opposite borders of an image do not meet: without a window their steps are high frequencies of their own.
     spectrum = scipy.fft.rfft2(real * rings.window)

@@ -42,6 +42,23 @@ def test_every_frame_has_focus_and_drift(tables: ScreeningTables) -> None:
     assert np.median(frames["drift_um"].dropna()) < 1.0
 
 
+def centroids(t: int) -> dict[int, np.ndarray]:
+    labels = tifffile.imread(shared_data("ctc_ecoli") / "01_GT" / "TRA" / f"man_track{t:03d}.tif")
+    return {int(k): np.argwhere(labels == k).mean(axis=0) for k in np.unique(labels) if k}
+
+
+@pytest.mark.parametrize("t", [1, 6, 12])
+def test_the_stage_jumps_where_the_given_tracks_jump(tables: ScreeningTables, t: int) -> None:
+    """At t = 6 the whole field moved by 57 pixels of 0.1 µm; cells add up to 4 pixels of their own."""
+    before, after = centroids(t - 1), centroids(t)
+    y, x = np.median([after[k] - before[k] for k in before.keys() & after.keys()], axis=0)
+    frame = tables.frames.set_index("t").loc[t]
+    assert frame["drift_y_um"] == pytest.approx(y * 0.1, abs=0.4)
+    assert frame["drift_x_um"] == pytest.approx(x * 0.1, abs=0.4)
+    if t == 6:
+        assert frame["drift_um"] == tables.frames["drift_um"].max() > 5
+
+
 def test_what_one_fov_cannot_tell_says_why(tables: ScreeningTables) -> None:
     assert "1 FOV(s)" in tables.channels["flatness_why_missing"][0]
     assert tables.control_separation["why_missing"].str.contains("no control wells").all()
