@@ -4,7 +4,8 @@ from pathlib import Path
 
 import dagster as dg
 
-from cell_assets.assets.checks import quality_check_evaluation, quality_check_specs, standing_check_specs
+from cell_assets.assets.checks import quality_check_evaluations, quality_check_specs, standing_check_specs
+from cell_assets.assets.choices import ExperimentChoices
 from cell_assets.assets.display import FIGURES
 from cell_assets.assets.ingest_request import IngestRequest
 from cell_assets.assets.partitions import plates
@@ -99,7 +100,6 @@ def plate_qc(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) 
     plate = context.partition_key
     folder, receipt = store.read(AssetName.RAW_ACQUISITION, plate)
     making = Making(RECIPES[AssetName.PLATE_QC], plate, {}, None, dagster_run_id=context.run_id)
-    empty: list[str] = []
 
     def write(out: Path) -> Written:
         from cell_assets.imaging.acquisition import open_acquisition
@@ -113,12 +113,29 @@ def plate_qc(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) 
         layout = plate_layout([well.name for well in acquisition.info.wells])
         if layout is not None and quality.screening is not None:
             write_plate_heat_maps(out / FIGURES, quality.screening.wells, layout)
-        empty.extend(f"{frame.fov_name} {frame.channel} t={frame.t}" for frame in quality.empty_frames)
         return Written()
 
-    if Publisher(context, store).make(making, [receipt], write) is not None:
-        context.log_event(quality_check_evaluation(plate, empty))
+    Publisher(context, store).make(making, [receipt], write)
+    # Of what is published, made just before or long ago: thresholds may have changed since.
+    for evaluation in quality_checks(store, plate):
+        context.log_event(evaluation)
     yield finished(context, store, AssetName.PLATE_QC.value)
+
+
+def quality_checks(store: Store, plate: str) -> list[dg.AssetCheckEvaluation]:
+    """What the checks say of a plate's newest quality, by the thresholds of its experiment."""
+    from cell_assets.imaging.quality.plate_quality import read_plate_quality
+    from cell_assets.imaging.quality.thresholds import breaches
+
+    folder, _ = store.read(AssetName.PLATE_QC, plate)
+    quality = read_plate_quality(folder)
+    thresholds = ExperimentChoices.of(store.ledger, registered(store.ledger, plate).experiment).quality
+    if quality.screening is not None:
+        broken = [str(breach) for breach in breaches(quality.screening.frames, thresholds)]
+    else:
+        broken = ["frames were not measured one by one: make plate_qc again"] if thresholds else []
+    empty = [f"{frame.fov_name} {frame.channel} t={frame.t}" for frame in quality.empty_frames]
+    return quality_check_evaluations(plate, empty, broken, len(thresholds))
 
 
 def registered(ledger: Ledger, plate: str) -> IngestRequest:

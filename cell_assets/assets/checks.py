@@ -16,6 +16,7 @@ from cell_assets.ledger.records import Commit, Number
 EVERY_FRAME_HAS_CELLS = "every_frame_has_cells"
 ALL_NUMBERS_COMPUTED = "all_numbers_computed"
 NO_EMPTY_FRAMES = "no_empty_frames"
+FRAMES_WITHIN_THRESHOLDS = "frames_within_thresholds"
 
 
 NOT_WITHDRAWN = "not_withdrawn"
@@ -171,19 +172,41 @@ def quality_check_specs() -> list[dg.AssetCheckSpec]:
             description="No frame of any FOV and channel is constant.",
             partitions_def=plates,
         ),
+        dg.AssetCheckSpec(
+            FRAMES_WITHIN_THRESHOLDS,
+            asset=AssetName.PLATE_QC.value,
+            description="No frame is beyond the experiment's thresholds of focus, signal, saturation and drift.",
+            partitions_def=plates,
+        ),
     ]
 
 
-def quality_check_evaluation(plate: str, empty_frames: Sequence[str]) -> dg.AssetCheckEvaluation:
-    """What the check says of one plate; `empty_frames` names each."""
-    return dg.AssetCheckEvaluation(
-        asset_key=dg.AssetKey(AssetName.PLATE_QC.value),
-        check_name=NO_EMPTY_FRAMES,
-        passed=not empty_frames,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={"empty_frames": dg.MetadataValue.json(list(empty_frames))},
-        partition=plate,
-    )
+def quality_check_evaluations(
+    plate: str, empty_frames: Sequence[str], breaches: Sequence[str], n_thresholds: int
+) -> list[dg.AssetCheckEvaluation]:
+    """What the checks say of one plate; each empty frame and each breach of a threshold is named."""
+    return [
+        dg.AssetCheckEvaluation(
+            asset_key=dg.AssetKey(AssetName.PLATE_QC.value),
+            check_name=NO_EMPTY_FRAMES,
+            passed=not empty_frames,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={"empty_frames": dg.MetadataValue.json(list(empty_frames))},
+            partition=plate,
+        ),
+        dg.AssetCheckEvaluation(
+            asset_key=dg.AssetKey(AssetName.PLATE_QC.value),
+            check_name=FRAMES_WITHIN_THRESHOLDS,
+            passed=not breaches,
+            severity=dg.AssetCheckSeverity.WARN,
+            description="; ".join(breaches[:_NAMED]) or None,
+            metadata={
+                "thresholds": dg.MetadataValue.int(n_thresholds),
+                "breaches": dg.MetadataValue.json(list(breaches)),
+            },
+            partition=plate,
+        ),
+    ]
 
 
 def report_check_specs(report: str) -> list[dg.AssetCheckSpec]:

@@ -1,4 +1,4 @@
-"""What people chose for an experiment: segmentation, split, training and report, kept in the ledger.
+"""What people chose for an experiment: segmentation, split, training, report and quality, kept in the ledger.
 
 `cell-assets run` records choices; every body reads them, so that a run from the Dagster UI uses the same ones.
 """
@@ -11,6 +11,7 @@ from cell_assets.errors import BadInputError
 from cell_assets.evaluation.splits import SplitParameters
 from cell_assets.evaluation.study_parameters import StudyParameters
 from cell_assets.imaging.fov_chain import FovRequest
+from cell_assets.imaging.quality.thresholds import FrameThreshold
 from cell_assets.ledger.ledger import Ledger
 
 
@@ -34,6 +35,8 @@ class ExperimentChoices(BaseModel):
     training: dict[str, TrainingChoice] = Field(default_factory=dict)
     """By method."""
     report: StudyParameters = StudyParameters()
+    quality: tuple[FrameThreshold, ...] = ()
+    """Frames beyond one of these are named by the check of plate_qc; nobody's cells are good by default."""
 
     @classmethod
     def of(cls, ledger: Ledger, experiment: str) -> Self:

@@ -113,7 +113,7 @@ def ingest(
 @click.option(
     "--choices",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="JSON with further choices: segmentation, tracking, patches, split, training, report.",
+    help="JSON with further choices: segmentation, tracking, patches, split, training, report, quality.",
 )
 @click.option("--plan", "only_plan", is_flag=True, help="Say what would run and what it costs, and stop.")
 @AS_JSON

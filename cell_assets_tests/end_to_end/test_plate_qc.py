@@ -6,7 +6,11 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 
+from cell_assets.assets.checks import FRAMES_WITHIN_THRESHOLDS
+from cell_assets.assets.choices import ExperimentChoices
+from cell_assets.assets.recipes import AssetName
 from cell_assets.automation.ingesting import ingest_plate
+from cell_assets.automation.session import Session
 from cell_assets.imaging.acquisition import open_acquisition
 from cell_assets.imaging.quality.plate_quality import plate_quality, read_plate_quality
 from cell_assets.settings import Settings
@@ -36,3 +40,36 @@ def test_tables_and_heat_maps_are_published_and_shown(
         shown = record.asset_materialization.metadata["figures"].value
         assert isinstance(shown, str)
         assert [stem for stem in figures if f"![{stem}](data:image/png;base64," in shown] == figures
+
+
+def test_a_threshold_set_later_is_checked_without_measuring_again(
+    new_lab: Callable[[], Settings], two_fovs: PlateFolder
+) -> None:
+    with opened(new_lab()) as session:
+        ingest_plate(session, two_fovs.request("E1", "P1"))
+        folder, _ = session.store.read("plate_qc", "P1")
+        screening = read_plate_quality(folder).screening
+        assert screening is not None
+        slopes = screening.frames["focus_slope"]
+        limit = float(np.median(slopes))
+        assert checked(session) == (True, [])
+        choices = {"quality": [{"measure": "focus_slope", "low": limit}]}
+        ExperimentChoices.checked(choices, "test").record(session.ledger, "E1")
+        with session.executor() as executor:
+            assert executor.materialise([AssetName.PLATE_QC], partition="P1").error is None
+        passed, named = checked(session)
+        assert not passed and len(named) == int((slopes < limit).sum()) > 0
+        assert "focus_slope" in named[0] and "is below" in named[0]
+        assert len(session.ledger.artifacts("plate_qc")) == 1
+
+
+def checked(session: Session) -> tuple[bool, list[str]]:
+    """The last word of the check of thresholds: whether it passed, and which breaches it names."""
+    key = dg.AssetCheckKey(dg.AssetKey("plate_qc"), FRAMES_WITHIN_THRESHOLDS)
+    with instance_of(session) as instance:
+        (record,) = instance.event_log_storage.get_asset_check_execution_history(key, limit=1)
+    assert record.event is not None and record.event.dagster_event is not None
+    said = record.event.dagster_event.asset_check_evaluation_data
+    breaches = said.metadata["breaches"].value
+    assert isinstance(breaches, list) and said.partition == "P1"
+    return said.passed, [str(breach) for breach in breaches]
