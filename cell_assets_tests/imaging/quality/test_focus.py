@@ -1,5 +1,7 @@
 """Focus by the power spectrum: known slopes, and blur that must never look sharper."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import scipy.ndimage as ndi
@@ -43,6 +45,27 @@ def test_blur_lowers_the_slope_by_what_its_transfer_function_says() -> None:
     frequency = np.sqrt(edges[:-1] * edges[1:])
     expected = linregress(np.log(frequency), -((2 * np.pi * sigma * frequency) ** 2)).slope
     assert after.slope - before.slope == pytest.approx(expected, rel=0.05)
+
+
+@pytest.mark.parametrize("shape", [(64, 80), (48, 45), (75, 100)])
+def test_focus_is_that_of_the_whole_spectrum(shape: tuple[int, int]) -> None:
+    """The real transform leaves mirrored coefficients out; numpy's complex one holds them all."""
+    image = np.random.default_rng(4).gamma(2.0, 50.0, shape)
+    window = np.outer(*(np.sin(np.pi * (np.arange(n) + 0.5) / n) ** 2 for n in shape))
+    power = np.abs(np.fft.fft2((image - image.mean()) * window)) ** 2
+    frequency = np.hypot(*np.meshgrid(*(np.fft.fftfreq(n) for n in shape), indexing="ij"))
+    edges = np.geomspace(1 / 64, 0.5, 25)
+    rings = [(frequency >= low) & (frequency < high) for low, high in pairwise(edges)]
+    middle = np.sqrt(edges[:-1] * edges[1:])
+    present = [k for k, ring in enumerate(rings) if ring.any()]
+    slope = linregress(np.log(middle[present]), [np.log(power[rings[k]].mean()) for k in present]).slope
+    high = sum(power[ring].sum() for ring, at in zip(rings, middle, strict=True) if at >= 0.125)
+    found = plane_focus(image)
+    assert found is not None
+    assert found.slope == pytest.approx(slope, rel=1e-3)
+    assert found.high_frequency_share == pytest.approx(
+        high / sum(power[ring].sum() for ring in rings), rel=1e-4
+    )
 
 
 @settings(deadline=None, max_examples=40)

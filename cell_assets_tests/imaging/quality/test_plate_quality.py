@@ -156,6 +156,22 @@ def test_drift_and_bleaching_of_a_movie_are_recovered(tmp_path: Path) -> None:
     assert fov.rate_per_min == pytest.approx(-np.log(0.95) / 10, rel=0.01)
 
 
+def test_drift_is_only_between_neighbouring_time_points(tmp_path: Path) -> None:
+    pixels = noise((5, 2, 1, 32, 40))
+    pixels[2, 0] = 9
+    images = {"A/1/0": pixels, "A/2/0": noise((2, 2, 1, 32, 40), seed=1)}
+    screening = plate_quality(acquire(tmp_path, images)).screening
+    assert screening is not None
+    known = screening.frames.assign(known=screening.frames["drift_um"].notna())
+    fovs = known.groupby(["channel", "fov_name"])["known"].agg(list).to_dict()
+    assert fovs == {
+        ("DNA", "A/1/0"): [False, True, False, False, True],
+        ("DNA", "A/2/0"): [False, True],
+        ("sensor", "A/1/0"): [False, True, True, True, True],
+        ("sensor", "A/2/0"): [False, True],
+    }
+
+
 def test_files(tmp_path: Path) -> None:
     pixels = noise((2, 2, 1, 16, 20))
     pixels[1, 0] = 7
