@@ -98,7 +98,7 @@ def ingest(
 )
 @click.option(
     "--tracking",
-    type=click.Choice(["auto", "import", "ultrack"]),
+    type=click.Choice(["auto", "import", "ultrack", "laptrack"]),
     help="Track backend; kept from the last run.",
 )
 @click.option(

@@ -35,9 +35,9 @@ from cell_assets.imaging.tracking import (
     ResolvedTracking,
     TrackingBackend,
     TrackingRequest,
-    open_track_labels,
     read_tracks,
     resolve_tracking,
+    track_frames,
     track_position,
 )
 from cell_assets.ledger.records import Artifact, NumberDraft
@@ -218,13 +218,11 @@ def _scores(
         return ()
     from cell_assets.imaging.track_scores import LabelledTracks, score_tracks
 
-    times = range(fov.shape[0])
     given = acquisition.given_tracks(fov.position)
     assert given is not None
-    labels = open_track_labels(tracks, segmentation)
+    truth = (_given_frame(acquisition, fov.position, t) for t in range(fov.shape[0]))
     scores = score_tracks(
-        LabelledTracks((labels.frame(t) for t in times), read_tracks(tracks)),
-        LabelledTracks((_given_frame(acquisition, fov.position, t) for t in times), given),
+        LabelledTracks(track_frames(tracks, segmentation), read_tracks(tracks)), LabelledTracks(truth, given)
     )
     values = {"TRA": scores.tra, "DET": scores.det, "LNK": scores.lnk, "SEG": scores.seg}
     values |= {f"division_F1_within_{d.tolerance_frames}_frames": d.f1 for d in scores.divisions}

@@ -1,4 +1,5 @@
-"""Tracks of one position: imported with the acquisition, or found by Ultrack from the pixels.
+"""Tracks of one position: imported with the acquisition, found by Ultrack from the pixels, or by laptrack
+from the labels.
 
 The output folder holds `tracks.parquet` (track columns, then label, area, length and lineage root),
 `tracking.json` and, where the tracker chose its own segments, `labels.zarr`. Columns and soundness are in
@@ -19,6 +20,7 @@ from cell_assets.errors import BadInputError
 from cell_assets.imaging.fields_of_view import FieldOfView, FrameSource
 from cell_assets.imaging.label_geometry import label_geometry
 from cell_assets.imaging.label_store import LabelImage, open_labels, write_labels
+from cell_assets.imaging.laptrack_parameters import LaptrackParameters
 from cell_assets.imaging.parquet_tables import read_parquet, write_parquet
 from cell_assets.imaging.segmentation import ResolvedSegmentation, read_segmentation_record
 from cell_assets.imaging.threshold_segmentation import ForegroundMaps, foreground_maps
@@ -54,6 +56,7 @@ class TrackingBackend(StrEnum):
     """IMPORT where the acquisition carries tracks, else ULTRACK; never recorded."""
     IMPORT = "import"
     ULTRACK = "ultrack"
+    LAPTRACK = "laptrack"
 
 
 class LabelSource(StrEnum):
@@ -73,6 +76,8 @@ class TrackingRequest(BaseModel):
     backend: TrackingBackend = TrackingBackend.AUTO
     ultrack: UltrackParameters | None = None
     """Default: sizes and distances that follow from the segmentation's object width."""
+    laptrack: LaptrackParameters | None = None
+    """Default: distances that follow from the size of the objects."""
 
 
 class ResolvedTracking(BaseModel):
@@ -80,9 +85,11 @@ class ResolvedTracking(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    backend: Literal[TrackingBackend.IMPORT, TrackingBackend.ULTRACK]
+    backend: Literal[TrackingBackend.IMPORT, TrackingBackend.ULTRACK, TrackingBackend.LAPTRACK]
     ultrack: UltrackParameters | None = None
     """Only for ULTRACK."""
+    laptrack: LaptrackParameters | None = None
+    """Only for LAPTRACK."""
 
 
 class TrackingRecord(BaseModel):
@@ -111,13 +118,16 @@ def resolve_tracking(
     Raises:
         BadInputError: IMPORT is asked of a position without tracks.
     """
+    if request.backend is TrackingBackend.LAPTRACK:
+        laptrack = request.laptrack or _default_laptrack(source, fov, segmentation)
+        return ResolvedTracking(backend=TrackingBackend.LAPTRACK, laptrack=laptrack)
     if request.backend is not TrackingBackend.ULTRACK:
         if source.has_tracks(fov.position):
             return ResolvedTracking(backend=TrackingBackend.IMPORT)
         if request.backend is TrackingBackend.IMPORT:
             raise BadInputError(
                 f"{fov.position}: tracking backend 'import' needs tracks, and the acquisition carries none; "
-                "use 'ultrack'"
+                "use 'ultrack' or 'laptrack'"
             )
     parameters = request.ultrack if request.ultrack is not None else _default_ultrack(fov, segmentation)
     return ResolvedTracking(backend=TrackingBackend.ULTRACK, ultrack=parameters)
@@ -133,6 +143,11 @@ def track_position(
     """
     if parameters.ultrack is not None:
         tracks, labels = _track_with_ultrack(source, fov, segmentation, parameters.ultrack, folder)
+    elif parameters.laptrack is not None:
+        tracks, labels = (
+            _track_with_laptrack(segmentation, fov, parameters.laptrack),
+            LabelSource.SEGMENTATION,
+        )
     else:
         given = source.given_tracks(fov.position)
         if given is None:
@@ -170,6 +185,47 @@ def open_track_labels(folder: Path, segmentation: Path) -> LabelImage:
     """The label image that the `label` column of a tracks folder speaks of."""
     own = read_tracking_record(folder).label_source is LabelSource.OWN
     return open_labels(folder if own else segmentation)
+
+
+def track_frames(folder: Path, segmentation: Path) -> Iterator[NDArray[np.int64]]:
+    """Per time point, in order, a volume `(Z, Y, X)` whose values are track ids; 0 where no track is."""
+    labels, tracks = open_track_labels(folder, segmentation), read_tracks(folder)
+    labelled = tracks[tracks[LABEL].notna()]
+    rows = labelled.groupby(Column.T).indices
+    label, track = labelled[LABEL].to_numpy(np.int64), labelled[Column.TRACK_ID].to_numpy(np.int64)
+    for t in range(labels.array.shape[0]):
+        frame = labels.frame(t)
+        track_of = np.zeros(int(frame.max()) + 1, np.int64)
+        here = rows.get(t, np.empty(0, np.int64))
+        track_of[label[here]] = track[here]
+        yield track_of[frame]
+
+
+def _default_laptrack(
+    source: FrameSource, fov: FieldOfView, segmentation: ResolvedSegmentation
+) -> LaptrackParameters:
+    """Up to three widths where a width is known, else the median length of the given objects.
+
+    The length is measured in the first, middle and last frame; a position without any object there gets the
+    20 pixels that Ultrack gets.
+    """
+    if segmentation.threshold is not None:
+        return LaptrackParameters.for_objects(3 * segmentation.threshold.width_um)
+    frames = (source.given_labels(fov.position, t) for t in {0, fov.shape[0] // 2, fov.shape[0] - 1})
+    lengths = [label_geometry(frame, fov.spacing).length_um for frame in frames if frame is not None]
+    pooled = np.concatenate(lengths) if lengths else np.empty(0)
+    return LaptrackParameters.for_objects(float(np.median(pooled)) if pooled.size else 20 * fov.spacing[2])
+
+
+def _track_with_laptrack(
+    segmentation: Path, fov: FieldOfView, parameters: LaptrackParameters
+) -> pd.DataFrame:
+    # laptrack takes a second to import, which a position with given tracks must not pay.
+    from cell_assets.imaging.laptrack_tracking import laptrack_links
+
+    table = laptrack_links(_geometry(open_labels(segmentation), fov), fov.spacing, parameters)
+    table.insert(0, Column.FOV_NAME.value, fov.position)
+    return table
 
 
 def _default_ultrack(fov: FieldOfView, segmentation: ResolvedSegmentation) -> UltrackParameters:

@@ -6,6 +6,7 @@ import pytest
 
 from cell_assets.errors import BadInputError
 from cell_assets.imaging.fields_of_view import FieldOfView
+from cell_assets.imaging.laptrack_parameters import LaptrackParameters
 from cell_assets.imaging.segmentation import SegmentationRequest, resolve_segmentation, segment_position
 from cell_assets.imaging.track_scores import LabelledTracks, score_tracks
 from cell_assets.imaging.tracking import (
@@ -18,6 +19,7 @@ from cell_assets.imaging.tracking import (
     read_tracking_record,
     read_tracks,
     resolve_tracking,
+    track_frames,
     track_position,
 )
 from cell_assets.store.digest import digest_folder
@@ -131,20 +133,72 @@ def test_ultrack_tracks_volumes(tmp_path: Path) -> None:
     assert tracks["z"].tolist() == [3.0] * 12
 
 
+LAPTRACK = TrackingRequest(backend=TrackingBackend.LAPTRACK)
+
+
+@pytest.mark.parametrize("with_labels", [True, False], ids=["given labels", "pixels alone"])
+def test_laptrack_finds_the_division(tmp_path: Path, with_labels: bool) -> None:
+    image, labels, given = dividing_movie()
+    source = ArraySource(image, labels if with_labels else None)
+    record, tracks = run(tmp_path, source, fov_of(image), LAPTRACK)
+    assert record.parameters.backend is TrackingBackend.LAPTRACK
+    assert record.label_source is LabelSource.SEGMENTATION
+    assert (record.n_tracks, record.n_divisions, record.n_cells) == (4, 1, 12)
+    scores = score_tracks(
+        LabelledTracks(track_frames(tmp_path / "tracks", tmp_path / "segmentation"), tracks),
+        LabelledTracks(labels, given),
+    )
+    assert (scores.tra, scores.divisions[0].f1) == (1.0, 1.0)
+
+
+def test_laptrack_bridges_a_missed_frame_and_no_more(tmp_path: Path) -> None:
+    image, labels, _ = dividing_movie()
+    labels[1][labels[1] == 1] = 0
+    record, tracks = run(tmp_path / "one", ArraySource(image, labels), fov_of(image), LAPTRACK)
+    assert record.n_tracks == 4
+    assert tracks.loc[tracks["label"] == 1, "t"].tolist() == [0, 2, 3, 4]
+    assert tracks.loc[tracks["label"] == 1, "track_id"].nunique() == 1
+    labels[2][labels[2] == 1] = 0
+    record, _ = run(tmp_path / "two", ArraySource(image, labels), fov_of(image), LAPTRACK)
+    assert record.n_tracks == 5
+
+
+def test_laptrack_measures_distances_in_micrometres(tmp_path: Path) -> None:
+    image, labels, _ = dividing_movie()
+    narrow = LaptrackParameters(max_distance_um=6, size_um=0, gap_um=0, break_um=6)
+    request = LAPTRACK.model_copy(update={"laptrack": narrow})
+    # Track 1 steps by 2 pixels and the daughters stand 5 from their mother.
+    for side, expected in ((1.0, (4, 1)), (2.0, (4, 0)), (4.0, (8, 0))):
+        fov = fov_of(image, spacing=(1, side, side))
+        record, _ = run(tmp_path / str(side), ArraySource(image, labels), fov, request)
+        assert (record.n_tracks, record.n_divisions) == expected
+
+
+def test_laptrack_gives_the_same_bytes_twice(tmp_path: Path) -> None:
+    image, _, _ = dividing_movie()
+    for name in ("one", "two"):
+        run(tmp_path / name, ArraySource(image), fov_of(image), LAPTRACK)
+    one, two = (digest_folder(tmp_path / name / "tracks").root for name in ("one", "two"))
+    assert one == two
+
+
 @pytest.mark.parametrize("frames", [1, 3])
-def test_what_cannot_be_linked_is_a_track_each(tmp_path: Path, frames: int) -> None:
+@pytest.mark.parametrize("backend", [TrackingBackend.ULTRACK, TrackingBackend.LAPTRACK])
+def test_what_cannot_be_linked_is_a_track_each(tmp_path: Path, backend: TrackingBackend, frames: int) -> None:
     labels = np.zeros((frames, 1, 32, 32), np.uint32)
     square(labels[0], 1, 8, 8)
     square(labels[0], 2, 24, 24)
     image = (labels * 1000).astype(np.uint16)[:, None]
-    record, tracks = run(tmp_path, ArraySource(image, labels), fov_of(image), TrackingRequest())
+    request = TrackingRequest(backend=backend)
+    record, tracks = run(tmp_path, ArraySource(image, labels), fov_of(image), request)
     assert (record.n_tracks, record.label_source) == (2, LabelSource.SEGMENTATION)
     assert tracks["t"].tolist() == [0, 0]
 
 
-def test_a_position_without_cells_has_no_tracks(tmp_path: Path) -> None:
+@pytest.mark.parametrize("backend", [TrackingBackend.ULTRACK, TrackingBackend.LAPTRACK])
+def test_a_position_without_cells_has_no_tracks(tmp_path: Path, backend: TrackingBackend) -> None:
     image = np.zeros((3, 1, 1, 32, 32), np.uint16)
-    record, tracks = run(tmp_path, ArraySource(image), fov_of(image), TrackingRequest())
+    record, tracks = run(tmp_path, ArraySource(image), fov_of(image), TrackingRequest(backend=backend))
     assert record.n_cells == 0
     assert tuple(tracks.columns) == CELL_COLUMNS
 
