@@ -67,6 +67,7 @@ _SHARED: tuple[Recipe, ...] = (
             f"{_IMAGING}.pixel_digest",
             f"{_IMAGING}.plate_map",
             f"{_IMAGING}.track_files",
+            f"{_IMAGING}.geff_files",
             f"{_IMAGING}.track_tables",
         ),
     ),

@@ -30,7 +30,9 @@ from cell_assets.cli.options import AS_JSON, EXPERIMENT, absolute_text, integers
 @click.option(
     "--plate-map", type=click.Path(path_type=Path), help="CSV: well, compound|gene|guide|virus, dose or moi …"
 )
-@click.option("--tracks", type=click.Path(path_type=Path), help="Folder with one track table (CSV) per FOV.")
+@click.option(
+    "--tracks", type=click.Path(path_type=Path), help="Folder with one track table (CSV, GEFF) per FOV."
+)
 @click.option(
     "--states", type=click.Path(path_type=Path), help="CSV: fov_name, track_id, t and one column per state."
 )

@@ -44,7 +44,8 @@ class IngestOptions:
     plate_map: Path | None = None
     """CSV, see `plate_map.read_plate_map`."""
     tracks: Path | None = None
-    """Folder with one track table per FOV: `A_1_000.csv` or `tracks_A_1_000.csv`, at any depth."""
+    """Folder with one track table per FOV: `A_1_000.csv` or `tracks_A_1_000.csv`, at any depth; `.geff` as well
+    as `.csv`."""
     states: Path | None = None
     """CSV `fov_name, track_id, t` and one column per annotation."""
 
@@ -78,7 +79,7 @@ class GivenTracks(Mapping[str, pd.DataFrame]):
     def __getitem__(self, position: str) -> pd.DataFrame:
         place = self._positions[position]
         if position in self._files:
-            return read_track_csv(self._files[position], position, ImageExtent.of(place.shape))
+            return _read_tracks(self._files[position], position, ImageExtent.of(place.shape))
         table = self._source.given_tracks(position)
         if table is None:
             raise KeyError(position)
@@ -140,7 +141,7 @@ def given_tracks(source: PlateSource, folder: Path | None) -> GivenTracks:
         raise BadInputError(f"--tracks {folder}: there is no such folder; give one with a table per FOV")
     by_stem = {place.name.replace("/", "_"): place.name for place in source.positions}
     files: dict[str, Path] = {}
-    for file in sorted(folder.rglob("*.csv")):
+    for file in sorted((*folder.rglob("*.csv"), *folder.rglob("*.geff"))):
         name = by_stem.get(file.stem.removeprefix(_TRACKS_PREFIX))
         if name is None:
             raise BadInputError(
@@ -151,9 +152,18 @@ def given_tracks(source: PlateSource, folder: Path | None) -> GivenTracks:
         files[name] = file
     if not files:
         raise BadInputError(
-            f"--tracks {folder}: has no CSV; name each {next(iter(by_stem))}.csv after its FOV"
+            f"--tracks {folder}: has no CSV or GEFF; name each {next(iter(by_stem))}.csv after its FOV"
         )
     return GivenTracks(source, files)
+
+
+def _read_tracks(file: Path, position: str, extent: ImageExtent) -> pd.DataFrame:
+    if file.suffix == ".csv":
+        return read_track_csv(file, position, extent)
+    # The format's package takes a second to import, which a plate with CSV must not pay.
+    from cell_assets.imaging.geff_files import read_geff
+
+    return read_geff(file, position, extent)
 
 
 def given_states(path: Path | None, tracks: GivenTracks) -> pd.DataFrame | None:

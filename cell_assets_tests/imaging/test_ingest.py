@@ -16,10 +16,12 @@ from iohub.ngff import open_ome_zarr
 from ome_zarr_models.v05.hcs import HCS
 
 from cell_assets.imaging.acquisition import open_acquisition
+from cell_assets.imaging.geff_files import write_geff
 from cell_assets.imaging.ingest import ingest, prepare_ingest
 from cell_assets.imaging.ingest_checks import IngestOptions
 from cell_assets.imaging.ome_zarr_plate import mark_simulated
 from cell_assets.imaging.track_tables import division_count
+from cell_assets_tests.imaging.array_source import dividing_movie
 from cell_assets_tests.imaging.source_plates import CTC_OPTIONS, masks, noise, write_ctc, write_zarr
 from cell_assets_tests.shared_data import shared_data
 
@@ -221,6 +223,17 @@ def test_tracks_and_states_beside_the_plate(tmp_path: Path) -> None:
     assert given["t"].tolist() == [1, 2]
     assert given["infection_state"].isna().tolist() == [True, False]
     assert given["score"].tolist() == [1.5, 0.5]
+
+
+def test_tracks_beside_the_plate_may_be_geff(tmp_path: Path) -> None:
+    source = write_zarr(tmp_path / "source.zarr", {"A/1/000": noise((5, 2, 1, 64, 64))})
+    _, _, table = dividing_movie()
+    (tmp_path / "tracks").mkdir()
+    write_geff(table, tmp_path / "tracks" / "A_1_000.geff", (1.0, 1.0, 1.0), 5.0)
+    ingest(source, tmp_path / "out", IngestOptions(tracks=tmp_path / "tracks"))
+    tracks = open_acquisition(tmp_path / "out").given_tracks("A/1/000")
+    assert tracks is not None
+    pd.testing.assert_frame_equal(tracks, table)
 
 
 @pytest.mark.parametrize("simulated", [False, True])

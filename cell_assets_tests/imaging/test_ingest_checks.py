@@ -302,7 +302,9 @@ def test_bad_track_rows(plate: Path, tmp_path: Path, row: str, expected: str) ->
 def test_track_files_that_fit_no_position(plate: Path, tmp_path: Path) -> None:
     folder = tmp_path / "tracks"
     folder.mkdir()
-    assert "has no CSV; name each A_1_0.csv after its FOV" in refusal(plate, IngestOptions(tracks=folder))
+    assert "has no CSV or GEFF; name each A_1_0.csv after its FOV" in refusal(
+        plate, IngestOptions(tracks=folder)
+    )
     (folder / "A_2_0.csv").write_text(HEADER)
     assert f"{folder / 'A_2_0.csv'}: is named for no FOV" in refusal(plate, IngestOptions(tracks=folder))
 
