@@ -200,7 +200,7 @@ def _refuse_hostile(path: Path, reader: GeffReader) -> None:
 
 def _complete(path: Path, name: str, property_: PropDictNpArray) -> NDArray[np.generic]:
     values, missing = property_["values"], property_["missing"]
-    if missing is not None and (row := first_true(missing)) is not None:
+    if missing is not None and (row := first_true(np.asarray(missing))) is not None:
         raise BadInputError(f"{path}: property {name!r} of node {row} is missing; give every node one")
     if values.ndim != 1 or values.dtype.kind not in "iuf":
         raise BadInputError(

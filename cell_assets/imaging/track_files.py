@@ -1,5 +1,5 @@
-"""Files that hold track tables and per-cell annotations: Ultrack's and VisCy's CSV, annotation CSV, and the
-Cell Tracking Challenge's `man_track.txt`.
+"""Files that hold track tables and what is said of them: Ultrack's and VisCy's CSV, annotation and correction
+CSV, and the Cell Tracking Challenge's `man_track.txt`.
 
 Only reading and writing; what makes a table sound is in `track_tables`.
 """
@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cell_assets.errors import BadInputError
+from cell_assets.imaging.track_corrections import Correction, CorrectionAction, CorrectionColumn
 from cell_assets.imaging.track_tables import (
     NO_PARENT,
     TRACK_COLUMNS,
@@ -103,6 +104,41 @@ def read_state_csv(path: Path, tracks: Mapping[str, pd.DataFrame]) -> pd.DataFra
     for name in names:
         states[name] = _annotation(text[name])
     return states.sort_values([*_STATE_KEYS], ignore_index=True)
+
+
+def read_correction_csv(path: Path) -> tuple[Correction, ...]:
+    """Read corrections `action, track_id, t, other_track_id`, one a row, in the order in which they apply.
+
+    Actions are those of `CorrectionAction`; a column that an action has no use for is blank.
+
+    Raises:
+        BadInputError: naming file, line, column and value, for a column missing or unknown, another action,
+            or a number that is not whole.
+    """
+    text = _read_text_table(path)
+    wanted = [column.value for column in CorrectionColumn]
+    if sorted(text.columns) != sorted(wanted):
+        raise BadInputError(
+            f"{path}, line 1: the columns are {', '.join(text.columns)}; corrections need {', '.join(wanted)}"
+        )
+    track = _whole_numbers(text[CorrectionColumn.TRACK_ID], path)
+    optional = {
+        name: [
+            None if not cell.strip() else _whole(cell.strip(), f"{path}, line {row + 2}: {name} is {cell!r}")
+            for row, cell in enumerate(text[name])
+        ]
+        for name in (CorrectionColumn.T, CorrectionColumn.OTHER_TRACK_ID)
+    }
+    corrections = []
+    for row, cell in enumerate(text[CorrectionColumn.ACTION]):
+        action = cell.strip().lower()
+        if action not in set(CorrectionAction):
+            raise BadInputError(
+                f"{path}, line {row + 2}: action is {cell!r}; use one of {', '.join(CorrectionAction)}"
+            )
+        t, other = (optional[name][row] for name in optional)
+        corrections.append(Correction(CorrectionAction(action), int(track[row]), t, other))
+    return tuple(corrections)
 
 
 def read_ctc_tracks(path: Path) -> pd.DataFrame:
