@@ -96,6 +96,7 @@ _SHARED: tuple[Recipe, ...] = (
             f"{_IMAGING}.track_tables",
             f"{_IMAGING}.ultrack_tracking",
             f"{_IMAGING}.ultrack_parameters",
+            f"{_IMAGING}.track_quality",
             f"{_IMAGING}.laptrack_tracking",
             f"{_IMAGING}.laptrack_parameters",
             f"{_IMAGING}.threshold_segmentation",

@@ -222,7 +222,7 @@ def _sources(path: Path, ids: NDArray[np.int64], edges: NDArray[np.int64]) -> ND
     if not len(edges):
         return before
     rows = pd.Index(ids).get_indexer(pd.Index(edges.reshape(-1))).reshape(-1, 2)
-    if (edge := first_true((rows < 0).any(axis=1))) is not None:
+    if (edge := first_true(rows.min(axis=1) < 0)) is not None:
         raise BadInputError(f"{path}: edge {edges[edge].tolist()} names a node that does not exist")
     if (edge := first_true(pd.Series(rows[:, 1]).duplicated())) is not None:
         raise BadInputError(

@@ -2,7 +2,8 @@
 from the labels.
 
 The output folder holds `tracks.parquet` (track columns, then label, area, length and lineage root),
-`tracking.json` and, where the tracker chose its own segments, `labels.zarr`. Columns and soundness are in
+`tracking.json`, the tracks' quality (`track_quality.parquet` and `.json`) and,
+where the tracker chose its own segments, `labels.zarr`. Columns and soundness are in
 `track_tables`.
 """
 
@@ -24,6 +25,7 @@ from cell_assets.imaging.laptrack_parameters import LaptrackParameters
 from cell_assets.imaging.parquet_tables import read_parquet, write_parquet
 from cell_assets.imaging.segmentation import ResolvedSegmentation, read_segmentation_record
 from cell_assets.imaging.threshold_segmentation import ForegroundMaps, foreground_maps
+from cell_assets.imaging.track_quality import TrackQualityLimits, TrackQualitySummary, track_quality
 from cell_assets.imaging.track_tables import (
     NO_PARENT,
     TRACK_COLUMNS,
@@ -37,6 +39,8 @@ from cell_assets.imaging.ultrack_parameters import UltrackParameters
 
 TRACKS_PARQUET = "tracks.parquet"
 TRACKING_JSON = "tracking.json"
+QUALITY_PARQUET = "track_quality.parquet"
+QUALITY_JSON = "track_quality.json"
 
 LABEL = "label"
 """Value of the cell in the label image; null where no labelled voxel belongs to it."""
@@ -168,6 +172,11 @@ def track_position(
         n_without_label=int(tracks[LABEL].isna().sum()),
     )
     (folder / TRACKING_JSON).write_text(record.model_dump_json(indent=1), encoding="utf-8")
+    quality = track_quality(
+        tracks, ImageExtent.of(fov.shape), fov.spacing, fov.interval_min, TrackQualityLimits()
+    )
+    write_parquet(quality.tracks, folder / QUALITY_PARQUET)
+    (folder / QUALITY_JSON).write_text(quality.summary.model_dump_json(indent=1), encoding="utf-8")
     return record
 
 
@@ -179,6 +188,11 @@ def read_tracks(folder: Path) -> pd.DataFrame:
 def read_tracking_record(folder: Path) -> TrackingRecord:
     """The record of a tracks folder."""
     return TrackingRecord.model_validate_json((folder / TRACKING_JSON).read_text(encoding="utf-8"))
+
+
+def read_track_quality(folder: Path) -> TrackQualitySummary:
+    """The summary of the quality of a tracks folder; its rows per track are in `track_quality.parquet`."""
+    return TrackQualitySummary.model_validate_json((folder / QUALITY_JSON).read_text(encoding="utf-8"))
 
 
 def open_track_labels(folder: Path, segmentation: Path) -> LabelImage:

@@ -16,6 +16,7 @@ from cell_assets.imaging.tracking import (
     TrackingRecord,
     TrackingRequest,
     open_track_labels,
+    read_track_quality,
     read_tracking_record,
     read_tracks,
     resolve_tracking,
@@ -38,6 +39,7 @@ def run(
         source, fov, segmentation, resolve_tracking(source, fov, resolved, request), tracks
     )
     assert read_tracking_record(tracks) == record
+    assert read_track_quality(tracks).n_tracks == record.n_tracks
     return record, read_tracks(tracks)
 
 
