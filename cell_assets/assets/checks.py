@@ -14,6 +14,7 @@ from cell_assets.imaging.fov_chain import FovResult, Stage
 from cell_assets.ledger.records import Commit, Number
 
 EVERY_FRAME_HAS_CELLS = "every_frame_has_cells"
+TRACKS_ARE_PLAUSIBLE = "tracks_are_plausible"
 ALL_NUMBERS_COMPUTED = "all_numbers_computed"
 NO_EMPTY_FRAMES = "no_empty_frames"
 FRAMES_WITHIN_THRESHOLDS = "frames_within_thresholds"
@@ -139,6 +140,12 @@ def fov_check_specs() -> list[dg.AssetCheckSpec]:
             description="No time point is without a labelled cell.",
             partitions_def=fovs,
         ),
+        dg.AssetCheckSpec(
+            TRACKS_ARE_PLAUSIBLE,
+            asset=AssetName.TRACKS.value,
+            description="Few tracks jump, race, vanish or appear in mid-frame, or have other than two daughters.",
+            partitions_def=fovs,
+        ),
     ]
 
 
@@ -146,6 +153,18 @@ def fov_check_evaluations(result: FovResult, commits: Sequence[Commit]) -> list[
     """What the checks say of one finished FOV."""
     evaluations = []
     for commit in commits:
+        if commit.artifact.asset == Stage.TRACKS.value:
+            doubts = result.finished[Stage.TRACKS].doubts
+            evaluations.append(
+                dg.AssetCheckEvaluation(
+                    asset_key=dg.AssetKey(AssetName.TRACKS.value),
+                    check_name=TRACKS_ARE_PLAUSIBLE,
+                    passed=not doubts,
+                    severity=dg.AssetCheckSeverity.WARN,
+                    metadata={"doubts": dg.MetadataValue.json(list(doubts))},
+                    partition=commit.artifact.partition,
+                )
+            )
         if commit.artifact.asset != Stage.SEGMENTATION.value:
             continue
         empty = result.finished[Stage.SEGMENTATION].empty_frames

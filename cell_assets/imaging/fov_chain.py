@@ -35,6 +35,7 @@ from cell_assets.imaging.tracking import (
     ResolvedTracking,
     TrackingBackend,
     TrackingRequest,
+    read_track_quality,
     read_tracks,
     resolve_tracking,
     track_frames,
@@ -105,6 +106,8 @@ class FinishedStage:
     """Labelled objects, tracks or patches."""
     empty_frames: tuple[int, ...] = ()
     """Time points without any object; segmentation only."""
+    doubts: tuple[str, ...] = ()
+    """Kinds of fault that too many tracks have; tracks only."""
     numbers: tuple[NumberDraft, ...] = ()
     """What the stage measured of itself."""
 
@@ -173,7 +176,11 @@ def process_fov(task: FovTask) -> FovResult:
             started = time.perf_counter()
             done = _make(stage, acquisition, fov, task.parameters, folders)
             finished[stage] = FinishedStage(
-                time.perf_counter() - started, done.n_objects, done.empty_frames, done.numbers
+                seconds=time.perf_counter() - started,
+                n_objects=done.n_objects,
+                empty_frames=done.empty_frames,
+                doubts=done.doubts,
+                numbers=done.numbers,
             )
     except CellAssetsError as error:
         return FovResult(task.position, finished, f"{stage.value}: {error}")
@@ -187,6 +194,7 @@ def process_fov(task: FovTask) -> FovResult:
 class _Made:
     n_objects: int
     empty_frames: tuple[int, ...] = ()
+    doubts: tuple[str, ...] = ()
     numbers: tuple[NumberDraft, ...] = ()
 
 
@@ -204,7 +212,11 @@ def _make(
     if stage is Stage.TRACKS:
         segmentation = folders[Stage.SEGMENTATION]
         record = track_position(acquisition, fov, segmentation, parameters.tracking, out)
-        return _Made(record.n_tracks, numbers=_scores(acquisition, fov, parameters, segmentation, out))
+        return _Made(
+            record.n_tracks,
+            doubts=read_track_quality(out).faults(),
+            numbers=_scores(acquisition, fov, parameters, segmentation, out),
+        )
     table = write_patch_table(acquisition, fov, folders[Stage.TRACKS], parameters.patches, out)
     return _Made(table.n_cells)
 
