@@ -73,12 +73,7 @@ def scrub(store: Store, share: float, *, workers: int = 1, step: Step | None = N
         raise BadInputError(f"share is {share}; give the part of the store to re-hash, above 0 and at most 1")
     artifacts = store.ledger.artifacts(state=ArtifactState.PRESENT)
     chosen = _longest_ago(artifacts, _newest(store, artifacts), share)
-    total, done, verdicts = sum(one.n_bytes for one in chosen), 0, []
-    for artifact, verdict in rehash(store, chosen, workers):
-        verdicts.append(verdict)
-        done += artifact.n_bytes
-        if step is not None:
-            step(done, total, f"{artifact.asset} {artifact.partition}")
+    verdicts = [verdict for _, verdict in rehash(store, chosen, workers, step)]
     return Scrub(
         tuple(verdicts),
         sum(one.n_bytes_read for one in verdicts),

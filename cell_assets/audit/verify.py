@@ -1,10 +1,12 @@
 """Re-hashing everything that a number, an artifact or a plate rests on, and history itself."""
 
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.queues import Queue
 from pathlib import Path
@@ -97,7 +99,6 @@ def verify(
     artifacts = closure(store, subject)
     if not artifacts:
         raise NotFoundError(f"nothing was made of {subject.title} yet, so there is nothing to verify")
-    total = sum(artifact.n_bytes for artifact in artifacts)
     if quick:
         looked = [(artifact, quick_look(store.path_of(artifact), artifact)) for artifact in artifacts]
         return Verification(
@@ -113,13 +114,9 @@ def verify(
                 artifact.id, artifact.asset, artifact.partition, VerdictState.VERIFIED, n_bytes_read=0
             )
             nodes[artifact.id] = _node(store, artifact, verdict, earlier.checked)
-    done = sum(node.artifact.n_bytes for node in nodes.values())
     todo = [artifact for artifact in artifacts if artifact.id not in nodes]
-    for artifact, verdict in rehash(store, todo, workers):
+    for artifact, verdict in rehash(store, todo, workers, step):
         nodes[artifact.id] = _node(store, artifact, verdict, None)
-        done += artifact.n_bytes
-        if step is not None:
-            step(done, total, f"{artifact.asset} {artifact.partition}")
     return Verification(
         subject.title,
         tuple(nodes[artifact.id] for artifact in artifacts),
@@ -128,33 +125,64 @@ def verify(
     )
 
 
-def rehash(store: Store, artifacts: Sequence[Artifact], workers: int) -> Iterator[tuple[Artifact, Verdict]]:
-    """Re-hash artifacts one after the other and record what is found, also when this is given up half-way."""
+def rehash(
+    store: Store, artifacts: Sequence[Artifact], workers: int, step: Step | None = None
+) -> Iterator[tuple[Artifact, Verdict]]:
+    """Re-hash artifacts and record what is found as it comes, also when this is given up half-way.
+
+    The largest come first, each with all cores; the rest then side by side, each in a process of its own.
+    """
+    bar = _Bar(sum(artifact.n_bytes for artifact in artifacts), step)
     unrecorded: list[Verdict] = []
     try:
-        for artifact, verdict in _hashed(store, artifacts, workers):
+        for artifact, verdict in _hashed(store, artifacts, workers, bar):
             unrecorded.append(verdict)
-            if len(unrecorded) >= _RECORD_EVERY:
+            if len(unrecorded) >= _RECORD_EVERY or artifact.n_bytes >= _WORTH_A_PROCESS_BYTES:
                 _record(store, unrecorded)
             yield artifact, verdict
     finally:
         _record(store, unrecorded)
 
 
-def _hashed(store: Store, artifacts: Sequence[Artifact], workers: int) -> Iterator[tuple[Artifact, Verdict]]:
-    if workers == 1 or sum(artifact.n_bytes for artifact in artifacts) < _WORTH_A_PROCESS_BYTES:
-        for artifact in artifacts:
-            yield artifact, verify_folder(store.path_of(artifact), artifact)
+class _Bar:
+    """Counts bytes as threads hash them."""
+
+    def __init__(self, total: int, step: Step | None) -> None:
+        self._total, self._step, self._done = total, step, 0
+        self._lock = threading.Lock()
+
+    def hashed(self, what: str, n_bytes: int) -> None:
+        with self._lock:
+            self._done += n_bytes
+            if self._step is not None:
+                self._step(min(self._done, self._total), self._total, what)
+
+
+def _hashed(
+    store: Store, artifacts: Sequence[Artifact], workers: int, bar: _Bar
+) -> Iterator[tuple[Artifact, Verdict]]:
+    total = sum(artifact.n_bytes for artifact in artifacts)
+    alone = 0 if workers == 1 or total < _WORTH_A_PROCESS_BYTES else total / workers
+    small = []
+    for artifact in artifacts:
+        if artifact.n_bytes < alone:
+            small.append(artifact)
+            continue
+        told = partial(bar.hashed, f"{artifact.asset} {artifact.partition}")
+        yield artifact, verify_folder(store.path_of(artifact), artifact, hashed=told)
+    if not small:
         return
-    folders: list[Path] = [store.path_of(artifact) for artifact in artifacts]
     context = get_context("spawn")
     cores = context.Queue()
     available = sorted(os.sched_getaffinity(0))
-    workers = min(workers, len(artifacts), len(available))
+    workers = min(workers, len(small), len(available))
     for core in available[:workers]:
         cores.put(core)
+    folders: list[Path] = [store.path_of(artifact) for artifact in small]
     with ProcessPoolExecutor(workers, context, _keep_to_one_core, (cores,)) as pool:
-        yield from zip(artifacts, pool.map(verify_folder, folders, artifacts), strict=True)
+        for artifact, verdict in zip(small, pool.map(verify_folder, folders, small), strict=True):
+            bar.hashed(f"{artifact.asset} {artifact.partition}", artifact.n_bytes)
+            yield artifact, verdict
 
 
 def _keep_to_one_core(cores: "Queue[int]") -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from cell_assets.errors import NotFoundError
-from cell_assets.store.file_digest import FileDigest, digest_files
+from cell_assets.store.file_digest import FileDigest, Hashed, digest_files, untold
 from cell_assets.store.tree import Listing, list_folder
 
 DIGEST_TYPE = "blake3-named-merkle-1"
@@ -87,9 +87,9 @@ def digest_folder(path: Path) -> FolderDigest:
     return digest_listing(list_folder(path).refuse_irregular())
 
 
-def digest_listing(listing: Listing) -> FolderDigest:
+def digest_listing(listing: Listing, hashed: Hashed = untold) -> FolderDigest:
     """Digest the files of a listing that was already made; raises OSError naming one that cannot be read."""
-    return FolderDigest(digest_files(listing.root, listing.files), listing.empty_folders)
+    return FolderDigest(digest_files(listing.root, listing.files, hashed), listing.empty_folders)
 
 
 def _folder_roots(files: tuple[FileDigest, ...], empty_folders: tuple[str, ...]) -> dict[str, str]:

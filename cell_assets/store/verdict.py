@@ -7,7 +7,7 @@ from pathlib import Path
 from cell_assets.errors import NotFoundError
 from cell_assets.ledger.records import Artifact, ArtifactState
 from cell_assets.store.digest import DIGEST_TYPE, FolderDigest, digest_listing
-from cell_assets.store.file_digest import FileDigest
+from cell_assets.store.file_digest import FileDigest, Hashed, untold
 from cell_assets.store.manifest import FileManifest, manifest_path, read_manifest
 from cell_assets.store.tree import Listing, list_folder
 
@@ -48,7 +48,7 @@ class Verdict:
         return self.state is VerdictState.VERIFIED
 
 
-def verify_folder(folder: Path, artifact: Artifact, within: str = "") -> Verdict:
+def verify_folder(folder: Path, artifact: Artifact, within: str = "", hashed: Hashed = untold) -> Verdict:
     """Re-hash the artifact at `folder`, or only the folder `within` it, and name every file that differs.
 
     Never raises for what it finds on disk. Raises NotFoundError when the artifact has no folder `within`.
@@ -56,11 +56,16 @@ def verify_folder(folder: Path, artifact: Artifact, within: str = "") -> Verdict
     if artifact.state is ArtifactState.EVICTED:
         why = "its bytes were evicted; make it again to verify it"
         return _verdict(artifact, within, VerdictState.UNVERIFIABLE, why)
-    return compare_folder(folder, artifact, read_manifest(manifest_path(folder), artifact.digest), within)
+    manifest = read_manifest(manifest_path(folder), artifact.digest)
+    return compare_folder(folder, artifact, manifest, within, hashed)
 
 
 def compare_folder(
-    folder: Path, artifact: Artifact, manifest: FileManifest | None, within: str = ""
+    folder: Path,
+    artifact: Artifact,
+    manifest: FileManifest | None,
+    within: str = "",
+    hashed: Hashed = untold,
 ) -> Verdict:
     """Re-hash `folder` and hold it against the artifact's digest and its proven `manifest`, which names files.
 
@@ -84,7 +89,7 @@ def compare_folder(
         why = f"{error.filename} cannot be listed: {error.strerror}"
         return _verdict(artifact, within, VerdictState.UNVERIFIABLE, why)
     try:
-        found = digest_listing(listing)
+        found = digest_listing(listing, hashed)
     except OSError as error:
         why = f"{error.filename} cannot be read: {error.strerror}"
         return _verdict(artifact, within, VerdictState.UNVERIFIABLE, why)

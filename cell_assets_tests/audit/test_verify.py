@@ -126,10 +126,25 @@ def test_an_interrupted_run_is_taken_up(history: Store) -> None:
         of(history, step=stop)
     found = of(history, since=history.ledger.now() - timedelta(hours=1))
     assert found.is_verified
-    assert [node.earlier is not None for node in found.nodes] == [True, True, False]
-    assert found.n_bytes_read == found.nodes[-1].artifact.n_bytes
+    assert [node.earlier is not None for node in found.nodes] == [True, False, False]
+    assert found.n_bytes_read == sum(node.artifact.n_bytes for node in found.nodes[1:])
     again = of(history, since=history.ledger.now())
     assert [node.earlier for node in again.nodes] == [None, None, None]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_every_byte_is_told_as_it_is_hashed(
+    history: Store, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    monkeypatch.setattr("cell_assets.audit.verify._WORTH_A_PROCESS_BYTES", 0)
+    said: list[tuple[int, int, str]] = []
+    found = of(history, workers=workers, step=lambda *state: said.append(state))
+    total = sum(node.artifact.n_bytes for node in found.nodes)
+    assert [done for done, _, _ in said] == sorted(done for done, _, _ in said)
+    assert said[-1][:2] == (total, total)
+    # The plate is the largest and is told file by file, the rest artifact by artifact where processes share it.
+    plate = [what for _, _, what in said if what.startswith("raw_acquisition")]
+    assert len(plate) == found.nodes[0].artifact.n_files
 
 
 def test_what_was_found_wrong_is_read_again_when_taken_up(history: Store) -> None:
