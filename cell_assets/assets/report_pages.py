@@ -10,6 +10,7 @@ import pandas as pd
 from cell_assets.assets.inputs import ReadArtifact, experiment_inputs
 from cell_assets.assets.partitions import representation_key
 from cell_assets.assets.recipes import AssetName, checkpoint_name, embeddings_name
+from cell_assets.audit.counting import counted
 from cell_assets.evaluation.embedding_study import EmbeddingStudy
 from cell_assets.evaluation.manifest import read_manifest
 from cell_assets.evaluation.published_study import StudiedFolders, study_published
@@ -94,8 +95,8 @@ def write_embedding_report(
         out,
         ReportContent(
             title=f"{title.split(':')[0]} on {experiment}",
-            subtitle=f"{_counted(len(inputs.embeddings), 'plate')}, "
-            f"{_counted(len(study.embedded.cells), 'cell image')}, {manifest.split_statement()}",
+            subtitle=f"{counted(len(inputs.embeddings), 'plate')}, "
+            f"{counted(len(study.embedded.cells), 'cell image')}, {manifest.split_statement()}",
             evaluation=replace(study.evaluation, notes=(*notes, *study.evaluation.notes)),
             figures=embedding_figures(study.evaluation, pictures),
             inputs=tuple(inputs.receipts()),
@@ -103,10 +104,6 @@ def write_embedding_report(
         ),
     )
     return study.evaluation.numbers
-
-
-def _counted(n: int, what: str) -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _projections(study: EmbeddingStudy) -> tuple[Projection, ...]:

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 
+from cell_assets.audit.counting import counted
 from cell_assets.audit.explanation import ExplainedArtifact, ExplainedRun, Explanation
 from cell_assets.ledger.records import ArtifactState, Number
 
@@ -69,7 +70,7 @@ def _tree(explanation: Explanation) -> list[str]:
         branches = _branches([known[one] for one in node.input_ids if one in known])
         deeper = sum(one not in known for one in node.input_ids)
         if deeper:
-            branches.append(f"… {_count(deeper, 'input')} deeper")
+            branches.append(f"… {counted(deeper, 'input')} deeper")
         rule = below + ("│  " if branches else "   ")
         lines.append(head + _title(node))
         lines.extend(rule + line for line in _details(node))
@@ -118,12 +119,12 @@ def _details(node: ExplainedArtifact) -> list[str]:
     if node.failures:
         last = node.failures[-1]
         lines.append(
-            f"failed {_count(len(node.failures), 'time')}, last as run {last.id} at {_time(last.ended)}: {last.error}"
+            f"failed {counted(len(node.failures), 'time')}, last as run {last.id} at {_time(last.ended)}: {last.error}"
         )
     if node.superseded_by:
         newest = node.superseded_by[-1]
         lines.append(
-            f"superseded {_count(len(node.superseded_by), 'time')} since, last by run {newest.id} "
+            f"superseded {counted(len(node.superseded_by), 'time')} since, last by run {newest.id} "
             f"(artifact {newest.artifact_id}) at {_time(newest.ended)}"
         )
     return lines
@@ -165,9 +166,9 @@ def _since(explanation: Explanation) -> list[str]:
     lines = []
     if explanation.superseded:
         assets = ", ".join(sorted({one.artifact.asset for one in explanation.superseded}))
-        lines.append(f"newer bytes exist of {_count(len(explanation.superseded), 'artifact')}: {assets}")
+        lines.append(f"newer bytes exist of {counted(len(explanation.superseded), 'artifact')}: {assets}")
     if explanation.n_deeper:
-        lines.append(f"{_count(explanation.n_deeper, 'artifact')} deeper than asked for")
+        lines.append(f"{counted(explanation.n_deeper, 'artifact')} deeper than asked for")
     if explanation.as_of is not None:
         lines.append(f"as known at {_time(explanation.as_of)}")
     return lines
@@ -176,16 +177,12 @@ def _since(explanation: Explanation) -> list[str]:
 def _totals(explanation: Explanation) -> str:
     runs = [one.run for artifact in explanation.artifacts for one in artifact.runs]
     counts = [
-        _count(len(explanation.artifacts), "artifact"),
-        _count(len(runs), "run"),
-        _count(len({run.code.code_version for run in runs}), "version") + " of the code",
-        _count(len({run.code.environment_digest for run in runs}), "environment"),
+        counted(len(explanation.artifacts), "artifact"),
+        counted(len(runs), "run"),
+        counted(len({run.code.code_version for run in runs}), "version") + " of the code",
+        counted(len({run.code.environment_digest for run in runs}), "environment"),
     ]
     return "in all " + ", ".join(counts)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _time(moment: datetime) -> str:
