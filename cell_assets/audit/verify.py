@@ -83,6 +83,7 @@ def verify(
     since: datetime | None = None,
     workers: int = 1,
     step: Step | None = None,
+    history_step: Callable[[int, int], None] | None = None,
 ) -> Verification:
     """Re-hash the closure of `subject` and hold the ledger's history against its entries.
 
@@ -92,6 +93,8 @@ def verify(
         quick: look at names, sizes and times only; certifies nothing and records nothing.
         since: take over what was verified after this moment instead of reading it again.
         workers: processes that hash, where there is enough to read.
+        step: told the bytes hashed.
+        history_step: told the entries of history that were checked, and how many there are.
 
     Raises:
         NotFoundError: nothing was made of the subject yet.
@@ -120,7 +123,7 @@ def verify(
     return Verification(
         subject.title,
         tuple(nodes[artifact.id] for artifact in artifacts),
-        store.ledger.check_chain(),
+        store.ledger.check_chain(history_step),
         certifies=True,
     )
 

@@ -121,7 +121,7 @@ def verify(subject: str, quick: bool, resume_hours: float | None, recompute: boo
         since = None
         if resume_hours is not None:
             since = session.ledger.now() - timedelta(hours=resume_hours)
-        with progress(BYTES) as step:
+        with progress(BYTES) as step, progress(" entries of history") as history_step:
             found = verify_subject(
                 session.store,
                 about,
@@ -129,6 +129,7 @@ def verify(subject: str, quick: bool, resume_hours: float | None, recompute: boo
                 since=since,
                 workers=session.settings.processes,
                 step=step,
+                history_step=lambda done, total: history_step(done, total, ""),
             )
         if recompute and about.number_id is not None and found.looks_right:
             from cell_assets.audit.recompute import recompute as compute_anew

@@ -6,7 +6,7 @@ newest entries are gone together with their rows: Dagster's events and evidence 
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -121,10 +121,11 @@ def _seal(connection: sa.Connection, is_sqlite: bool, items: Sequence[Item], run
 
 
 @repeatable
-def check_chain(engine: LedgerEngine) -> ChainReport:
+def check_chain(engine: LedgerEngine, step: Callable[[int, int], None] | None = None) -> ChainReport:
     """Hold all of history against its entries; time and memory are linear in the number of rows.
 
     Rows are compared a few hundred entries at a time; what stays in memory are the keys of all that were sealed.
+    `step` is told entries done, and how many there are.
 
     Reads one snapshot, so recording may go on meanwhile.
     """
@@ -133,6 +134,7 @@ def check_chain(engine: LedgerEngine) -> ChainReport:
     tables = {table.name: table for table in SEALED_TABLES}
     previous, last, n_entries, n_items = GENESIS, 0, 0, 0
     with engine.snapshot() as connection:
+        total = connection.execute(sa.select(sa.func.count()).select_from(schema.entry)).scalar_one()
         while entries := _entries_after(connection, last):
             by_table: dict[str, dict[Key, str]] = {}
             for entry in entries:
@@ -144,6 +146,8 @@ def check_chain(engine: LedgerEngine) -> ChainReport:
             for name, digests in by_table.items():
                 sealed[name].update(digests)
                 faults.extend(_row_faults(engine, connection, tables[name], digests))
+            if step is not None:
+                step(n_entries, total)
         for name, table in tables.items():
             keys = connection.execute(sa.select(key_column(table)).distinct()).scalars()
             faults.extend(

@@ -1,6 +1,6 @@
 """The ledger as everyone sees it: one class, every method one question or one transaction."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -346,9 +346,9 @@ class Ledger:
         """Artifacts and plates that were withdrawn, oldest first; FOVs are named by their plate."""
         return remarks.tombstones(self._engine)
 
-    def check_chain(self) -> ChainReport:
+    def check_chain(self, step: Callable[[int, int], None] | None = None) -> ChainReport:
         """Hold every row of history against the entry that sealed it; linear in the number of rows."""
-        return check_chain(self._engine)
+        return check_chain(self._engine, step)
 
     def write_extract(self, artifact_ids: Iterable[int], path: Path) -> ChainHead:
         """Write what these artifacts rest on as a SQLite ledger; see `extract.write_extract`."""
