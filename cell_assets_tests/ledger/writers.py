@@ -6,7 +6,7 @@ import signal
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from multiprocessing.synchronize import Barrier
 
@@ -135,4 +135,6 @@ def kill_family(pid: int) -> None:
     with open(f"/proc/{pid}/task/{pid}/children") as listed:  # noqa: PTH123
         family = [pid, *map(int, listed.read().split())]
     for one in family:
-        os.kill(one, signal.SIGKILL)
+        # A backend ends when its connection does, between the listing and the kill as well.
+        with suppress(ProcessLookupError):
+            os.kill(one, signal.SIGKILL)
