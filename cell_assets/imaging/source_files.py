@@ -14,12 +14,15 @@ def tiff_files(path: Path) -> list[Path]:
     """The TIFF at `path`, or all TIFFs in and below the folder `path`, sorted by relative name.
 
     Raises:
-        BadInputError: a name is not UTF-8, a file is no regular file or a broken or circular link, or a folder
-            is a link (which could lead around for ever, or out of the source).
+        BadInputError: there is none, a name is not UTF-8, a file is no regular file or a broken or circular
+            link, or a folder is a link (which could lead around for ever, or out of the source).
     """
     if not path.is_dir():
         return [_regular(path)]
-    return sorted(_regular(file) for file in _walk(path) if is_tiff_name(file.name))
+    found = sorted(_regular(file) for file in _walk(path) if is_tiff_name(file.name))
+    if not found:
+        raise BadInputError(f"{path}: has no TIFF; give another folder")
+    return found
 
 
 def is_tiff_name(name: str) -> bool:

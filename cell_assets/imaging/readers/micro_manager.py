@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from cell_assets.errors import BadInputError
 from cell_assets.imaging.micro_manager_metadata import Metadata, interval_min, pixel_size_um, z_step_um
 from cell_assets.imaging.position_names import fov_names
-from cell_assets.imaging.readers.base import WHOLE, PlateSource, Reader
-from cell_assets.imaging.source_files import is_tiff_name, near_folders, tiff_files
+from cell_assets.imaging.readers.base import Reader
+from cell_assets.imaging.readers.tiff_stacks import TiffStackSource
+from cell_assets.imaging.source_files import is_tiff_name, near_folders
 from cell_assets.imaging.source_position import SourcePosition
 from cell_assets.imaging.tiff_planes import NOWHERE, PlaneTable, read_page
 from cell_assets.imaging.tiff_volumes import opened_tiff, tiff_directories
@@ -48,16 +49,13 @@ class _Position:
     first: Metadata
 
 
-class MicroManagerSource(PlateSource):
+class MicroManagerSource(TiffStackSource):
     format = "micro-manager"
 
     def __init__(self, path: Path) -> None:
-        self.path = path if path.is_dir() else path.parent
-        files = tiff_files(path)
-        if not files:
-            raise BadInputError(f"{path}: has no TIFF; give another folder")
+        super().__init__(path)
         acquisitions: dict[tuple[Path, str], list[_Stack]] = {}
-        for stack in map(_read_stack, files):
+        for stack in map(_read_stack, self._files):
             acquisitions.setdefault(stack.acquisition, []).append(stack)
         found = [place for stacks in acquisitions.values() for place in _positions(stacks)]
         names = fov_names(
@@ -68,16 +66,6 @@ class MicroManagerSource(PlateSource):
         self.positions = tuple(
             _source_position(name, place) for name, place in zip(names, found, strict=True)
         )
-
-    def check(self) -> None:
-        for planes in self._planes.values():
-            planes.check()
-
-    def read_volume(self, position: str, t: int, channel: int, z: slice = WHOLE) -> NDArray[np.generic]:
-        return self._planes[position].read(t, channel, z)
-
-    def files(self) -> Iterator[Path]:
-        yield from sorted({file for planes in self._planes.values() for file in planes.files})
 
 
 def _read_stack(file: Path) -> _Stack:

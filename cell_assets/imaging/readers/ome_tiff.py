@@ -12,13 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 import tifffile
-from numpy.typing import NDArray
 
 from cell_assets.errors import BadInputError
 from cell_assets.imaging.ome_xml import OmeDocument, OmeImage, read_ome_xml
 from cell_assets.imaging.position_names import fov_names
-from cell_assets.imaging.readers.base import WHOLE, PlateSource, Reader
-from cell_assets.imaging.source_files import tiff_files
+from cell_assets.imaging.readers.base import Reader
+from cell_assets.imaging.readers.tiff_stacks import TiffStackSource
 from cell_assets.imaging.source_position import SourcePosition
 from cell_assets.imaging.tiff_planes import NOWHERE, PlaneTable
 from cell_assets.imaging.tiff_volumes import opened_tiff, tiff_directories
@@ -35,16 +34,13 @@ class _Found(NamedTuple):
     planes: PlaneTable
 
 
-class OmeTiffSource(PlateSource):
+class OmeTiffSource(TiffStackSource):
     format = "ome-tiff"
 
     def __init__(self, path: Path) -> None:
-        self.path = path if path.is_dir() else path.parent
+        super().__init__(path)
         self._companions: dict[Path, OmeDocument] = {}
         self._directories: dict[Path, list[int]] = {}
-        self._files = tiff_files(path)
-        if not self._files:
-            raise BadInputError(f"{path}: has no TIFF; give another folder")
         found = list(self._images())
         names = _names(found)
         self._planes = {name: one.planes for name, one in zip(names, found, strict=True)}
@@ -62,15 +58,8 @@ class OmeTiffSource(PlateSource):
             for name, one in zip(names, found, strict=True)
         )
 
-    def check(self) -> None:
-        for planes in self._planes.values():
-            planes.check()
-
-    def read_volume(self, position: str, t: int, channel: int, z: slice = WHOLE) -> NDArray[np.generic]:
-        return self._planes[position].read(t, channel, z)
-
     def files(self) -> Iterator[Path]:
-        yield from sorted({file for planes in self._planes.values() for file in planes.files})
+        yield from super().files()
         yield from self._companions
 
     def _images(self) -> Iterator[_Found]:

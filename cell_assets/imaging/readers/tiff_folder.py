@@ -28,8 +28,6 @@ class TiffFolderSource(PlateSource):
         self.path = path
         parsed = parse_pattern(pattern)
         names = [file.relative_to(path).as_posix() for file in tiff_files(path)]
-        if not names:
-            raise BadInputError(f"{path}: has no TIFF; give another folder")
         try:
             placed = place_files(parsed, names)
         except BadInputError as error:
