@@ -1,5 +1,7 @@
 """What is in quarantine, and which of it a person means."""
 
+import os
+import pwd
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,3 +37,11 @@ def find_quarantined(arrivals: Sequence[Arrival], named: str) -> Arrival:
         folders = ", ".join(one.folder for one in held)
         raise BadInputError(f"plate {named} is in quarantine in {folders}: name one of these folders")
     return held[0]
+
+
+def login_name() -> str:
+    """The user of this process, as the system names them."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"user {os.getuid()}"
