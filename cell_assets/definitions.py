@@ -1,4 +1,4 @@
-"""build_defs(): the one place where assets, schedules and resources meet."""
+"""build_defs(): the one place where assets, jobs, schedules, sensors and resources meet."""
 
 import dagster as dg
 
@@ -6,6 +6,7 @@ from cell_assets.assets.acquisitions import plate_qc, raw_acquisition
 from cell_assets.assets.experiments import experiment_manifest
 from cell_assets.assets.fov_chain import fov_chain
 from cell_assets.assets.methods import method_assets
+from cell_assets.automation.arrivals import arrival_job, arrivals_sensor
 from cell_assets.automation.nightly import nightly_schedules
 from cell_assets.resources.lab import store_resource, workers_resource
 from cell_assets.resources.mlflow_registry import registry_resource
@@ -27,7 +28,9 @@ def build_defs(
     settings = settings or Settings()
     return dg.Definitions(
         assets=[raw_acquisition, plate_qc, fov_chain, experiment_manifest, *method_assets()],
+        jobs=[arrival_job],
         schedules=nightly_schedules(),
+        sensors=[arrivals_sensor(settings)],
         resources={
             "store": store_resource(settings, observer),
             "models": registry_resource(settings),

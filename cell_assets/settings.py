@@ -1,10 +1,16 @@
 """The one place that reads the environment: `CELL_ASSETS_*` variables as one typed, frozen object."""
 
+import json
 import os
+import re
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+_SEPARATOR = re.compile(rf"{re.escape(os.pathsep)}(?!//)")
+"""Between paths; the colon of `s3://` is none."""
 
 
 class Settings(BaseSettings):
@@ -25,6 +31,22 @@ class Settings(BaseSettings):
 
     workers: int | None = Field(default=None, ge=1)
     """Processes that work on FOVs side by side; unset: one per processor core."""
+
+    landing: Annotated[tuple[str, ...], NoDecode] = ()
+    """Landing folders to watch: paths or fsspec URLs, separated like those of PATH (`:`), or a list in JSON, which
+    a URL with a port needs."""
+
+    still_s: float = Field(default=60.0, ge=0)
+    """A plate has arrived when its files have looked the same for so many seconds."""
+
+    @field_validator("landing", mode="before")
+    @classmethod
+    def _separated(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        if value.lstrip().startswith("["):
+            return json.loads(value)
+        return tuple(part for part in _SEPARATOR.split(value) if part)
 
     @property
     def processes(self) -> int:

@@ -1,30 +1,52 @@
 """Raw acquisitions and their quality: where every history begins."""
 
+import shutil
+from enum import StrEnum
 from pathlib import Path
 
 import dagster as dg
 
-from cell_assets.assets.checks import quality_check_evaluations, quality_check_specs, standing_check_specs
+from cell_assets.assets.checks import (
+    quality_check_evaluations,
+    quality_check_specs,
+    quarantine_check_evaluation,
+    quarantine_check_spec,
+    standing_check_specs,
+)
 from cell_assets.assets.choices import ExperimentChoices
 from cell_assets.assets.display import FIGURES
 from cell_assets.assets.ingest_request import IngestRequest
-from cell_assets.assets.partitions import plates
+from cell_assets.assets.partitions import plates, register_plate_keys
 from cell_assets.assets.publishing import Making, Publisher, Written
 from cell_assets.assets.recipes import RECIPES, AssetName
 from cell_assets.assets.specs import asset_spec
 from cell_assets.assets.steps import StepResults, begin, finished
 from cell_assets.errors import BadInputError, CellAssetsError, NotFoundError
+from cell_assets.landing.checksums import verify_checksums
+from cell_assets.landing.quarantine import quarantined
 from cell_assets.ledger.ledger import Ledger
 from cell_assets.ledger.records import Plate
 from cell_assets.resources.progress import Progress, ProgressDisplay
 from cell_assets.store.store import Store
 
 
+class OnDuplicate(StrEnum):
+    """What to do with a plate that came before, with the same bytes, from elsewhere."""
+
+    REGISTER = "register"
+    """Make it, and let the ledger say that it is registered already."""
+    IGNORE = "ignore"
+    """Make nothing, and end well."""
+    QUARANTINE = "quarantine"
+    """Make nothing, and fail."""
+
+
 class IngestConfig(dg.Config):
-    """Filled in by `cell-assets ingest`; left empty, a registered plate is made again from its source."""
+    """Filled in by `cell-assets ingest` and by the sensor; empty, a registered plate is made again from its source."""
 
     request: str = ""
     """An `IngestRequest` as JSON."""
+    on_duplicate: OnDuplicate = OnDuplicate.REGISTER
 
 
 @dg.multi_asset(
@@ -39,7 +61,7 @@ class IngestConfig(dg.Config):
     ],
     partitions_def=plates,
     can_subset=True,
-    check_specs=standing_check_specs(AssetName.RAW_ACQUISITION),
+    check_specs=[*standing_check_specs(AssetName.RAW_ACQUISITION), quarantine_check_spec()],
 )
 def raw_acquisition(
     context: dg.AssetExecutionContext,
@@ -48,8 +70,6 @@ def raw_acquisition(
     progress: dg.ResourceParam[ProgressDisplay],
 ) -> StepResults:
     """Ingest the plate, or make it again from the source that it was registered with."""
-    from cell_assets.imaging.ingest import prepare_ingest
-
     begin(context, store)
     plate = context.partition_key
     request = (
@@ -58,12 +78,49 @@ def raw_acquisition(
         else registered(store.ledger, plate)
     )
     try:
-        prepared = prepare_ingest(Path(request.source), request.options())
-        digest = prepared.source_digest
-        refuse_other_bytes(store, plate, digest)
+        refuse_other_experiment(store.ledger, request)
+        with (
+            Progress(context, progress, f"fetching {plate}", 0) as bar,
+            request.at_hand(_fetched(context, store), bar.stand) as local,
+        ):
+            _ingest(context, store, progress, request, local, config.on_duplicate)
     except CellAssetsError as error:
         raise dg.Failure(description=str(error), allow_retries=False) from error
-    parameters = {**request.recorded(), **request.side_digests(), "source_digest": digest}
+    context.log_event(quarantine_check_evaluation(quarantined(store.ledger.arrivals())))
+    yield finished(context, store, AssetName.RAW_ACQUISITION.value)
+
+
+def _ingest(
+    context: dg.AssetExecutionContext,
+    store: Store,
+    progress: ProgressDisplay,
+    request: IngestRequest,
+    local: IngestRequest,
+    on_duplicate: OnDuplicate,
+) -> None:
+    """Check, write and register a plate; `local` is the request with its files on this machine."""
+    from cell_assets.imaging.ingest import prepare_ingest
+
+    plate = request.plate
+    if local.checksums is not None:
+        with Progress(context, progress, f"verifying {plate}", 0) as bar:
+            n_files = verify_checksums(Path(local.checksums), local.checksum_kind, bar.stand)
+        context.log.info(f"{n_files} files are as {request.checksums} lists them")
+    prepared = prepare_ingest(Path(local.source), local.options())
+    digest = prepared.source_digest
+    refuse_other_bytes(store, plate, digest)
+    if on_duplicate is not OnDuplicate.REGISTER:
+        before = came_before(store, request, local)
+        if before is not None:
+            if on_duplicate is OnDuplicate.QUARANTINE:
+                raise BadInputError(f"{before}; its plate.yaml says that such a copy is to be quarantined")
+            context.log.info(f"{before}: nothing to make")
+            return
+    _refuse_other_options(store.ledger, request)
+    register_plate_keys(
+        context.instance, request.experiment, plate, [place.name for place in prepared.source.positions]
+    )
+    parameters = {**request.recorded(), **local.side_digests(), "source_digest": digest}
     making = Making(
         RECIPES[AssetName.RAW_ACQUISITION], plate, parameters, None, dagster_run_id=context.run_id
     )
@@ -77,7 +134,32 @@ def raw_acquisition(
     register(store, request)
     if commit is not None:
         context.log.info(f"plate {plate} is artifact {commit.artifact.id}, digest {commit.artifact.digest}")
-    yield finished(context, store, AssetName.RAW_ACQUISITION.value)
+
+
+def _fetched(context: dg.AssetExecutionContext, store: Store) -> Path:
+    """Where this run may fetch a remote plate to; what runs that were killed left there is removed."""
+    folder = store.root.parent / "fetched"
+    for left in folder.iterdir() if folder.is_dir() else ():
+        run = context.instance.get_run_by_id(left.name)
+        if run is None or run.is_finished:
+            shutil.rmtree(left, ignore_errors=True)
+    return folder / context.run_id
+
+
+def came_before(store: Store, request: IngestRequest, local: IngestRequest) -> str | None:
+    """Say where a plate with the same bytes and options came from before; None when it did not, or from here."""
+    plate, latest = (
+        store.ledger.plate(request.plate),
+        store.ledger.latest(AssetName.RAW_ACQUISITION, request.plate),
+    )
+    if plate is None or latest is None or plate.draft.source_uri == request.source:
+        return None
+    if not request.says_the_same(latest.run.parameters, local):
+        return None
+    return (
+        f"plate {request.plate} came before with the same bytes from {plate.draft.source_uri} "
+        f"(artifact {latest.artifact.id})"
+    )
 
 
 @dg.multi_asset(
@@ -176,6 +258,34 @@ def refuse_other_bytes(store: Store, plate: str, digest: str) -> None:
         raise BadInputError(
             f"plate {plate} was ingested before from other bytes (source digest {str(known)[:12]}, now "
             f"{digest[:12]}); give the new plate another name"
+        )
+
+
+def refuse_other_experiment(ledger: Ledger, request: IngestRequest) -> None:
+    """A plate stays in its experiment.
+
+    Raises:
+        BadInputError: the plate was ingested for another experiment.
+    """
+    plate = ledger.plate(request.plate)
+    if plate is not None and plate.draft.experiment != request.experiment:
+        raise BadInputError(
+            f"plate {request.plate} belongs to experiment {plate.draft.experiment}, not {request.experiment}; "
+            "give the new plate another name"
+        )
+
+
+def _refuse_other_options(ledger: Ledger, request: IngestRequest) -> None:
+    """Say before the work what the ledger would say after it: a registered plate never changes."""
+    plate = ledger.plate(request.plate)
+    if plate is None:
+        return
+    before, now = request_of(plate).model_dump(), request.model_dump()
+    differing = [name for name in now if now[name] != before[name]]
+    if differing:
+        raise BadInputError(
+            f"plate {request.plate} is registered already with other {', '.join(differing)}: a plate never "
+            "changes, so give this one another name"
         )
 
 

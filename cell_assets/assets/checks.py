@@ -23,6 +23,7 @@ FRAMES_WITHIN_THRESHOLDS = "frames_within_thresholds"
 NOT_WITHDRAWN = "not_withdrawn"
 LEDGER_AGREES = "ledger_agrees"
 BYTES_AS_PUBLISHED = "bytes_as_published"
+NOTHING_IN_QUARANTINE = "nothing_in_quarantine"
 
 _NAMED = 3
 """So many faults stand in a check's description."""
@@ -45,6 +46,25 @@ def standing_check_specs(asset: str) -> list[dg.AssetCheckSpec]:
         dg.AssetCheckSpec(name, asset=str(asset), description=description)
         for name, description in described.items()
     ]
+
+
+def quarantine_check_spec() -> dg.AssetCheckSpec:
+    """The check of raw_acquisition that says which landed folders wait for a person; the sensor answers it too."""
+    return dg.AssetCheckSpec(
+        NOTHING_IN_QUARANTINE,
+        asset=AssetName.RAW_ACQUISITION.value,
+        description="No landed folder is in quarantine; those that are stand here with the reason.",
+    )
+
+
+def quarantine_check_evaluation(reasons: Mapping[str, str]) -> dg.AssetCheckEvaluation:
+    """What the check says; `reasons` by folder."""
+    faults = [
+        reason if reason.startswith(folder) else f"{folder}: {reason}" for folder, reason in reasons.items()
+    ]
+    return _standing_evaluation(
+        AssetName.RAW_ACQUISITION.value, NOTHING_IN_QUARANTINE, faults, dg.AssetCheckSeverity.WARN
+    )
 
 
 def repeat_standing_checks(

@@ -3,6 +3,7 @@
 `cell-assets run` records choices; every body reads them, so that a run from the Dagster UI uses the same ones.
 """
 
+from collections.abc import Mapping
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -64,3 +65,12 @@ class ExperimentChoices(BaseModel):
     def training_of(self, method: str) -> TrainingChoice:
         """What was chosen for a method's training."""
         return self.training.get(method, TrainingChoice())
+
+
+def merge(values: dict[str, Any], changes: Mapping[str, Any]) -> None:
+    """Write `changes` over `values`, level by level."""
+    for key, value in changes.items():
+        if isinstance(value, Mapping) and isinstance(values.get(key), dict) and key != "changes":
+            merge(values[key], value)
+        else:
+            values[key] = value

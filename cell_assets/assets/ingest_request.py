@@ -1,11 +1,18 @@
-"""What a person asks `cell-assets ingest` for, in a form that is recorded and can be asked again."""
+"""What a person or a `plate.yaml` asks ingest for, in a form that is recorded and can be asked again."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from shutil import rmtree
+from typing import TYPE_CHECKING, Self
 
 from blake3 import blake3
 from pydantic import BaseModel, ConfigDict, Field
 
+from cell_assets.landing.checksums import ChecksumKind
+from cell_assets.landing.fetching import Progress, fetch_folder
+from cell_assets.landing.places import is_remote
+from cell_assets.landing.side_files import PlateFile
 from cell_assets.ledger.records import JsonValue, PlateDraft, WellDraft
 from cell_assets.store.digest import digest_folder
 
@@ -15,9 +22,15 @@ if TYPE_CHECKING:
 _IDENTITY = frozenset({"source", "experiment", "plate"})
 """Fields that the plate's own record holds."""
 
+_LATER = frozenset({"pattern", "checksums", "checksum_kind"})
+"""Fields that older records lack: left out where they say nothing, so that those records stay current."""
+
+_PLACES = ("source", "plate_map", "tracks", "states", "checksums")
+"""Fields that say where something lies."""
+
 
 class IngestRequest(BaseModel):
-    """One plate to bring in. Paths are absolute; lengths in µm, interval in minutes."""
+    """One plate to bring in. Paths are absolute, or all are fsspec URLs; lengths in µm, interval in minutes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,6 +48,44 @@ class IngestRequest(BaseModel):
     """(y, x)."""
     z_step_um: float | None = None
     interval_min: float | None = None
+    checksums: str | None = None
+    """List of checksums that the files must meet before anything is read."""
+    checksum_kind: ChecksumKind | None = None
+
+    @classmethod
+    def of_landed(cls, folder: str, file: PlateFile) -> Self:
+        """What the `plate.yaml` of a landed folder asks for; `folder` is a path or a URL."""
+        values = file.model_dump(exclude={"on_duplicate"})
+        for name in _PLACES:
+            if values[name] is not None:
+                values[name] = folder if values[name] == "." else f"{folder}/{PurePosixPath(values[name])}"
+        return cls.model_validate(values)
+
+    @contextmanager
+    def at_hand(self, staging: Path, progress: Progress) -> Iterator[Self]:
+        """The same request with every path on this machine; what is fetched into `staging` goes with the block.
+
+        Raises:
+            BadInputError: what a URL names is not there.
+            CellAssetsError: the disk has no room for it, or a file came short.
+        """
+        if not is_remote(self.source):
+            yield self
+            return
+        named = {name: value for name in _PLACES if (value := getattr(self, name)) is not None}
+        folder = _common_folder(list(named.values()))
+        try:
+            fetch_folder(folder, staging, progress)
+            here = {name: str(staging / value[len(folder) :].lstrip("/")) for name, value in named.items()}
+            yield self.model_copy(update=here)
+        finally:
+            rmtree(staging, ignore_errors=True)
+
+    def says_the_same(self, parameters: Mapping[str, JsonValue], local: Self) -> bool:
+        """Whether a plate made with these parameters is this one, wherever the files of either lie."""
+        mine = {**self.recorded(), **local.side_digests()}
+        keys = (mine.keys() | parameters.keys()) - {*_PLACES, "checksum_kind", "source_digest"}
+        return all(mine.get(key) == parameters.get(key) for key in keys)
 
     def options(self) -> "IngestOptions":
         """What the imaging room needs of it."""
@@ -54,8 +105,7 @@ class IngestRequest(BaseModel):
 
     def recorded(self) -> dict[str, JsonValue]:
         """The options as JSON values: what decides the plate beside its source."""
-        # A plate without a pattern keeps the options that it was recorded with where none could be given.
-        absent = set() if self.pattern is not None else {"pattern"}
+        absent = {name for name in _LATER if getattr(self, name) is None}
         return self.model_dump(mode="json", exclude=set(_IDENTITY | absent))
 
     def side_digests(self) -> dict[str, JsonValue]:
@@ -82,3 +132,15 @@ class IngestRequest(BaseModel):
             positions=positions,
             ingest_options=self.recorded(),
         )
+
+
+def _common_folder(urls: Sequence[str]) -> str:
+    """The deepest folder that holds all of these URLs."""
+    common = urls[0].split("/")
+    for url in urls[1:]:
+        parts = url.split("/")
+        n_shared = next(
+            (n for n, pair in enumerate(zip(common, parts, strict=False)) if len(set(pair)) > 1), None
+        )
+        common = common[: min(len(common), len(parts)) if n_shared is None else n_shared]
+    return "/".join(common)

@@ -50,6 +50,8 @@ def process_environment(settings: Settings, addresses: DatabaseAddresses) -> dic
         "CELL_ASSETS_DATABASE_URL": addresses.base,
         "CELL_ASSETS_DAGSTER_URL": addresses.dagster,
         "CELL_ASSETS_VERIFY_ON_READ": json.dumps(settings.verify_on_read),
+        "CELL_ASSETS_LANDING": json.dumps(settings.landing),
+        "CELL_ASSETS_STILL_S": str(settings.still_s),
         "DAGSTER_HOME": str(settings.dagster_home.expanduser().absolute()),
         "DAGSTER_DISABLE_TELEMETRY": "1",
         # Off by default.

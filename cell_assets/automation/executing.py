@@ -8,12 +8,11 @@ from dataclasses import dataclass
 
 import dagster as dg
 from dagster._core.execution.plan.objects import ErrorSource
-from dagster._utils.error import SerializableErrorInfo
 
 from cell_assets.assets.publishing import emit_lost_events
 from cell_assets.automation.dagster_home import open_instance
+from cell_assets.automation.failures import NO_STEP_FAILED, failure_sentence
 from cell_assets.automation.session import Session
-from cell_assets.errors import CellAssetsError
 from cell_assets.resources.progress import ProgressDisplay
 
 OWNER_TAG = "cell_assets/owner"
@@ -76,7 +75,8 @@ class Executor:
         )
         if _was_interrupted(result):
             raise KeyboardInterrupt
-        return Outcome(result.run_id, result.success, None if result.success else _error_of(result))
+        error = None if result.success else failure_sentence(result.all_events) or NO_STEP_FAILED
+        return Outcome(result.run_id, result.success, error)
 
     def fail_abandoned_runs(self) -> None:
         """Mark runs whose command on this host was killed as failed; their process cannot do it any more."""
@@ -108,16 +108,6 @@ def _was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
     return False
 
 
-def _sentence(error: SerializableErrorInfo) -> str:
-    """The person's error among an error and its causes, or else the first cause."""
-    kinds: list[type[CellAssetsError]] = [CellAssetsError, *CellAssetsError.__subclasses__()]
-    said = {kind.__name__ for kind in kinds}
-    chosen = error
-    while chosen.cls_name not in said and chosen.cause is not None:
-        chosen = chosen.cause
-    return chosen.message.strip().split(": ", 1)[-1]
-
-
 def _owner() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
@@ -130,16 +120,3 @@ def _lives(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def _error_of(result: dg.ExecuteInProcessResult) -> str:
-    """The sentence of the first failed step: the person's error, not Dagster's wrapping of it."""
-    for event in result.all_events:
-        if event.is_step_failure:
-            failure = event.step_failure_data
-            user_failure = failure.user_failure_data
-            if user_failure is not None and user_failure.description:
-                return user_failure.description
-            if failure.error is not None:
-                return _sentence(failure.error)
-    return "the run failed before its first step; see it in the Dagster UI"

@@ -4,12 +4,12 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from cell_assets.assets.acquisitions import refuse_other_bytes
+from cell_assets.assets.acquisitions import refuse_other_bytes, refuse_other_experiment
 from cell_assets.assets.ingest_request import IngestRequest
 from cell_assets.assets.partitions import register_plate_keys
 from cell_assets.assets.recipes import AssetName
 from cell_assets.automation.session import Session
-from cell_assets.errors import BadInputError, CellAssetsError
+from cell_assets.errors import CellAssetsError
 from cell_assets.imaging.ingest import prepare_ingest
 from cell_assets.ledger.names import check_name
 
@@ -44,7 +44,7 @@ def ingest_plate(session: Session, request: IngestRequest) -> IngestResult:
     check_name("plate", request.plate)
     prepared = prepare_ingest(Path(request.source), request.options())
     refuse_other_bytes(session.store, request.plate, prepared.source_digest)
-    _refuse_other_experiment(session, request)
+    refuse_other_experiment(session.ledger, request)
     with session.executor() as executor:
         positions = [position.name for position in prepared.source.positions]
         register_plate_keys(executor.instance, request.experiment, request.plate, positions)
@@ -65,12 +65,3 @@ def ingest_plate(session: Session, request: IngestRequest) -> IngestResult:
         positions=len(positions),
         bytes=latest.artifact.n_bytes,
     )
-
-
-def _refuse_other_experiment(session: Session, request: IngestRequest) -> None:
-    plate = session.ledger.plate(request.plate)
-    if plate is not None and plate.draft.experiment != request.experiment:
-        raise BadInputError(
-            f"plate {request.plate} belongs to experiment {plate.draft.experiment}, not {request.experiment}; "
-            "give the new plate another name"
-        )

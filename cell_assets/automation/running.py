@@ -1,13 +1,13 @@
 """`cell-assets run`: what is missing or stale of an experiment, stage by stage, as Dagster runs."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from statistics import median
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from cell_assets.assets.choices import ExperimentChoices, TrainingChoice
+from cell_assets.assets.choices import ExperimentChoices, TrainingChoice, merge
 from cell_assets.assets.inputs import living_plates
 from cell_assets.assets.partitions import fov_key, register_plate_keys, representation_key
 from cell_assets.assets.planning import FovPlan, patch_bytes, plan_plate
@@ -131,13 +131,13 @@ def choose(session: Session, request: RunRequest) -> ExperimentChoices:
     living_plates(session.store, request.experiment)
     before = ExperimentChoices.of(session.ledger, request.experiment)
     values = before.model_dump(mode="json")
-    _merge(values, request.choices or {})
+    merge(values, request.choices or {})
     if request.segmentation is not None:
-        _merge(values, {"fovs": {"segmentation": {"backend": request.segmentation}}})
+        merge(values, {"fovs": {"segmentation": {"backend": request.segmentation}}})
     if request.tracking is not None:
-        _merge(values, {"fovs": {"tracking": {"backend": request.tracking}}})
+        merge(values, {"fovs": {"tracking": {"backend": request.tracking}}})
     if request.patch_px is not None:
-        _merge(values, {"fovs": {"patches": {"side_px": math.ceil(STORED_MARGIN * request.patch_px)}}})
+        merge(values, {"fovs": {"patches": {"side_px": math.ceil(STORED_MARGIN * request.patch_px)}}})
     training = ExperimentChoices.checked(values, "run").training_of(request.method)
     changes = dict(training.changes)
     if request.preset is not None and request.preset != training.preset:
@@ -148,9 +148,9 @@ def choose(session: Session, request: RunRequest) -> ExperimentChoices:
         changes["tau_min"] = request.tau_min
     if request.seed is not None:
         changes["seed"] = request.seed
-        _merge(values, {"split": {"seed": request.seed}, "report": {"seed": request.seed}})
+        merge(values, {"split": {"seed": request.seed}, "report": {"seed": request.seed}})
     chosen = TrainingChoice(preset=request.preset or training.preset, changes=changes)
-    _merge(values, {"training": {request.method: chosen.model_dump(mode="json")}})
+    merge(values, {"training": {request.method: chosen.model_dump(mode="json")}})
     choices = ExperimentChoices.checked(values, "run")
     load_method(request.method).parameters(chosen.preset, chosen.changes)
     choices.record(session.ledger, request.experiment)
@@ -283,12 +283,3 @@ def _duration(seconds: float) -> str:
     if seconds < 90:
         return f"about {seconds:.1f} s"
     return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
-
-
-def _merge(values: dict[str, Any], changes: Mapping[str, Any]) -> None:
-    """Write `changes` over `values`, level by level."""
-    for key, value in changes.items():
-        if isinstance(value, Mapping) and isinstance(values.get(key), dict) and key != "changes":
-            _merge(values[key], value)
-        else:
-            values[key] = value

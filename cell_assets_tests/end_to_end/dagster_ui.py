@@ -105,10 +105,11 @@ class DagsterUi:
 
 
 @contextmanager
-def served(home: Path) -> Iterator[str]:
-    """`cell-assets dev` over a home; gives the address of the Dagster UI."""
+def served(home: Path, **variables: str) -> Iterator[str]:
+    """`cell-assets dev` over a home, with further CELL_ASSETS_ variables; gives the address of the Dagster UI."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("CELL_ASSETS_")}
     environment |= {"CELL_ASSETS_HOME": str(home), "CELL_ASSETS_WORKERS": "1"}
+    environment |= {f"CELL_ASSETS_{name}": value for name, value in variables.items()}
     command = [sys.executable, "-c", "from cell_assets.cli import main; main()", "dev"]
     process = subprocess.Popen(
         command, cwd=CHECKOUT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -1,0 +1,187 @@
+"""Where landing folders lie: on a disk of this machine, or behind an fsspec URL. Both are looked at the same way."""
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from cell_assets.errors import BadInputError
+
+_NOISE = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
+"""What desktops leave in folders that somebody looked into."""
+
+
+@dataclass(frozen=True)
+class SeenFile:
+    """A file, by what can be seen without reading it."""
+
+    path: str
+    """Relative to the folder that was walked."""
+    size: int
+    stamp: str
+    """When it was written, as its place says it."""
+
+
+class Place(Protocol):
+    """One landing folder. Folders and files are named by text that only this place reads; `title` is for people."""
+
+    root: str
+
+    def title(self, path: str) -> str:
+        """The path or URL as it is shown and recorded."""
+        ...
+
+    def subfolders(self, folder: str) -> list[str]:
+        """The folders in a folder, in the order of their names."""
+        ...
+
+    def stamp(self, file: str) -> str | None:
+        """Size and time of a file, for the price of one question; None when it is not there."""
+        ...
+
+    def read(self, file: str, at_most: int) -> bytes:
+        """The bytes of a file, as far as `at_most`."""
+        ...
+
+    def walk(self, folder: str) -> Iterator[SeenFile]:
+        """All files below a folder, in any order.
+
+        Raises:
+            BadInputError: a link that leads nowhere or in a circle, or a name that is no text.
+            OSError: a folder cannot be read.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class LocalPlace:
+    """A folder of this machine. Symbolic links are followed, as a lab may keep its pixels on another disk."""
+
+    root: str
+
+    def title(self, path: str) -> str:
+        # PostgreSQL takes no half surrogates, as which Python holds bytes that are no UTF-8.
+        return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+    def subfolders(self, folder: str) -> list[str]:
+        with os.scandir(folder) as entries:
+            return sorted(entry.path for entry in entries if _is_folder(entry))
+
+    def stamp(self, file: str) -> str | None:
+        try:
+            seen = os.stat(file)  # noqa: PTH116 - ten thousand of these each tick; a Path costs thrice as much.
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return f"{seen.st_size} {seen.st_mtime_ns}" if stat.S_ISREG(seen.st_mode) else None
+
+    def read(self, file: str, at_most: int) -> bytes:
+        with Path(file).open("rb") as opened:
+            return opened.read(at_most)
+
+    def walk(self, folder: str) -> Iterator[SeenFile]:
+        yield from self._walk(folder, "", ())
+
+    def _walk(self, folder: str, below: str, above: tuple[tuple[int, int], ...]) -> Iterator[SeenFile]:
+        here = os.stat(folder)  # noqa: PTH116
+        above = (*above, (here.st_dev, here.st_ino))
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                name = f"{below}{entry.name}"
+                if entry.name in _NOISE:
+                    continue
+                if not _is_text(entry.name):
+                    raise BadInputError(f"the name {self.title(name)!r} is no UTF-8: rename the file")
+                try:
+                    seen = entry.stat()
+                except FileNotFoundError:
+                    if entry.is_symlink():
+                        raise BadInputError(f"{name} is a symbolic link that leads nowhere") from None
+                    continue  # Gone since the folder was listed; the next look sees what is left.
+                except OSError as error:
+                    raise BadInputError(f"{name} cannot be read ({error.strerror})") from error
+                if stat.S_ISDIR(seen.st_mode):
+                    if (seen.st_dev, seen.st_ino) in above:
+                        raise BadInputError(f"{name} is a symbolic link that leads back to a folder above it")
+                    yield from self._walk(entry.path, f"{name}/", above)
+                elif stat.S_ISREG(seen.st_mode):
+                    yield SeenFile(name, seen.st_size, str(seen.st_mtime_ns))
+                else:
+                    raise BadInputError(f"{name} is neither a file nor a folder")
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False  # A link in a circle.
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+class RemotePlace:
+    """A folder behind an fsspec URL. Stores without a time of writing say by size, and ETag where they have one."""
+
+    def __init__(self, url: str) -> None:
+        """Open it; nothing is asked of the other side yet.
+
+        Raises:
+            BadInputError: no installed package knows the URL's protocol.
+        """
+        from fsspec.core import url_to_fs
+
+        try:
+            self._fs, self.root = url_to_fs(url, use_listings_cache=False)
+        except (ImportError, ValueError) as error:
+            raise BadInputError(f"landing folder {url} cannot be opened: {error}") from error
+
+    def title(self, path: str) -> str:
+        return str(self._fs.unstrip_protocol(path))
+
+    def subfolders(self, folder: str) -> list[str]:
+        entries = self._fs.ls(folder, detail=True)
+        return sorted(str(entry["name"]).rstrip("/") for entry in entries if entry["type"] == "directory")
+
+    def stamp(self, file: str) -> str | None:
+        try:
+            info = self._fs.info(file)
+        except FileNotFoundError:
+            return None
+        return f"{info['size']} {_written(info)}" if info["type"] == "file" else None
+
+    def read(self, file: str, at_most: int) -> bytes:
+        return bytes(self._fs.cat_file(file, start=0, end=at_most))
+
+    def walk(self, folder: str) -> Iterator[SeenFile]:
+        for path, info in self._fs.find(folder, detail=True).items():
+            name = str(path)[len(folder) :].lstrip("/")
+            if name.rpartition("/")[2] not in _NOISE:
+                yield SeenFile(name, int(info["size"]), _written(info))
+
+
+def _written(info: Mapping[str, Any]) -> str:
+    for name in ("mtime", "LastModified", "last_modified", "updated", "created", "ETag", "etag"):
+        if info.get(name) is not None:
+            return str(info[name])
+    return ""
+
+
+def is_remote(place: str) -> bool:
+    """Whether a landing folder or a source is named by a URL."""
+    return "://" in place
+
+
+def open_place(place: str) -> Place:
+    """The place that a path or an fsspec URL names.
+
+    Raises:
+        BadInputError: no installed package knows the URL's protocol.
+    """
+    return RemotePlace(place) if is_remote(place) else LocalPlace(str(Path(place).expanduser().absolute()))
