@@ -184,6 +184,9 @@ def run_experiment(session: Session, request: RunRequest) -> RunOutcome:
             todo = [plan.position for plan in _plan(session, plate, choices) if plan.make]
             if todo:
                 outcomes.append(_run_fovs(executor, draft.name, draft.positions, todo))
+            if choices.quality:
+                # Its checks hold the newest thresholds against what was measured before.
+                outcomes.append(executor.materialise([AssetName.PLATE_QC], partition=draft.name))
         if all(outcome.succeeded for outcome in outcomes):
             for outcome in _experiment_runs(executor, request, [plate.draft.name for plate in plates]):
                 outcomes.append(outcome)

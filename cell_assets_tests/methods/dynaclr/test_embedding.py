@@ -12,6 +12,7 @@ import torch
 from blake3 import blake3
 
 from cell_assets.errors import BadInputError
+from cell_assets.evaluation.manifest import FrozenCells
 from cell_assets.methods.contract import Progress, TrainingTable
 from cell_assets.methods.dynaclr.augmentation import center_crop
 from cell_assets.methods.dynaclr.checkpoint import load_checkpoint
@@ -44,7 +45,8 @@ class Study:
             for track in range(1, 7)
             if (fov, track) != ("A/1/001", 6)
         ]
-        self.manifest = pd.DataFrame(rows, columns=["plate", "fov_name", "track_id", "lineage_root", "split"])
+        columns = ["plate", "fov_name", "track_id", "lineage_root", "split"]
+        self.manifest = FrozenCells(pd.DataFrame(rows, columns=columns))
         self.checkpoint = folder / "checkpoint"
         self.checkpoint.mkdir()
         method = load_method("dynaclr")
@@ -98,7 +100,7 @@ def test_every_row_is_the_networks_answer_to_that_cells_patch(study: Study, embe
     for i in (0, 17, 35):
         row = adata.obs.iloc[i]
         table = next(t for t in study.tables if t.fov_name == row["fov_name"])
-        opened = open_tables([table]).tables[0]
+        opened = open_tables([table], study.manifest).tables[0]
         cells = opened.cells
         at = cells.loc[(cells["track_id"] == row["track_id"]) & (cells["t"] == row["t"]), "row"].to_numpy()
         stored = opened.read(at).astype(np.float32)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from cell_assets.errors import BadInputError
+from cell_assets.evaluation.manifest import FrozenCells
 from cell_assets.methods.dynaclr.cells import CellIndex, TableCells
 from cell_assets.methods.dynaclr.sampling import SamplingStrategy, TripletSampler, lag_frames
 
@@ -50,7 +51,7 @@ def movie(
 
 def index(*movies: Movie) -> CellIndex:
     manifest = pd.concat([m.manifest for m in movies], ignore_index=True)
-    return CellIndex.build([m.table for m in movies], manifest)
+    return CellIndex.build([m.table for m in movies], FrozenCells(manifest))
 
 
 @st.composite
@@ -185,7 +186,7 @@ def test_cells_that_no_track_lists_or_another_split_holds_are_counted() -> None:
     tracks = [(1, 0, 3, -1), (2, 0, 3, -1), (3, 0, 2, -1), (4, 0, 1, -1)]
     source = movie("P1", tracks, 30.0, {3: "test"})
     manifest = source.manifest[source.manifest["track_id"] != 4]
-    sampler = TripletSampler(CellIndex.build([source.table], manifest), "train", TIMED, 0, 30.0)
+    sampler = TripletSampler(CellIndex.build([source.table], FrozenCells(manifest)), "train", TIMED, 0, 30.0)
     assert (sampler.count.cells, sampler.count.anchors) == (6, 4)
     assert sampler.count.cells_in_other_splits == 2
     assert sampler.count.cells_not_in_manifest == 1
@@ -235,11 +236,11 @@ def test_unsound_manifests_are_refused(change: object, message: str) -> None:
     source = movie("P1", [(1, 0, 2, -1), (2, 0, 2, -1)], 30.0, {})
     assert callable(change)
     with pytest.raises(BadInputError, match=message):
-        CellIndex.build([source.table], change(source.manifest))
+        FrozenCells(change(source.manifest))
 
 
 def test_a_track_twice_at_one_time_is_refused() -> None:
     source = movie("P1", [(1, 0, 2, -1)], 30.0, {})
     doubled = pd.concat([source.table.cells] * 2)
     with pytest.raises(BadInputError, match="holds track 1 twice at t=0"):
-        CellIndex.build([TableCells("P1", "A/1/000", 30.0, doubled)], source.manifest)
+        CellIndex.build([TableCells("P1", "A/1/000", 30.0, doubled)], FrozenCells(source.manifest))
