@@ -239,9 +239,7 @@ def _threshold_evaluation(
 
     breaches = [breach for breach in held.breaches if is_asked(breach.threshold)]
     not_told = [
-        f"{threshold.title} cannot be told: {why}"
-        for threshold, why in held.not_told
-        if is_asked(threshold)
+        f"{threshold.title} cannot be told: {why}" for threshold, why in held.not_told if is_asked(threshold)
     ]
     named = [*not_told, *(str(breach) for breach in breaches)]
     is_left_out = any(breach.threshold.action is Action.EXCLUDE for breach in breaches)

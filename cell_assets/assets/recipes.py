@@ -122,7 +122,9 @@ _SHARED: tuple[Recipe, ...] = (
 def _method_recipes(method: str) -> tuple[Recipe, ...]:
     room = f"cell_assets.methods.{method}"
     return (
-        Recipe(checkpoint_name(method), FormatName(f"cell_assets.{method}.checkpoint", "1"), (room, *_MANIFEST)),
+        Recipe(
+            checkpoint_name(method), FormatName(f"cell_assets.{method}.checkpoint", "1"), (room, *_MANIFEST)
+        ),
         Recipe(embeddings_name(method), FormatName("cell_assets.embeddings", "1"), (room, *_MANIFEST)),
         Recipe(
             report_name(method),

@@ -107,7 +107,9 @@ class FrozenCells:
     def __post_init__(self) -> None:
         for name in ("plate", "fov_name", "track_id", "lineage_root", "split"):
             if name not in self.tracks.columns:
-                raise BadInputError(f"the manifest lacks the column {name!r}; make it again with this version")
+                raise BadInputError(
+                    f"the manifest lacks the column {name!r}; make it again with this version"
+                )
         unknown = sorted(set(self.tracks["split"].dropna()) - set(Split))
         if unknown:
             raise BadInputError(
@@ -218,7 +220,8 @@ def write_manifest(
     table.to_parquet(out / "tracks.parquet", index=False)
     write_parquet(exclusions, out / "excluded.parquet")
     n_tracks, n_cells, n_left_out = (
-        counted.groupby(["plate", "fov_name"]).size().to_dict() for counted in (table, images, images[left_out])
+        counted.groupby(["plate", "fov_name"]).size().to_dict()
+        for counted in (table, images, images[left_out])
     )
     conditions = kept["condition"].value_counts().reindex(sorted(table["condition"].unique()), fill_value=0)
     manifest = Manifest(

@@ -111,7 +111,10 @@ def embed_source(
     adata = ad.AnnData(X=features, obs=obs)
     adata.var_names = [f"h{i}" for i in range(features.shape[1])]
     adata.obsm["X_projection"] = projections
-    umap, umap_note = None, "every cell image is left out by thresholds of quality, so there is nothing to embed"
+    umap, umap_note = (
+        None,
+        "every cell image is left out by thresholds of quality, so there is nothing to embed",
+    )
     if len(obs):
         components = min(parameters.pca_components, *features.shape)
         adata.obsm["X_pca"] = PCA(components, svd_solver="full").fit_transform(features).astype(np.float32)
