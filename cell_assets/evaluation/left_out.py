@@ -62,9 +62,11 @@ def what_is_left_out(manifest: Manifest, frozen: FrozenCells) -> LeftOut:
     for (plate, measure, title), group in groups:
         # A frame may be beyond a limit in several channels.
         places = group.drop_duplicates(place)
-        level, n = Measure(measure).level.value, len(places)
+        level, n = Measure(str(measure)).level.value, len(places)
         counts.append(
-            LeftOutCount(plate, title, f"{n} {level}{'' if n == 1 else 's'}", int(places["n_cells"].sum()))
+            LeftOutCount(
+                str(plate), str(title), f"{n} {level}{'' if n == 1 else 's'}", int(places["n_cells"].sum())
+            )
         )
     named = rows.head(_NAMED)
     return LeftOut(

@@ -1,4 +1,4 @@
-"""The experiment manifest: a frozen list of plates, FOVs and conditions, the split of every track, and what is left out."""
+"""The experiment manifest: a frozen list of plates, FOVs and conditions, the split of every track, what is left out."""
 
 import json
 from collections.abc import Mapping, Sequence

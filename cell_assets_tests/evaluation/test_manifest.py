@@ -197,10 +197,10 @@ def test_what_cannot_be_told_or_leaves_nothing_is_refused(tmp_path: Path) -> Non
         "action": "exclude",
     }
     with pytest.raises(
-        BadInputError, match="plate P1: whether z_prime of over_background .* no control wells"
+        BadInputError, match=r"plate P1: whether z_prime of over_background .* no control wells"
     ):
         frozen(tmp_path / "a", {"P1": quality}, z_prime)
-    with pytest.raises(BadInputError, match="all of its 108 cell images .* first P1 A/1/000 by focus_slope"):
+    with pytest.raises(BadInputError, match=r"all of its 108 cell images .* first P1 A/1/000 by focus_slope"):
         frozen(tmp_path / "b", {"P1": quality}, {**FOCUS, "low": 0})
     few = {("A/1/000", t): -9.0 for t in range(3)}
     with pytest.raises(BadInputError, match=r"has 2 fov\(s\).* \(18 of 108 cell images are left out"):
@@ -219,7 +219,7 @@ def test_a_track_ends_where_it_ends_though_its_last_image_is_left_out(tmp_path: 
     table["lineage_root"] = table["track_id"].replace({2: 1, 3: 1})
     blurred = {(FOVS[0], 2): -9.0, (FOVS[0], 3): -9.0}
     quality = small_quality(blurred, fovs=FOVS, n_frames=4)
-    manifest, kept = frozen(tmp_path, {"P1": quality}, FOCUS, tables={FOVS[0]: table})
+    _, kept = frozen(tmp_path, {"P1": quality}, FOCUS, tables={FOVS[0]: table})
     cells = table.assign(plate="P1")
     cells = cells[kept.split_of(cells) != EXCLUDED]
     assert sorted(zip(cells["track_id"], cells["t"], strict=True)) == [

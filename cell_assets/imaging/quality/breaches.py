@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from pandas.api.typing import NAType
 
 from cell_assets.imaging.quality.thresholds import Action, Level, Measure, Threshold
 
@@ -146,7 +147,7 @@ def _beyond(rows: pd.DataFrame, threshold: Threshold) -> list[Breach]:
     ]
 
 
-def _text(value: object) -> str | None:
+def _text(value: str | NAType | float | None) -> str | None:
     return None if pd.isna(value) else str(value)
 
 

@@ -87,7 +87,7 @@ class CellIndex:
         parents = pd.MultiIndex.from_arrays([tracks["table"], tracks["parent_track_id"]])
         codes_of_splits = {name: code for code, name in enumerate(SPLITS)}
         codes_of_splits |= {UNLISTED: UNLISTED_CODE, EXCLUDED: EXCLUDED_CODE}
-        split = manifest.split_of(cells).map(codes_of_splits).to_numpy(np.int64)
+        split = manifest.split_of(cells).map(codes_of_splits).to_numpy()
         intervals = np.array([np.nan if t.interval_min is None else t.interval_min for t in tables], float)
         table = cells["table"].to_numpy(np.int64)
         t = cells["t"].to_numpy(np.int64)
@@ -97,7 +97,7 @@ class CellIndex:
             track=track.astype(np.int64),
             t=t,
             minutes=t * np.nan_to_num(intervals)[table],
-            split=split,
+            split=split.astype(np.int64),
             lineage_of_track=tracks["lineage"].to_numpy(np.int64),
             parent_of_track=codes.get_indexer(parents).astype(np.int64),
             interval_of_table=intervals,
