@@ -206,18 +206,14 @@ def plate_qc(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) 
 
 def quality_checks(store: Store, plate: str) -> list[dg.AssetCheckEvaluation]:
     """What the checks say of a plate's newest quality, by the thresholds of its experiment."""
+    from cell_assets.imaging.quality.breaches import held_against
     from cell_assets.imaging.quality.plate_quality import read_plate_quality
-    from cell_assets.imaging.quality.thresholds import breaches
 
     folder, _ = store.read(AssetName.PLATE_QC, plate)
     quality = read_plate_quality(folder)
     thresholds = ExperimentChoices.of(store.ledger, registered(store.ledger, plate).experiment).quality
-    if quality.screening is not None:
-        broken = [str(breach) for breach in breaches(quality.screening.frames, thresholds)]
-    else:
-        broken = ["frames were not measured one by one: make plate_qc again"] if thresholds else []
     empty = [f"{frame.fov_name} {frame.channel} t={frame.t}" for frame in quality.empty_frames]
-    return quality_check_evaluations(plate, empty, broken, len(thresholds))
+    return quality_check_evaluations(plate, empty, thresholds, held_against(quality, thresholds))
 
 
 def registered(ledger: Ledger, plate: str) -> IngestRequest:

@@ -11,6 +11,8 @@ from cell_assets.assets.partitions import experiments, fovs, plates
 from cell_assets.assets.recipes import AssetName
 from cell_assets.audit.scrub import Coverage
 from cell_assets.imaging.fov_chain import FovResult, Stage
+from cell_assets.imaging.quality.breaches import HeldAgainst
+from cell_assets.imaging.quality.thresholds import Action, Level, Threshold
 from cell_assets.ledger.records import Commit, Number
 
 EVERY_FRAME_HAS_CELLS = "every_frame_has_cells"
@@ -18,6 +20,7 @@ TRACKS_ARE_PLAUSIBLE = "tracks_are_plausible"
 ALL_NUMBERS_COMPUTED = "all_numbers_computed"
 NO_EMPTY_FRAMES = "no_empty_frames"
 FRAMES_WITHIN_THRESHOLDS = "frames_within_thresholds"
+PLATE_WITHIN_THRESHOLDS = "plate_within_thresholds"
 
 
 NOT_WITHDRAWN = "not_withdrawn"
@@ -214,16 +217,24 @@ def quality_check_specs() -> list[dg.AssetCheckSpec]:
         dg.AssetCheckSpec(
             FRAMES_WITHIN_THRESHOLDS,
             asset=AssetName.PLATE_QC.value,
-            description="No frame is beyond the experiment's thresholds of focus, signal, saturation and drift.",
+            description="No frame is beyond the experiment's thresholds of focus, signal, saturation and drift. "
+            "A warning names frames; an error, frames that are left out of the experiment.",
+            partitions_def=plates,
+        ),
+        dg.AssetCheckSpec(
+            PLATE_WITHIN_THRESHOLDS,
+            asset=AssetName.PLATE_QC.value,
+            description="Bleaching, cell counts, flatness, edge effects and the separation of controls are within the "
+            "experiment's thresholds. An error: FOVs, wells or the plate are left out of the experiment.",
             partitions_def=plates,
         ),
     ]
 
 
 def quality_check_evaluations(
-    plate: str, empty_frames: Sequence[str], breaches: Sequence[str], n_thresholds: int
+    plate: str, empty_frames: Sequence[str], thresholds: Sequence[Threshold], held: HeldAgainst
 ) -> list[dg.AssetCheckEvaluation]:
-    """What the checks say of one plate; each empty frame and each breach of a threshold is named."""
+    """What the checks say of one plate; empty frames and breaches of thresholds are named."""
     return [
         dg.AssetCheckEvaluation(
             asset_key=dg.AssetKey(AssetName.PLATE_QC.value),
@@ -233,19 +244,38 @@ def quality_check_evaluations(
             metadata={"empty_frames": dg.MetadataValue.json(list(empty_frames))},
             partition=plate,
         ),
-        dg.AssetCheckEvaluation(
-            asset_key=dg.AssetKey(AssetName.PLATE_QC.value),
-            check_name=FRAMES_WITHIN_THRESHOLDS,
-            passed=not breaches,
-            severity=dg.AssetCheckSeverity.WARN,
-            description="; ".join(breaches[:_NAMED]) or None,
-            metadata={
-                "thresholds": dg.MetadataValue.int(n_thresholds),
-                "breaches": dg.MetadataValue.json(list(breaches)),
-            },
-            partition=plate,
-        ),
+        _threshold_evaluation(plate, FRAMES_WITHIN_THRESHOLDS, True, thresholds, held),
+        _threshold_evaluation(plate, PLATE_WITHIN_THRESHOLDS, False, thresholds, held),
     ]
+
+
+def _threshold_evaluation(
+    plate: str, check: str, of_frames: bool, thresholds: Sequence[Threshold], held: HeldAgainst
+) -> dg.AssetCheckEvaluation:
+    """What is said of the thresholds of frames, or of all others; WARN unless something is left out."""
+
+    def is_asked(threshold: Threshold) -> bool:
+        return (threshold.measure.level is Level.FRAME) == of_frames
+
+    breaches = [breach for breach in held.breaches if is_asked(breach.threshold)]
+    not_told = [
+        f"{threshold.title} cannot be told: {why}" for threshold, why in held.not_told if is_asked(threshold)
+    ]
+    named = [*not_told, *(str(breach) for breach in breaches)]
+    is_left_out = any(breach.threshold.action is Action.EXCLUDE for breach in breaches)
+    return dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey(AssetName.PLATE_QC.value),
+        check_name=check,
+        passed=not named,
+        severity=dg.AssetCheckSeverity.ERROR if is_left_out else dg.AssetCheckSeverity.WARN,
+        description=first_of(named) or None,
+        metadata={
+            "thresholds": dg.MetadataValue.int(sum(map(is_asked, thresholds))),
+            "n_breaches": dg.MetadataValue.int(len(breaches)),
+            "breaches": dg.MetadataValue.json(named[:_LISTED]),
+        },
+        partition=plate,
+    )
 
 
 def report_check_specs(report: str) -> list[dg.AssetCheckSpec]:

@@ -12,7 +12,7 @@ from cell_assets.errors import BadInputError
 from cell_assets.evaluation.splits import SplitParameters
 from cell_assets.evaluation.study_parameters import StudyParameters
 from cell_assets.imaging.fov_chain import FovRequest
-from cell_assets.imaging.quality.thresholds import FrameThreshold
+from cell_assets.imaging.quality.thresholds import Threshold
 from cell_assets.ledger.ledger import Ledger
 
 
@@ -36,8 +36,8 @@ class ExperimentChoices(BaseModel):
     training: dict[str, TrainingChoice] = Field(default_factory=dict)
     """By method."""
     report: StudyParameters = StudyParameters()
-    quality: tuple[FrameThreshold, ...] = ()
-    """Frames beyond one of these are named by the check of plate_qc; nobody's cells are good by default."""
+    quality: tuple[Threshold, ...] = ()
+    """What is beyond one of these is named by a check of plate_qc, and left out where the threshold says so."""
 
     @classmethod
     def of(cls, ledger: Ledger, experiment: str) -> Self:

@@ -58,6 +58,7 @@ _SHARED: dict[str, tuple[dg.AssetDep, ...]] = {
     AssetName.EXPERIMENT_MANIFEST: (
         _edge(AssetName.PATCH_TABLE, _PICTURE_ONLY),
         _edge(AssetName.RAW_ACQUISITION, _PICTURE_ONLY),
+        _edge(AssetName.PLATE_QC, _PICTURE_ONLY),
     ),
 }
 

@@ -1,5 +1,6 @@
 """What the assets of an experiment read: published folders together with the receipts of reading them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,6 +70,22 @@ def experiment_inputs(store: Store, experiment: str) -> ExperimentInputs:
         raw[plate.draft.name] = ReadArtifact(*store.read(AssetName.RAW_ACQUISITION, plate.draft.name))
         tables.update(plate_tables(store, plate))
     return ExperimentInputs(raw, tables)
+
+
+def plate_qualities(store: Store, raw: Mapping[str, ReadArtifact]) -> dict[str, ReadArtifact]:
+    """Newest plate_qc of every plate, by plate.
+
+    Raises:
+        NotFoundError: a plate has none yet, or one that was measured on another raw acquisition.
+    """
+    read = store.read_many(AssetName.PLATE_QC, list(raw))
+    measured = store.ledger.latest_many(AssetName.PLATE_QC, list(raw))
+    for plate, acquisition in raw.items():
+        if acquisition.receipt.digest not in {artifact.digest for artifact in measured[plate].inputs}:
+            raise NotFoundError(
+                f"plate_qc {plate} was measured on an earlier raw acquisition; materialise plate_qc first"
+            )
+    return {plate: ReadArtifact(*read[plate]) for plate in raw}
 
 
 def plate_tables(store: Store, plate: Plate) -> dict[tuple[str, str], ReadArtifact]:

@@ -40,7 +40,7 @@ from cell_assets.resources.progress import Progress, ProgressDisplay
 from cell_assets.store.store import Store
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from cell_assets.evaluation.manifest import FrozenCells
 
 
 def method_assets() -> list[dg.AssetsDefinition]:
@@ -79,7 +79,7 @@ def checkpoint_asset(entry: MethodEntry) -> dg.AssetsDefinition:
         method = load_method(entry.name)
         parameters = training_parameters(store.ledger, method, experiment)
         folder, manifest_receipt = store.read(AssetName.EXPERIMENT_MANIFEST, experiment)
-        _, tracks = read_manifest(folder)
+        _, frozen = read_manifest(folder)
         tables = experiment_inputs(store, experiment).tables
         making = Making(
             RECIPES[name],
@@ -94,7 +94,7 @@ def checkpoint_asset(entry: MethodEntry) -> dg.AssetsDefinition:
             work = store.root.parent / "training" / f"{experiment}.{entry.name}"
             work.mkdir(parents=True, exist_ok=True)
             with Progress(context, progress, f"training {experiment}", 0) as bar:
-                result = method.train(_training_tables(tables), tracks, parameters, out, _shown(bar), work)
+                result = method.train(_training_tables(tables), frozen, parameters, out, _shown(bar), work)
             for message in result.messages:
                 context.log.info(message)
             return Written()
@@ -194,7 +194,7 @@ def embeddings_asset(entry: MethodEntry) -> dg.AssetsDefinition:
             manifest, manifest_receipt = store.read(AssetName.EXPERIMENT_MANIFEST, experiment)
             tables = plate_tables(store, plate)
             receipts = [model_receipt, manifest_receipt, *(read.receipt for read in tables.values())]
-            _, tracks = read_manifest(manifest)
+            _, frozen = read_manifest(manifest)
             parameters = method.embedding_parameters().model_dump(mode="json")
             making = Making(RECIPES[name], key, parameters, experiment, dagster_run_id=context.run_id)
             write = partial(
@@ -204,7 +204,7 @@ def embeddings_asset(entry: MethodEntry) -> dg.AssetsDefinition:
                 method,
                 plate_name,
                 _training_tables(tables),
-                tracks,
+                frozen,
                 ReadArtifact(model, model_receipt),
             )
             publisher.make(making, receipts, write)
@@ -219,13 +219,13 @@ def _embed(
     method: Method,
     plate: str,
     tables: Sequence[TrainingTable],
-    tracks: "pd.DataFrame",
+    frozen: "FrozenCells",
     model: ReadArtifact,
     out: Path,
 ) -> Written:
     with Progress(context, progress, f"embedding {plate}", 0) as bar:
         result = method.embed(
-            model.folder, tables, tracks, out, {"checkpoint": model.receipt.digest}, _shown(bar)
+            model.folder, tables, frozen, out, {"checkpoint": model.receipt.digest}, _shown(bar)
         )
     for message in result.messages:
         context.log.info(message)

@@ -54,6 +54,9 @@ _FILES = (
     f"{_IMAGING}.parquet_tables",
 )
 
+_MANIFEST = ("cell_assets.evaluation.manifest", "cell_assets.evaluation.exclusions")
+"""Which cell images may be used, and for what."""
+
 _SHARED: tuple[Recipe, ...] = (
     Recipe(
         AssetName.RAW_ACQUISITION,
@@ -110,8 +113,8 @@ _SHARED: tuple[Recipe, ...] = (
     ),
     Recipe(
         AssetName.EXPERIMENT_MANIFEST,
-        FormatName("cell_assets.experiment_manifest", "1"),
-        ("cell_assets.evaluation.manifest", "cell_assets.evaluation.splits"),
+        FormatName("cell_assets.experiment_manifest", "2"),
+        (*_MANIFEST, "cell_assets.evaluation.splits", f"{_IMAGING}.quality.breaches"),
     ),
 )
 
@@ -119,8 +122,10 @@ _SHARED: tuple[Recipe, ...] = (
 def _method_recipes(method: str) -> tuple[Recipe, ...]:
     room = f"cell_assets.methods.{method}"
     return (
-        Recipe(checkpoint_name(method), FormatName(f"cell_assets.{method}.checkpoint", "1"), (room,)),
-        Recipe(embeddings_name(method), FormatName("cell_assets.embeddings", "1"), (room,)),
+        Recipe(
+            checkpoint_name(method), FormatName(f"cell_assets.{method}.checkpoint", "1"), (room, *_MANIFEST)
+        ),
+        Recipe(embeddings_name(method), FormatName("cell_assets.embeddings", "1"), (room, *_MANIFEST)),
         Recipe(
             report_name(method),
             FormatName("cell_assets.report", "1"),

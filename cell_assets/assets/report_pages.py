@@ -12,6 +12,7 @@ from cell_assets.assets.partitions import representation_key
 from cell_assets.assets.recipes import AssetName, checkpoint_name, embeddings_name
 from cell_assets.audit.counting import counted
 from cell_assets.evaluation.embedding_study import EmbeddingStudy
+from cell_assets.evaluation.left_out import what_is_left_out
 from cell_assets.evaluation.manifest import read_manifest
 from cell_assets.evaluation.published_study import StudiedFolders, study_published
 from cell_assets.evaluation.study_parameters import StudyParameters
@@ -82,7 +83,7 @@ def write_embedding_report(
         manifest=inputs.manifest.folder,
     )
     study = study_published(folders, method, experiment, parameters)
-    manifest, _ = read_manifest(inputs.manifest.folder)
+    manifest, frozen = read_manifest(inputs.manifest.folder)
     notes = load_method(method).training_notes(inputs.checkpoint.folder)
     history = pd.read_parquet(inputs.checkpoint.folder / "history.parquet")
     pictures = EmbeddingPictures(
@@ -98,6 +99,7 @@ def write_embedding_report(
             subtitle=f"{counted(len(inputs.embeddings), 'plate')}, "
             f"{counted(len(study.embedded.cells), 'cell image')}, {manifest.split_statement()}",
             evaluation=replace(study.evaluation, notes=(*notes, *study.evaluation.notes)),
+            left_out=what_is_left_out(manifest, frozen),
             figures=embedding_figures(study.evaluation, pictures),
             inputs=tuple(inputs.receipts()),
             parameters=parameters.model_dump(mode="json"),

@@ -43,14 +43,14 @@ def audit_split(store: Store, named: str) -> AuditedSplit:
     manifests = [one for one in artifacts if one.asset == MANIFEST]
     if not manifests:
         raise NotFoundError(f"{title} rests on no experiment manifest, so it claims no split")
-    manifest, tracks = read_manifest(store.read_artifact(manifests[-1].id).path)
+    manifest, frozen = read_manifest(store.read_artifact(manifests[-1].id).path)
     raw = {one.digest: one for one in artifacts if one.asset == RAW}
     pixels = {
         (plate, position.name): position.content_digest
         for plate, digest in manifest.plates.items()
         for position in open_acquisition(store.read_artifact(raw[digest].id).path).info.positions
     }
-    return AuditedSplit(title, manifests[-1], find_leakage(tracks, manifest.split_unit, pixels))
+    return AuditedSplit(title, manifests[-1], find_leakage(frozen.split_tracks, manifest.split_unit, pixels))
 
 
 def to_text(audited: AuditedSplit) -> str:

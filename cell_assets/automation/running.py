@@ -15,9 +15,9 @@ from cell_assets.assets.recipes import AssetName, checkpoint_name, embeddings_na
 from cell_assets.automation.executing import Executor, Outcome
 from cell_assets.automation.session import Session
 from cell_assets.imaging.fov_chain import Stage
-from cell_assets.ledger.records import Number, Plate
+from cell_assets.ledger.records import ArtifactState, Number, Plate
 from cell_assets.methods.registry import load_method
-from cell_assets.reporting.tables import numbers_table
+from cell_assets.reporting.tables import left_out_text, numbers_table
 
 STORED_MARGIN = 1.5
 """Side of a stored patch over the side that a network sees: room for rotation and scaling."""
@@ -114,12 +114,16 @@ class RunOutcome(BaseModel):
     report: str | None
     """Path of the report's page."""
     table: str
+    left_out: str | None
+    """What thresholds of quality left out; None before there is a manifest."""
 
     def text(self) -> str:
         """For a person."""
         if self.failed:
             return "\n".join(["failed:", *(f"  {sentence}" for sentence in self.failed)])
-        return f"{self.table}\n\nreport: {self.report}"
+        return "\n\n".join(
+            [self.table, *([self.left_out] if self.left_out else []), f"report: {self.report}"]
+        )
 
 
 def choose(session: Session, request: RunRequest) -> ExperimentChoices:
@@ -184,6 +188,9 @@ def run_experiment(session: Session, request: RunRequest) -> RunOutcome:
             todo = [plan.position for plan in _plan(session, plate, choices) if plan.make]
             if todo:
                 outcomes.append(_run_fovs(executor, draft.name, draft.positions, todo))
+            if choices.quality:
+                # Its checks hold the newest thresholds against what was measured before.
+                outcomes.append(executor.materialise([AssetName.PLATE_QC], partition=draft.name))
         if all(outcome.succeeded for outcome in outcomes):
             for outcome in _experiment_runs(executor, request, [plate.draft.name for plate in plates]):
                 outcomes.append(outcome)
@@ -246,7 +253,18 @@ def _outcome(session: Session, request: RunRequest, outcomes: list[Outcome]) -> 
         ),
         report=None if page is None else str(page),
         table=numbers_table(recorded),
+        left_out=_left_out(session, request.experiment),
     )
+
+
+def _left_out(session: Session, experiment: str) -> str | None:
+    from cell_assets.evaluation.left_out import what_is_left_out
+    from cell_assets.evaluation.manifest import read_manifest
+
+    latest = session.ledger.latest(AssetName.EXPERIMENT_MANIFEST, experiment)
+    if latest is None or latest.artifact.state is not ArtifactState.PRESENT:
+        return None
+    return left_out_text(what_is_left_out(*read_manifest(session.store.path_of(latest.artifact))))
 
 
 def _patch_bytes(todo: list[FovPlan]) -> int | None:

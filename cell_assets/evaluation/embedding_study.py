@@ -50,7 +50,7 @@ def read_embeddings(folders: Sequence[Path]) -> EmbeddedCells:
     """Join the `embeddings.zarr` of several folders, one per plate.
 
     Raises:
-        BadInputError: there is none, or their features differ in number.
+        BadInputError: there is none, none has a cell, or their features differ in number.
     """
     if not folders:
         raise BadInputError("no embeddings were given: materialise them for at least one plate")
@@ -60,8 +60,10 @@ def read_embeddings(folders: Sequence[Path]) -> EmbeddedCells:
         raise BadInputError(
             f"embeddings have {' and '.join(map(str, widths))} features: make them again with one checkpoint"
         )
+    if not any(table.n_obs for table in tables):
+        raise BadInputError("no plate's embeddings hold a cell: every cell image is left out by thresholds")
     features = np.concatenate([np.asarray(table.X, dtype=np.float64) for table in tables])
-    cells = pd.concat([table.obs for table in tables], ignore_index=True)
+    cells = pd.concat([table.obs for table in tables if table.n_obs], ignore_index=True)
     cells = cells.assign(condition=condition_of(cells))
     umap = tables[0].obsm.get("X_umap") if len(tables) == 1 else None
     return EmbeddedCells(
@@ -76,6 +78,7 @@ def study_embeddings(
     embedded: EmbeddedCells,
     states: pd.DataFrame | None,
     *,
+    tracks: pd.DataFrame,
     method: str,
     split_unit: SplitUnit,
     interval_min: float | None,
@@ -87,11 +90,13 @@ def study_embeddings(
     Cell length alone answers beside it where every cell has one: a probe on some of the cells would not compare.
 
     Args:
+        tracks: `plate, fov_name, track_id, parent_track_id, t`, with the last time point of every track, also where
+            that is left out of the embeddings.
         states: `plate, fov_name, track_id, t` and one column per annotation; None when nothing is annotated.
     """
     cells = embedded.cells
     horizon = parameters.horizon_min or interval_min or 1.0
-    tasks = [about_to_divide(cells, interval_min, horizon)]
+    tasks = [about_to_divide(cells, interval_min, horizon, tracks)]
     annotations: dict[str, pd.Series] = {}
     if states is not None:
         for column in sorted(set(states.columns) - {"plate", "fov_name", "track_id", "t"}):

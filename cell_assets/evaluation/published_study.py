@@ -33,14 +33,14 @@ def study_published(
     Raises:
         BadInputError: plates differ in their time between frames, or what is tested on was learned from.
     """
-    manifest, tracks = read_manifest(folders.manifest)
+    manifest, frozen = read_manifest(folders.manifest)
     acquisitions = {plate: open_acquisition(folder) for plate, folder in folders.raw.items()}
     pixels = {
         (plate, position.name): position.content_digest
         for plate, acquisition in acquisitions.items()
         for position in acquisition.info.positions
     }
-    find_leakage(tracks, manifest.split_unit, pixels).refuse(f"the report of {experiment}")
+    find_leakage(frozen.split_tracks, manifest.split_unit, pixels).refuse(f"the report of {experiment}")
     intervals = {acquisition.info.interval_min for acquisition in acquisitions.values()}
     if len(intervals) > 1:
         raise BadInputError(
@@ -49,9 +49,11 @@ def study_published(
         )
     given = {plate: acquisition.given_states() for plate, acquisition in acquisitions.items()}
     states = [frame.assign(plate=plate) for plate, frame in given.items() if frame is not None]
+    embedded = read_embeddings([folders.embeddings[plate] for plate in sorted(folders.embeddings)])
     return study_embeddings(
-        read_embeddings([folders.embeddings[plate] for plate in sorted(folders.embeddings)]),
+        embedded,
         pd.concat(states, ignore_index=True) if states else None,
+        tracks=frozen.every_track(embedded.cells),
         method=method,
         split_unit=manifest.split_unit,
         interval_min=intervals.pop(),

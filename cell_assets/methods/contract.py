@@ -3,10 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import pandas as pd
 from pydantic import BaseModel
+
+if TYPE_CHECKING:
+    from cell_assets.evaluation.manifest import FrozenCells
 
 
 @dataclass(frozen=True)
@@ -79,13 +81,16 @@ class Method(Protocol):
     def train(
         self,
         tables: Sequence[TrainingTable],
-        manifest_tracks: pd.DataFrame,
+        manifest: "FrozenCells",
         parameters: BaseModel,
         out: Path,
         progress: ProgressSink | None = None,
         work: Path | None = None,
     ) -> TrainingResult:
-        """Writes a checkpoint into the existing empty folder `out`; `work` holds what a resume needs."""
+        """Writes a checkpoint into the existing empty folder `out`; `work` holds what a resume needs.
+
+        What each cell image of `tables` may be used for, if anything, `manifest.split_of` says.
+        """
         ...
 
     def training_notes(self, checkpoint: Path) -> tuple[str, ...]:
@@ -100,10 +105,13 @@ class Method(Protocol):
         self,
         checkpoint: Path,
         tables: Sequence[TrainingTable],
-        manifest_tracks: pd.DataFrame,
+        manifest: "FrozenCells",
         out: Path,
         provenance: Mapping[str, str],
         progress: ProgressSink | None = None,
     ) -> EmbeddingResult:
-        """Writes `embeddings.zarr` into `out`; `provenance` (digests by name) goes into its `uns`."""
+        """Writes `embeddings.zarr` into `out`; `provenance` (digests by name) goes into its `uns`.
+
+        One row for every cell image of `tables` that the manifest does not leave out.
+        """
         ...

@@ -10,6 +10,7 @@ from itertools import groupby
 from jinja2 import Environment, StrictUndefined
 
 from cell_assets.evaluation.evaluate import EmbeddingEvaluation
+from cell_assets.evaluation.left_out import LeftOut
 from cell_assets.evaluation.task_scores import TaskEvaluation
 from cell_assets.evaluation.units import plural
 from cell_assets.ledger.records import JsonValue, NumberDraft, ReadReceipt
@@ -39,6 +40,7 @@ class ReportContent:
     title: str
     subtitle: str
     evaluation: EmbeddingEvaluation
+    left_out: LeftOut
     figures: tuple[ReportFigure, ...]
     inputs: tuple[ReadReceipt, ...]
     """What was read; the page shows asset, partition and digest, which do not depend on the database."""
@@ -94,6 +96,7 @@ def render_html(report: ReportContent) -> str:
     return environment.from_string(template).render(
         report=report,
         simulated=evaluation.settings.simulated,
+        left_out=report.left_out,
         settings=evaluation.settings,
         split=evaluation.split,
         bootstrap_units=plural(evaluation.settings.bootstrap_unit),

@@ -46,6 +46,7 @@ def _numbers_document(report: ReportContent) -> str:
         "split": asdict(evaluation.split),
         "numbers": [asdict(number) for number in evaluation.numbers],
         "notes": list(evaluation.notes),
+        "left_out": asdict(report.left_out),
     }
     return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from cell_assets.evaluation.left_out import LeftOut
 from cell_assets.ledger.records import Number, NumberDraft
 from cell_assets.reporting.wording import interval_text, value_text
 
@@ -50,6 +51,16 @@ def numbers_table(numbers: Sequence[Number | NumberDraft]) -> str:
         f"{number_id} {draft.report} {draft.name}: withdrawn, because {withdrawn[number_id]}"
         for draft, number_id in drafts
         if number_id in withdrawn
+    ]
+    return "\n".join(lines)
+
+
+def left_out_text(left_out: LeftOut) -> str:
+    """What an experiment's thresholds left out, one line per plate and measure under a sentence."""
+    lines = [" ".join(left_out.sentences())]
+    lines += [
+        f"  {count.plate} {count.measure}: {count.places}, {count.n_cells} cell images"
+        for count in left_out.counts
     ]
     return "\n".join(lines)
 

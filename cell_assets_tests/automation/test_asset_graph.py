@@ -10,7 +10,7 @@ GRAPH = {
     "segmentation": ("plate|position", {"raw_acquisition"}),
     "tracks": ("plate|position", {"raw_acquisition", "segmentation"}),
     "patch_table": ("plate|position", {"raw_acquisition", "tracks"}),
-    "experiment_manifest": ("experiment", {"raw_acquisition", "patch_table"}),
+    "experiment_manifest": ("experiment", {"raw_acquisition", "patch_table", "plate_qc"}),
     "dynaclr_checkpoint": ("experiment", {"experiment_manifest", "patch_table"}),
     "dynaclr_embeddings": ("experiment|plate", {"dynaclr_checkpoint", "experiment_manifest", "patch_table"}),
     "dynaclr_report": (

@@ -59,7 +59,7 @@ def test_a_threshold_set_later_is_checked_without_measuring_again(
             assert executor.materialise([AssetName.PLATE_QC], partition="P1").error is None
         passed, named = checked(session)
         assert not passed and len(named) == int((slopes < limit).sum()) > 0
-        assert "focus_slope" in named[0] and "is below" in named[0]
+        assert "focus_slope" in named[0] and named[0].endswith(f"is below {limit:g}")
         assert len(session.ledger.artifacts("plate_qc")) == 1
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from cell_assets.evaluation.evaluate import EmbeddingEvaluation, EvaluationSettings, evaluate_embedding
+from cell_assets.evaluation.left_out import LeftOut, LeftOutCount
 from cell_assets.evaluation.splits import SplitUnit
 from cell_assets.evaluation.task_scores import Baseline
 from cell_assets.evaluation.tasks import about_to_divide, column_labels
@@ -52,6 +53,15 @@ def small_report(simulated: bool = True) -> ReportContent:
         title="DynaCLR on <E1> & more",
         subtitle="40 tracks",
         evaluation=evaluation,
+        left_out=LeftOut(
+            True,
+            400,
+            12,
+            ("plate P2",),
+            (LeftOutCount("P1", "focus_slope", "2 frames", 12),),
+            ("P1 A/1/000 t=3: focus_slope in GFP is -4, below -3.5",),
+            1,
+        ),
         figures=embedding_figures(evaluation, small_pictures()),
         inputs=(ReadReceipt(17, "raw_acquisition", "P1", "ab" * 32),),
         parameters={"training": {"epochs": 2, "preset": "quick"}, "seed": 0},

@@ -27,13 +27,14 @@ from cell_assets.imaging.quality.pixel_statistics import (
     statistics_table,
 )
 from cell_assets.imaging.quality.saturation import saturation_level
+from cell_assets.imaging.quality.thresholds import ComparedValue
 from cell_assets.imaging.quality.typed_rows import INTEGER, REAL, TEXT, typed_table
 from cell_assets.imaging.quality.wells import PlateLayout, plate_layout, well_values
 
 FORMAT_NAME, FORMAT_VERSION = "cell_assets.plate_quality", "2"
 _READABLE = ("1", FORMAT_VERSION)
 
-COMPARED = ("over_background", "background", "high_frequency_share", "n_cells")
+COMPARED = tuple(value.value for value in ComparedValue)
 """Measures of wells by which controls, and edge and interior, are compared."""
 
 TABLE, SUMMARY = "quality.parquet", "quality.json"

@@ -1,16 +1,24 @@
-"""Limits that a person sets for the measures of frames, and which frames break them."""
+"""Limits that a person sets for a plate's quality, and what is done with what lies beyond them."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Self
 
-import pandas as pd
 from pydantic import BaseModel, ConfigDict, model_validator
 
 
-class FrameMeasure(StrEnum):
-    """A measure of a frame that may have a limit; see `ChannelFrames.table` for units."""
+class Level(StrEnum):
+    """What a measure is about, and so what is left out where it is beyond a limit."""
+
+    FRAME = "frame"
+    """One time point of one FOV."""
+    FOV = "FOV"
+    WELL = "well"
+    PLATE = "plate"
+
+
+class Measure(StrEnum):
+    """A measure of plate_qc that may have a limit; each belongs to one level."""
 
     FOCUS_SLOPE = "focus_slope"
     HIGH_FREQUENCY_SHARE = "high_frequency_share"
@@ -18,66 +26,107 @@ class FrameMeasure(StrEnum):
     OVER_BACKGROUND = "over_background"
     SATURATED_SHARE = "saturated_share"
     DRIFT_UM = "drift_um"
+    BLEACHING_RATE_PER_MIN = "bleaching_rate_per_min"
+    N_CELLS = "n_cells"
+    """Median over the frames of a well, from labels that came with the plate."""
+    FLATNESS_MIN_OVER_MAX = "flatness_min_over_max"
+    FLATNESS_CV = "flatness_cv"
+    POSITION_SHARE = "position_share"
+    """Of the wells' deviations, what rows and columns explain: the edge effect."""
+    Z_PRIME = "z_prime"
+    ROBUST_Z_PRIME = "robust_z_prime"
+    SSMD = "ssmd"
+    """Its size: the sign says only which control's name sorts first."""
+    ROBUST_SSMD = "robust_ssmd"
+
+    @property
+    def level(self) -> Level:
+        """What is beyond a limit of this measure: a frame, an FOV, a well or a plate."""
+        return _OTHER_LEVELS.get(self, Level.FRAME)
+
+    @property
+    def compares_wells(self) -> bool:
+        """Whether it says how wells of a plate differ in a value, which a threshold then names."""
+        return self in _COMPARISONS
 
 
-class FrameThreshold(BaseModel):
+_OTHER_LEVELS = {
+    Measure.BLEACHING_RATE_PER_MIN: Level.FOV,
+    Measure.N_CELLS: Level.WELL,
+    Measure.FLATNESS_MIN_OVER_MAX: Level.PLATE,
+    Measure.FLATNESS_CV: Level.PLATE,
+    Measure.POSITION_SHARE: Level.PLATE,
+    Measure.Z_PRIME: Level.PLATE,
+    Measure.ROBUST_Z_PRIME: Level.PLATE,
+    Measure.SSMD: Level.PLATE,
+    Measure.ROBUST_SSMD: Level.PLATE,
+}
+_COMPARISONS = frozenset(
+    {
+        Measure.POSITION_SHARE,
+        Measure.Z_PRIME,
+        Measure.ROBUST_Z_PRIME,
+        Measure.SSMD,
+        Measure.ROBUST_SSMD,
+    }
+)
+
+
+class ComparedValue(StrEnum):
+    """A value of wells by which controls, and edge and interior, are compared."""
+
+    OVER_BACKGROUND = "over_background"
+    BACKGROUND = "background"
+    HIGH_FREQUENCY_SHARE = "high_frequency_share"
+    N_CELLS = "n_cells"
+
+
+class Action(StrEnum):
+    """What is done with what lies beyond a threshold."""
+
+    WARN = "warn"
+    """It is named by a check."""
+    EXCLUDE = "exclude"
+    """It is named by a check and left out of the experiment's manifest, and so of everything after it."""
+
+
+class Threshold(BaseModel):
     """Lowest and highest value of a measure that is still good, both included; at least one is stated."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    measure: FrameMeasure
+    measure: Measure
+    of: ComparedValue | None = None
+    """For a measure that compares wells: the value by which they are compared."""
     channel: str | None = None
     """None: every channel."""
     low: float | None = None
     high: float | None = None
+    action: Action = Action.WARN
 
     @model_validator(mode="after")
-    def _states_a_range(self) -> Self:
+    def _can_be_held(self) -> Self:
         if self.low is None and self.high is None:
             raise ValueError(f"threshold of {self.measure.value}: give low, high or both")
         if self.low is not None and self.high is not None and self.low > self.high:
             raise ValueError(
                 f"threshold of {self.measure.value}: low {self.low:g} is above high {self.high:g}"
             )
+        if self.measure.compares_wells and self.of is None:
+            named = ", ".join(ComparedValue)
+            raise ValueError(f"threshold of {self.measure.value}: say of which value, of: {named}")
+        if not self.measure.compares_wells and self.of is not None:
+            raise ValueError(f"threshold of {self.measure.value}: it is of no other value, leave `of` out")
+        if self.channel is not None and "n_cells" in (self.measure, self.of):
+            raise ValueError("threshold of n_cells: cells are counted in no channel, leave channel out")
         return self
 
-
-@dataclass(frozen=True)
-class Breach:
-    """One frame beyond one threshold."""
-
-    fov_name: str
-    channel: str
-    t: int
-    measure: FrameMeasure
-    value: float
-    limit: float
-
-    def __str__(self) -> str:
-        side = "below" if self.value < self.limit else "above"
-        return (
-            f"{self.fov_name} {self.channel} t={self.t}: {self.measure.value} {self.value:.4g} is {side} "
-            f"{self.limit:g}"
-        )
+    @property
+    def title(self) -> str:
+        """The measure as it is named to people, for example `z_prime of over_background`."""
+        return self.measure.value if self.of is None else f"{self.measure.value} of {self.of.value}"
 
 
-def breaches(frames: pd.DataFrame, thresholds: Sequence[FrameThreshold]) -> tuple[Breach, ...]:
-    """Every breach, by threshold and then in the order of `frames` (see `ChannelFrames.table`).
-
-    A frame without a value breaks no threshold: that it is empty is told apart.
-    """
-    return tuple(breach for threshold in thresholds for breach in _breaches_of(frames, threshold))
-
-
-def _breaches_of(frames: pd.DataFrame, threshold: FrameThreshold) -> Iterator[Breach]:
-    measure = threshold.measure
-    if threshold.channel is not None:
-        frames = frames[frames["channel"] == threshold.channel]
-    for row in frames.dropna(subset=[measure.value]).to_dict("records"):
-        value = float(row[measure.value])
-        for limit, is_beyond in (
-            (threshold.low, threshold.low is not None and value < threshold.low),
-            (threshold.high, threshold.high is not None and value > threshold.high),
-        ):
-            if limit is not None and is_beyond:
-                yield Breach(str(row["fov_name"]), str(row["channel"]), int(row["t"]), measure, value, limit)
+def excluding(thresholds: Sequence[Threshold]) -> tuple[Threshold, ...]:
+    """The thresholds beyond which cells are left out."""
+    return tuple(threshold for threshold in thresholds if threshold.action is Action.EXCLUDE)

@@ -13,10 +13,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cell_assets.errors import BadInputError
+from cell_assets.evaluation.manifest import EXCLUDED, UNLISTED, FrozenCells
+from cell_assets.evaluation.splits import Split
 
-SPLITS = ("train", "val", "test")
-UNLISTED = -1
-"""Split code of a cell whose track the manifest does not list."""
+SPLITS = tuple(split.value for split in Split)
+UNLISTED_CODE, EXCLUDED_CODE = -1, -2
+"""Split codes of a cell whose track the manifest does not list, and of one that it leaves out."""
 
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
@@ -49,7 +51,7 @@ class CellIndex:
     t: IntArray
     minutes: NDArray[np.float64]
     split: IntArray
-    """Index into `SPLITS`, or `UNLISTED`."""
+    """Index into `SPLITS`, `UNLISTED_CODE` or `EXCLUDED_CODE`."""
     lineage_of_track: IntArray
     """For every track code, its lineage's code; ascending, so that a lineage is one range of track codes."""
     parent_of_track: IntArray
@@ -61,34 +63,20 @@ class CellIndex:
         return len(self.row)
 
     @classmethod
-    def build(cls, tables: Sequence[TableCells], manifest_tracks: pd.DataFrame) -> Self:
-        """Joins `tables` with the manifest's `plate, fov_name, track_id, lineage_root, split`.
+    def build(cls, tables: Sequence[TableCells], manifest: FrozenCells) -> Self:
+        """Joins `tables` with the manifest's lineages and splits.
+
+        Cells that the manifest leaves out are here, too: who descends from whom does not depend on them.
 
         Raises:
-            BadInputError: a column or a split is unknown, a track is listed twice, or a table holds the same
-                track twice at one time point.
+            BadInputError: a table lacks a column, or holds the same track twice at one time point.
         """
-        _require_columns(
-            manifest_tracks, ("plate", "fov_name", "track_id", "lineage_root", "split"), "manifest"
-        )
-        unknown = sorted(set(manifest_tracks["split"]) - set(SPLITS))
-        if unknown:
-            raise BadInputError(
-                f"the manifest's split {unknown[0]!r} is not one of {', '.join(SPLITS)}; make it again"
-            )
-        key = ["plate", "fov_name", "track_id"]
-        twice = manifest_tracks.duplicated(key)
-        if twice.any():
-            first = manifest_tracks.loc[twice, key].iloc[0]
-            raise BadInputError(
-                f"the manifest lists track {first['track_id']} of {first['plate']} {first['fov_name']} "
-                "twice; make it again"
-            )
         if not tables:
             raise BadInputError("there is no patch table to train on; materialise patch_table first")
         frames = [_one_table(i, table) for i, table in enumerate(tables)]
         cells = pd.concat(frames, ignore_index=True)
-        listed = manifest_tracks[[*key, "lineage_root", "split"]]
+        key = ["plate", "fov_name", "track_id"]
+        listed = manifest.tracks[[*key, "lineage_root"]]
         cells = cells.merge(listed, on=key, how="left", validate="many_to_one", sort=False)
         cells["lineage_root"] = cells["lineage_root"].fillna(cells["track_id"]).astype(np.int64)
 
@@ -97,7 +85,9 @@ class CellIndex:
         codes = pd.MultiIndex.from_frame(tracks[["table", "track_id"]])
         track = codes.get_indexer(pd.MultiIndex.from_frame(cells[["table", "track_id"]]))
         parents = pd.MultiIndex.from_arrays([tracks["table"], tracks["parent_track_id"]])
-        split = pd.Categorical(cells["split"], categories=SPLITS).codes
+        codes_of_splits = {name: code for code, name in enumerate(SPLITS)}
+        codes_of_splits |= {UNLISTED: UNLISTED_CODE, EXCLUDED: EXCLUDED_CODE}
+        split = manifest.split_of(cells).map(codes_of_splits).to_numpy()
         intervals = np.array([np.nan if t.interval_min is None else t.interval_min for t in tables], float)
         table = cells["table"].to_numpy(np.int64)
         t = cells["t"].to_numpy(np.int64)
@@ -118,15 +108,11 @@ class CellIndex:
         return self.split == SPLITS.index(split)
 
 
-def _require_columns(frame: pd.DataFrame, columns: Sequence[str], what: str) -> None:
-    missing = [name for name in columns if name not in frame.columns]
-    if missing:
-        raise BadInputError(f"the {what} lacks the column {missing[0]!r}; make it again with this version")
-
-
 def _one_table(index: int, table: TableCells) -> pd.DataFrame:
     name = f"patch table of {table.plate} {table.fov_name}"
-    _require_columns(table.cells, ("row", "track_id", "t", "parent_track_id"), name)
+    for column in ("row", "track_id", "t", "parent_track_id"):
+        if column not in table.cells.columns:
+            raise BadInputError(f"the {name} lacks the column {column!r}; make it again with this version")
     twice = table.cells.duplicated(["track_id", "t"])
     if twice.any():
         first = table.cells.loc[twice].iloc[0]

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sklearn.decomposition import PCA
 
 from cell_assets.errors import BadInputError
+from cell_assets.evaluation.manifest import EXCLUDED, FrozenCells
 from cell_assets.methods.contract import EmbeddingResult, Progress, ProgressSink, TrainingTable
 from cell_assets.methods.dynaclr.augmentation import center_crop, normalise
 from cell_assets.methods.dynaclr.checkpoint import CheckpointConfig, load_checkpoint
@@ -24,8 +25,6 @@ from cell_assets.methods.dynaclr.parameters import Device
 from cell_assets.methods.dynaclr.patches import PatchSource, open_tables
 
 EMBEDDINGS_FILE = "embeddings.zarr"
-UNLISTED_SPLIT = "unlisted"
-"""Split of a cell whose track the experiment's manifest does not list, as on a plate added later."""
 INDEX_COLUMNS = (
     "plate",
     "fov_name",
@@ -63,34 +62,34 @@ class EmbeddingParameters(BaseModel):
 def embed(
     checkpoint: Path,
     tables: Sequence[TrainingTable],
-    manifest_tracks: pd.DataFrame,
+    manifest: FrozenCells,
     out: Path,
     provenance: Mapping[str, str],
     parameters: EmbeddingParameters | None = None,
     progress: ProgressSink | None = None,
 ) -> EmbeddingResult:
-    """Writes `embeddings.zarr` into the existing folder `out`, one row for every cell of every table.
+    """Writes `embeddings.zarr` into the existing folder `out`, one row for every cell image that is not left out.
 
     `X` holds the features h (float32), `obsm` X_projection, X_pca and X_umap, `obs` the tracks' columns, the
     conditions and `split`. PCA and UMAP are fitted on these very cells: their axes do not compare between
-    plates. UMAP is for looking at; it is left out where cells are too few, and `uns["umap"]` says so.
+    plates. UMAP is for looking at; it is left out where cells are too few, and `uns["umap"]` says so. Where every
+    cell image is left out there are no rows, and no PCA.
 
     Args:
-        manifest_tracks: gives every track its split; others are `unlisted`.
+        manifest: gives every cell image its split; of tracks that it does not list, `unlisted`.
         provenance: digests by name, for example of the checkpoint, stored in `uns`.
 
     Raises:
         BadInputError: the checkpoint is not understood, or the tables' channels or shape are not its own.
     """
-    return embed_source(
-        checkpoint, open_tables(tables), manifest_tracks, out, provenance, parameters, progress
-    )
+    source = open_tables(tables, manifest)
+    return embed_source(checkpoint, source, manifest, out, provenance, parameters, progress)
 
 
 def embed_source(
     checkpoint: Path,
     source: PatchSource,
-    manifest_tracks: pd.DataFrame,
+    manifest: FrozenCells,
     out: Path,
     provenance: Mapping[str, str],
     parameters: EmbeddingParameters | None = None,
@@ -100,17 +99,26 @@ def embed_source(
     parameters = parameters or EmbeddingParameters()
     network, config = load_checkpoint(checkpoint)
     _require_same_layout(source, config)
-    obs = _observations(source, manifest_tracks)
-    if not len(obs):
+    cells = _cells(source)
+    if not len(cells):
         raise BadInputError("the patch tables hold no cell to embed; look at their tracks")
+    cells = cells.assign(split=manifest.split_of(cells))
+    cells = cells[cells["split"] != EXCLUDED].reset_index(drop=True)
+    obs = _observations(cells.drop(columns="table"))
+    table, row = (cells[name].to_numpy(np.int64) for name in ("table", "row"))
     with prepared(parameters.device, parameters.threads, parameters.seed):
-        features, projections = _encode(network, source, config, parameters, progress)
+        features, projections = _encode(network, source, table, row, config, parameters, progress)
     adata = ad.AnnData(X=features, obs=obs)
     adata.var_names = [f"h{i}" for i in range(features.shape[1])]
     adata.obsm["X_projection"] = projections
-    components = min(parameters.pca_components, *features.shape)
-    adata.obsm["X_pca"] = PCA(components, svd_solver="full").fit_transform(features).astype(np.float32)
-    umap, umap_note = _umap(adata.obsm["X_pca"], parameters)
+    umap, umap_note = (
+        None,
+        "every cell image is left out by thresholds of quality, so there is nothing to embed",
+    )
+    if len(obs):
+        components = min(parameters.pca_components, *features.shape)
+        adata.obsm["X_pca"] = PCA(components, svd_solver="full").fit_transform(features).astype(np.float32)
+        umap, umap_note = _umap(adata.obsm["X_pca"], parameters)
     if umap is not None:
         adata.obsm["X_umap"] = umap
     adata.uns = {
@@ -144,17 +152,19 @@ def _require_same_layout(source: PatchSource, config: CheckpointConfig) -> None:
     source.require_side(config.parameters.patch_side_px)
 
 
-def _observations(source: PatchSource, manifest_tracks: pd.DataFrame) -> pd.DataFrame:
+def _cells(source: PatchSource) -> pd.DataFrame:
     """One row per cell in the order of tables and rows; columns that only some tables have are kept."""
     frames = [
-        table.cells.sort_values("row", kind="stable").assign(plate=table.plate, fov_name=table.fov_name)
-        for table in source.tables
+        table.cells.sort_values("row", kind="stable").assign(
+            table=number, plate=table.plate, fov_name=table.fov_name
+        )
+        for number, table in enumerate(source.tables)
     ]
-    cells = pd.concat(frames, ignore_index=True)
-    key = ["plate", "fov_name", "track_id"]
-    splits = manifest_tracks[[*key, "split"]]
-    cells = cells.drop(columns="split", errors="ignore").merge(splits, on=key, how="left", validate="m:1")
-    cells["split"] = cells["split"].fillna(UNLISTED_SPLIT)
+    return pd.concat(frames, ignore_index=True)
+
+
+def _observations(cells: pd.DataFrame) -> pd.DataFrame:
+    """`cells` as AnnData's `obs`: index columns first, a name for every row."""
     missing = [name for name in INDEX_COLUMNS if name not in cells.columns]
     if missing:
         raise BadInputError(f"the patch tables lack the column {missing[0]!r}; make them again")
@@ -185,13 +195,13 @@ def _storable(column: "pd.Series[Any]") -> "pd.Series[Any]":
 def _encode(
     network: DynaclrNetwork,
     source: PatchSource,
+    table: NDArray[np.int64],
+    row: NDArray[np.int64],
     config: CheckpointConfig,
     parameters: EmbeddingParameters,
     progress: ProgressSink | None,
 ) -> tuple[FloatArray, FloatArray]:
-    """Features and projections of all cells: middle of the stored patch, no augmentation, evaluation mode."""
-    table = np.concatenate([np.full(len(t.cells), i, np.int64) for i, t in enumerate(source.tables)])
-    row = np.concatenate([np.sort(t.cells["row"].to_numpy(np.int64)) for t in source.tables])
+    """Features and projections of (table, row) cells: middle of the patch, no augmentation, evaluation mode."""
     device = torch.device(parameters.device.value)
     network = network.to(device).eval()
     features = np.empty((len(row), config.network.widths[-1]), np.float32)

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import pandas as pd
 from pydantic import BaseModel, ValidationError
 
 from cell_assets.errors import BadInputError
+from cell_assets.evaluation.manifest import FrozenCells
 from cell_assets.methods.contract import (
     EmbeddingResult,
     Method,
@@ -49,14 +49,14 @@ class DynaclrMethod:
     def train(
         self,
         tables: Sequence[TrainingTable],
-        manifest_tracks: pd.DataFrame,
+        manifest: FrozenCells,
         parameters: BaseModel,
         out: Path,
         progress: ProgressSink | None = None,
         work: Path | None = None,
     ) -> TrainingResult:
         """See `training.train`."""
-        return train(tables, manifest_tracks, _own(parameters), out, progress, work)
+        return train(tables, manifest, _own(parameters), out, progress, work)
 
     def training_notes(self, checkpoint: Path) -> tuple[str, ...]:
         """How much of the data the sampler saw, and why some cells could not be anchors."""
@@ -77,15 +77,13 @@ class DynaclrMethod:
         self,
         checkpoint: Path,
         tables: Sequence[TrainingTable],
-        manifest_tracks: pd.DataFrame,
+        manifest: FrozenCells,
         out: Path,
         provenance: Mapping[str, str],
         progress: ProgressSink | None = None,
     ) -> EmbeddingResult:
         """See `embedding.embed`."""
-        return embed(
-            checkpoint, tables, manifest_tracks, out, provenance, self.embedding_parameters(), progress
-        )
+        return embed(checkpoint, tables, manifest, out, provenance, self.embedding_parameters(), progress)
 
 
 def _own(parameters: BaseModel) -> TrainingParameters:

@@ -8,6 +8,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cell_assets.errors import BadInputError
+from cell_assets.evaluation.exclusions import is_excluded
+from cell_assets.evaluation.manifest import FrozenCells
 from cell_assets.imaging.channels import ChannelKind
 from cell_assets.imaging.patch_reading import open_patch_table
 from cell_assets.imaging.patches import NormalisationLevel, scaling_columns
@@ -86,10 +88,10 @@ class PatchSource:
                 "make the patch tables larger, or train on a smaller patch"
             )
 
-    def index(self, manifest_tracks: pd.DataFrame) -> CellIndex:
+    def index(self, manifest: FrozenCells) -> CellIndex:
         """All cells of all tables, with the manifest's splits."""
         return CellIndex.build(
-            [TableCells(t.plate, t.fov_name, t.interval_min, t.cells) for t in self.tables], manifest_tracks
+            [TableCells(t.plate, t.fov_name, t.interval_min, t.cells) for t in self.tables], manifest
         )
 
     def read(self, table: IntArray, row: IntArray) -> PatchBatch:
@@ -111,20 +113,23 @@ class PatchSource:
         return PatchBatch(ordered, offset, scale)
 
 
-def open_tables(tables: Sequence[TrainingTable]) -> PatchSource:
+def open_tables(tables: Sequence[TrainingTable], manifest: FrozenCells) -> PatchSource:
     """Opens patch tables from disk, to be normalised at FOV level (paper, appendix A.2).
 
     Raises:
-        BadInputError: a table cannot be read, has cells in a FOV without contrast, or differs from the others
-            in channels or patch shape.
+        BadInputError: a table cannot be read, has cells in a FOV without contrast that the manifest does not leave
+            out, or differs from the others in channels or patch shape.
     """
-    return PatchSource([_open(table) for table in tables])
+    return PatchSource([_open(table, manifest) for table in tables])
 
 
-def _open(table: TrainingTable) -> OpenTable:
+def _open(table: TrainingTable, manifest: FrozenCells) -> OpenTable:
     opened = open_patch_table(table.path)
     offset, scale = opened.scaling(NormalisationLevel.FOV)
     unusable = np.isnan(offset) | np.isnan(scale)
+    named = opened.cells.assign(plate=table.plate, fov_name=table.fov_name)
+    left_out = opened.cells.loc[is_excluded(named, manifest.exclusions), "row"]
+    unusable[left_out.to_numpy(np.int64)] = False
     if unusable.any():
         channel = opened.info.channels[int(np.flatnonzero(unusable.any(axis=0))[0])]
         raise BadInputError(

@@ -12,7 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell_assets.errors import BadInputError
-from cell_assets.methods.dynaclr.cells import SPLITS, UNLISTED, BoolArray, CellIndex, IntArray
+from cell_assets.methods.dynaclr.cells import (
+    EXCLUDED_CODE,
+    SPLITS,
+    UNLISTED_CODE,
+    BoolArray,
+    CellIndex,
+    IntArray,
+)
 
 
 class SamplingStrategy(StrEnum):
@@ -40,6 +47,8 @@ class AnchorCount:
     """Anchors whose candidates are all of their own lineage, so that only direct relatives are excluded."""
     cells_in_other_splits: int
     cells_not_in_manifest: int
+    cells_left_out: int
+    """Cells that the manifest leaves out because of their plate's quality."""
 
 
 @dataclass(frozen=True)
@@ -170,10 +179,9 @@ class TripletSampler:
             without_later_image=int((~has_later).sum()),
             without_negative=int((~usable).sum()),
             relatives_only=int((relatives_only & usable).sum()),
-            cells_in_other_splits=int(
-                ((cells.split != SPLITS.index(split)) & (cells.split != UNLISTED)).sum()
-            ),
-            cells_not_in_manifest=int((cells.split == UNLISTED).sum()),
+            cells_in_other_splits=int(((cells.split != SPLITS.index(split)) & (cells.split >= 0)).sum()),
+            cells_not_in_manifest=int((cells.split == UNLISTED_CODE).sum()),
+            cells_left_out=int((cells.split == EXCLUDED_CODE).sum()),
         )
 
     def __len__(self) -> int:

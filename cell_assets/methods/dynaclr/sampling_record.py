@@ -69,6 +69,8 @@ class SamplingReport(_Frozen):
     tau_min: float
     anchors: tuple[SplitAnchors, ...]
     cells_not_in_manifest: int
+    cells_left_out: int = 0
+    """By thresholds of quality, of all splits together."""
     share_of_anchors_seen: float
     share_of_pixels_padded: float
     """Pixels of augmented patches that lay outside the stored patch and were mirrored."""
@@ -143,6 +145,7 @@ class SamplingRecord:
             tau_min=tau_min,
             anchors=tuple(SplitAnchors.of(sampler) for sampler in samplers),
             cells_not_in_manifest=self._sampler.count.cells_not_in_manifest,
+            cells_left_out=self._sampler.count.cells_left_out,
             share_of_anchors_seen=self._epochs[-1].share_of_anchors_so_far if self._epochs else 0.0,
             share_of_pixels_padded=self._padded_sum / max(self._steps, 1),
             side_without_padding_px=side_needed,

@@ -13,6 +13,7 @@ from blake3 import blake3
 from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping
 
 from cell_assets.errors import BadInputError
+from cell_assets.evaluation.manifest import FrozenCells
 from cell_assets.imaging.channels import ChannelKind
 from cell_assets.methods.contract import Progress, ProgressSink, TrainingResult, TrainingTable
 from cell_assets.methods.dynaclr.augmentation import side_without_padding
@@ -43,7 +44,7 @@ the epoch. The result does not depend on when a training was saved."""
 
 def train(
     tables: Sequence[TrainingTable],
-    manifest_tracks: pd.DataFrame,
+    manifest: FrozenCells,
     parameters: TrainingParameters,
     out: Path,
     progress: ProgressSink | None = None,
@@ -57,8 +58,8 @@ def train(
     resolved parameters give equal bytes in an equal environment, also after an interruption.
 
     Args:
-        tables: patch tables; their tracks' splits come from `manifest_tracks`.
-        manifest_tracks: `plate, fov_name, track_id, lineage_root, split`.
+        tables: patch tables.
+        manifest: says which of their cell images train and validate.
         progress: called after every step.
         work: folder for what a resume needs; an interrupted training of the same parameters and cells goes
             on from its last saved epoch.
@@ -68,14 +69,13 @@ def train(
     Raises:
         BadInputError: tables or tracks cannot be used with these parameters.
     """
-    return train_on(
-        open_tables(tables), manifest_tracks, parameters, out, progress, work, initial_weights, workers
-    )
+    source = open_tables(tables, manifest)
+    return train_on(source, manifest, parameters, out, progress, work, initial_weights, workers)
 
 
 def train_on(
     source: PatchSource,
-    manifest_tracks: pd.DataFrame,
+    manifest: FrozenCells,
     parameters: TrainingParameters,
     out: Path,
     progress: ProgressSink | None = None,
@@ -86,7 +86,7 @@ def train_on(
     """`train` on patches that are already open."""
     parameters, messages = supported(parameters)
     source.require_side(parameters.patch_side_px)
-    cells = source.index(manifest_tracks)
+    cells = source.index(manifest)
     training = _sampler(cells, "train", parameters)
     if not len(training):
         count = training.count

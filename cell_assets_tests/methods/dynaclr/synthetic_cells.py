@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from cell_assets.evaluation.manifest import FrozenCells
 from cell_assets.imaging.channels import ChannelKind
 from cell_assets.methods.dynaclr.cells import IntArray
 from cell_assets.methods.dynaclr.patches import OpenTable, PatchArray, PatchSource
@@ -75,7 +76,7 @@ def open_table(
     )
 
 
-def manifest_of(source: PatchSource, val_share: int = 4) -> pd.DataFrame:
+def manifest_of(source: PatchSource, val_share: int = 4) -> FrozenCells:
     """Every `val_share`-th track is validation, the others are training."""
     parts = [
         table.cells[["track_id", "lineage_root"]]
@@ -84,4 +85,4 @@ def manifest_of(source: PatchSource, val_share: int = 4) -> pd.DataFrame:
         for table in source.tables
     ]
     tracks = pd.concat(parts, ignore_index=True)
-    return tracks.assign(split=np.where(tracks["track_id"] % val_share == 0, "val", "train"))
+    return FrozenCells(tracks.assign(split=np.where(tracks["track_id"] % val_share == 0, "val", "train")))

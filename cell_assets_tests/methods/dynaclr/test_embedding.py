@@ -12,6 +12,9 @@ import torch
 from blake3 import blake3
 
 from cell_assets.errors import BadInputError
+from cell_assets.evaluation.embedding_study import read_embeddings
+from cell_assets.evaluation.exclusions import EXCLUSION_TYPES
+from cell_assets.evaluation.manifest import FrozenCells
 from cell_assets.methods.contract import Progress, TrainingTable
 from cell_assets.methods.dynaclr.augmentation import center_crop
 from cell_assets.methods.dynaclr.checkpoint import load_checkpoint
@@ -44,7 +47,8 @@ class Study:
             for track in range(1, 7)
             if (fov, track) != ("A/1/001", 6)
         ]
-        self.manifest = pd.DataFrame(rows, columns=["plate", "fov_name", "track_id", "lineage_root", "split"])
+        columns = ["plate", "fov_name", "track_id", "lineage_root", "split"]
+        self.manifest = FrozenCells(pd.DataFrame(rows, columns=columns))
         self.checkpoint = folder / "checkpoint"
         self.checkpoint.mkdir()
         method = load_method("dynaclr")
@@ -98,7 +102,7 @@ def test_every_row_is_the_networks_answer_to_that_cells_patch(study: Study, embe
     for i in (0, 17, 35):
         row = adata.obs.iloc[i]
         table = next(t for t in study.tables if t.fov_name == row["fov_name"])
-        opened = open_tables([table]).tables[0]
+        opened = open_tables([table], study.manifest).tables[0]
         cells = opened.cells
         at = cells.loc[(cells["track_id"] == row["track_id"]) & (cells["t"] == row["t"]), "row"].to_numpy()
         stored = opened.read(at).astype(np.float32)
@@ -118,6 +122,42 @@ def test_equal_inputs_give_equal_bytes(study: Study, embedded: Path, tmp_path: P
         return {str(path.relative_to(root)): blake3(path.read_bytes()).hexdigest() for path in files}
 
     assert digests(tmp_path) == digests(embedded)
+
+
+def test_what_is_left_out_is_not_embedded(study: Study, embedded: Path, tmp_path: Path) -> None:
+    places = [("P1", "A/1", "A/1/000", 1), ("P1", "A/1", "A/1/001", None)]
+    for n, name in ((1, "frame"), (2, "all but two frames")):
+        rows = pd.DataFrame(places[:n], columns=["plate", "well", "fov_name", "t"])
+        manifest = FrozenCells(
+            study.manifest.tracks, rows.reindex(columns=list(EXCLUSION_TYPES)).astype(EXCLUSION_TYPES)
+        )
+        (out := tmp_path / name).mkdir()
+        embed(study.checkpoint, study.tables, manifest, out, {})
+        some, whole = ad.read_zarr(out / "embeddings.zarr"), ad.read_zarr(embedded / "embeddings.zarr")
+        obs = whole.obs
+        is_out = (obs["fov_name"] == "A/1/000") & (obs["t"] == 1)
+        if n == 2:
+            is_out |= obs["fov_name"] == "A/1/001"
+        assert some.obs_names.tolist() == whole.obs_names[~is_out].tolist()
+        # Batches differ, so the last bits may.
+        np.testing.assert_allclose(some.X, whole.X[~is_out], atol=1e-5)
+
+
+def test_a_plate_that_is_left_out_as_a_whole_has_embeddings_without_a_row(
+    study: Study, tmp_path: Path
+) -> None:
+    rows = pd.DataFrame({"plate": ["P1"]}).reindex(columns=list(EXCLUSION_TYPES)).astype(EXCLUSION_TYPES)
+    manifest = FrozenCells(study.manifest.tracks, rows)
+    (out := tmp_path / "P1").mkdir()
+    result = embed(study.checkpoint, study.tables, manifest, out, {})
+    assert (result.n_cells, result.n_features) == (0, 24)
+    assert "every cell image is left out" in result.messages[0]
+    (other := tmp_path / "P2").mkdir()
+    embed(study.checkpoint, study.tables, study.manifest, other, {})
+    joined = read_embeddings([out, other])
+    assert len(joined.cells) == len(joined.features) == 36
+    with pytest.raises(BadInputError, match="every cell image is left out by thresholds"):
+        read_embeddings([out])
 
 
 def test_training_states_what_it_ran(study: Study) -> None:

@@ -1,5 +1,6 @@
 """Properties of the triplets over random lineages, against a plain walk through the tracks."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,9 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from cell_assets.errors import BadInputError
-from cell_assets.methods.dynaclr.cells import CellIndex, TableCells
+from cell_assets.evaluation.exclusions import EXCLUSION_TYPES
+from cell_assets.evaluation.manifest import FrozenCells
+from cell_assets.methods.dynaclr.cells import EXCLUDED_CODE, CellIndex, TableCells
 from cell_assets.methods.dynaclr.sampling import SamplingStrategy, TripletSampler, lag_frames
 
 TIMED = SamplingStrategy.TIME_AND_CELL_AWARE
@@ -50,7 +53,7 @@ def movie(
 
 def index(*movies: Movie) -> CellIndex:
     manifest = pd.concat([m.manifest for m in movies], ignore_index=True)
-    return CellIndex.build([m.table for m in movies], manifest)
+    return CellIndex.build([m.table for m in movies], FrozenCells(manifest))
 
 
 @st.composite
@@ -185,10 +188,56 @@ def test_cells_that_no_track_lists_or_another_split_holds_are_counted() -> None:
     tracks = [(1, 0, 3, -1), (2, 0, 3, -1), (3, 0, 2, -1), (4, 0, 1, -1)]
     source = movie("P1", tracks, 30.0, {3: "test"})
     manifest = source.manifest[source.manifest["track_id"] != 4]
-    sampler = TripletSampler(CellIndex.build([source.table], manifest), "train", TIMED, 0, 30.0)
+    sampler = TripletSampler(CellIndex.build([source.table], FrozenCells(manifest)), "train", TIMED, 0, 30.0)
     assert (sampler.count.cells, sampler.count.anchors) == (6, 4)
     assert sampler.count.cells_in_other_splits == 2
     assert sampler.count.cells_not_in_manifest == 1
+
+
+def left_out(frames: Sequence[tuple[str, int]]) -> pd.DataFrame:
+    """Exclusions of frames of FOV A/1/000, by plate and t."""
+    rows = [{"plate": plate, "well": "A/1", "fov_name": "A/1/000", "t": t} for plate, t in frames]
+    return pd.DataFrame(rows, columns=list(EXCLUSION_TYPES)).astype(EXCLUSION_TYPES)
+
+
+def test_a_track_that_lost_a_frame_in_its_middle_is_no_neighbour_across_it() -> None:
+    source = movie("P1", [(1, 0, 5, -1), (2, 0, 5, -1)], 30.0, {})
+    cells = CellIndex.build([source.table], FrozenCells(source.manifest, left_out([("P1", 2)])))
+    sampler = TripletSampler(cells, "train", TIMED, seed=0, tau_min=30.0)
+    # t=1 has no image 30 min later, t=4 is the last: 0 to 1 and 3 to 4 are left, of both tracks.
+    assert sorted(cells.t[sampler.anchors]) == [0, 0, 3, 3]
+    assert (sampler.count.cells, sampler.count.without_later_image, sampler.count.cells_left_out) == (8, 4, 2)
+    twice = TripletSampler(cells, "train", TIMED, seed=0, tau_min=60.0)
+    assert sorted(cells.t[twice.anchors]) == [1, 1]
+
+
+def test_sisters_stay_sisters_though_no_image_of_their_mother_is_left() -> None:
+    family = [(1, 0, 1, -1), (2, 1, 2, 1), (3, 1, 2, 1)]
+    source = movie("P1", family, 30.0, {})
+    cells = CellIndex.build([source.table], FrozenCells(source.manifest, left_out([("P1", 0)])))
+    assert TripletSampler(cells, "train", TIMED, 0, 30.0).count.without_negative == 2
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    movies=st.tuples(lineages("P1", 30.0), lineages("P2", 15.0)),
+    frames=st.lists(st.tuples(st.sampled_from(["P1", "P2"]), st.integers(0, 6)), max_size=6),
+    strategy=st.sampled_from(list(SamplingStrategy)),
+    seed=st.integers(0, 1000),
+)
+def test_a_cell_that_is_left_out_is_never_drawn(
+    movies: tuple[Movie, Movie], frames: list[tuple[str, int]], strategy: SamplingStrategy, seed: int
+) -> None:
+    manifest = pd.concat([m.manifest for m in movies], ignore_index=True)
+    cells = CellIndex.build([m.table for m in movies], FrozenCells(manifest, left_out(frames)))
+    is_out = np.array(
+        [(("P1", "P2")[table], t) in set(frames) for table, t in zip(cells.table, cells.t, strict=True)], bool
+    )
+    assert ((cells.split == EXCLUDED_CODE) == is_out).all()
+    sampler = TripletSampler(cells, "train", strategy, seed, tau_min=30.0)
+    assert sampler.count.cells_left_out == is_out.sum()
+    draws = sampler.draw(0)
+    assert not is_out[np.concatenate([draws.anchor, draws.positive, draws.negative])].any()
 
 
 def test_tables_without_a_common_moment_share_no_negatives() -> None:
@@ -235,11 +284,11 @@ def test_unsound_manifests_are_refused(change: object, message: str) -> None:
     source = movie("P1", [(1, 0, 2, -1), (2, 0, 2, -1)], 30.0, {})
     assert callable(change)
     with pytest.raises(BadInputError, match=message):
-        CellIndex.build([source.table], change(source.manifest))
+        FrozenCells(change(source.manifest))
 
 
 def test_a_track_twice_at_one_time_is_refused() -> None:
     source = movie("P1", [(1, 0, 2, -1)], 30.0, {})
     doubled = pd.concat([source.table.cells] * 2)
     with pytest.raises(BadInputError, match="holds track 1 twice at t=0"):
-        CellIndex.build([TableCells("P1", "A/1/000", 30.0, doubled)], source.manifest)
+        CellIndex.build([TableCells("P1", "A/1/000", 30.0, doubled)], FrozenCells(source.manifest))

@@ -12,6 +12,7 @@ import torch
 from blake3 import blake3
 
 from cell_assets.errors import BadInputError
+from cell_assets.evaluation.manifest import FrozenCells
 from cell_assets.methods.contract import Progress
 from cell_assets.methods.dynaclr import training
 from cell_assets.methods.dynaclr.execution import prepared
@@ -203,7 +204,7 @@ def test_threads_and_determinism_are_put_back() -> None:
 
 def test_early_stopping_needs_validation_tracks(tmp_path: Path) -> None:
     source = two_plates()
-    manifest = manifest_of(source).assign(split="train")
+    manifest = FrozenCells(manifest_of(source).tracks.assign(split="train"))
     with pytest.raises(BadInputError, match="early_stopping_patience=2 needs a validation loss"):
         train_on(source, manifest, small(early_stopping_patience=2), tmp_path)
     result = train_on(source, manifest, small(max_steps=2), tmp_path)
