@@ -4,12 +4,13 @@ Pixels stream volume by volume in two passes: the first writes, the second reads
 compares them while it takes the digest of the pixels.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import tensorstore
@@ -46,17 +47,22 @@ from cell_assets.imaging.ome_zarr_plate import (
     open_image,
     slabs,
 )
+from cell_assets.imaging.overlap import Overlap
 from cell_assets.imaging.pixel_digest import PixelDigest
 from cell_assets.imaging.readers.base import PlateSource
 from cell_assets.imaging.readers.registry import open_source
 from cell_assets.imaging.source_position import SourcePosition
 from cell_assets.imaging.track_files import write_track_csv
 from cell_assets.imaging.track_tables import ImageExtent, check_tracks
+from cell_assets.imaging.zarr_shards import EncodedChunk
 
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, what) after every time point of every pass."""
 
 _READ_BYTES = 2**20
+_IN_HAND_BYTES = 12 * 2**20
+"""Pixels on their way from the source to the plate at one time: three planes of 2048 x 2048, one slab of a stack. A
+source may hold a whole encoded volume beside them: with two slabs of 8 MiB, frames of 40 MiB took 88 MiB, not 80."""
 
 
 @dataclass(frozen=True)
@@ -89,9 +95,10 @@ class PreparedIngest:
             raise BadInputError(f"{target}: is not empty; ingest writes into an empty folder")
         target.mkdir(parents=True, exist_ok=True)
         return_freed_memory()
-        run = _Run(self, target, progress or _silent)
-        run.create()
-        positions = tuple(run.ingest_position(place) for place in self.source.positions)
+        with closing(Overlap()) as overlap:
+            run = _Run(self, target, progress or _silent, overlap)
+            run.create()
+            positions = tuple(run.ingest_position(place) for place in self.source.positions)
         states = given_states(self.options.states, self.tracks)
         if states is not None:
             (target / STATES).parent.mkdir(parents=True, exist_ok=True)
@@ -152,10 +159,20 @@ def source_digest(source: PlateSource) -> str:
     return total.hexdigest()
 
 
+class _Slab(NamedTuple):
+    """What is read, stored and compared at once: planes of one channel at one time point."""
+
+    t: int
+    channel: int
+    z: slice
+    ends_frame: bool
+    """Whether it is the last of its time point."""
+
+
 class _Run:
     """One ingest under way: target, progress and what has been counted."""
 
-    def __init__(self, prepared: PreparedIngest, target: Path, progress: Progress) -> None:
+    def __init__(self, prepared: PreparedIngest, target: Path, progress: Progress, overlap: Overlap) -> None:
         self._source = prepared.source
         self._path = prepared.source.path
         self._facts = prepared.facts
@@ -164,6 +181,7 @@ class _Run:
         self._progress = progress
         self._total = 2 * sum(place.shape[0] for place in prepared.source.positions)
         self._done = 0
+        self._overlap = overlap
 
     def create(self) -> None:
         """Create the plate and, where labels came with the source, the label plate; both without pixels."""
@@ -202,18 +220,20 @@ class _Run:
         )
 
     def _write_pixels(self, place: SourcePosition) -> None:
-        n_times, n_channels = place.shape[:2]
         with closing(ImageWriter(self._target / PLATE, place.name)) as writer:
-            for t in range(n_times):
-                for channel, z in product(range(n_channels), writer.slabs()):
-                    self._write_slab(writer, place, t, channel, z)
-                self._advance(f"writing {place.name}")
 
-    def _write_slab(self, writer: ImageWriter, place: SourcePosition, t: int, channel: int, z: slice) -> None:
-        # A method of its own: a loop would hold the slab before while the next one is decoded.
-        pixels = self._read(place, t, channel, z)
-        _check_finite(pixels, self._path, place.name, self._facts.channel_names[channel], t, z)
-        writer.write_slab(t, channel, z, pixels)
+            def encoded(given: tuple[_Slab, NDArray[np.generic]]) -> tuple[_Slab, EncodedChunk]:
+                slab, pixels = given
+                self._check_finite(place, slab, pixels)
+                return slab, writer.encode(pixels)
+
+            slabs = list(writer.slabs())
+            for slab, chunk in self._overlap.map(
+                encoded, self._read_slabs(place, slabs), _most_at_once(place, slabs)
+            ):
+                writer.write_encoded(slab.t, slab.channel, slab.z, chunk)
+                if slab.ends_frame:
+                    self._advance(f"writing {place.name}")
 
     def _write_labels(self, place: SourcePosition) -> None:
         with closing(ImageWriter(self._target / LABELS, place.name)) as writer:
@@ -222,36 +242,49 @@ class _Run:
 
     def _compare(self, place: SourcePosition, has_labels: bool) -> str:
         """Read source and result again; returns the digest of the pixels."""
-        n_times, n_channels = place.shape[:2]
         stored = open_image(self._target / PLATE, place.name)
         labels = open_image(self._target / LABELS, place.name) if has_labels else None
         digest = PixelDigest(place.shape, place.dtype)
-        for t in range(n_times):
-            for channel, z in product(range(n_channels), _slabs(stored)):
-                digest.update(self._compared(place, stored[t, channel, z], t, channel, z))
-            if labels is not None:
-                for z in _slabs(labels):
-                    given = self._read_labels(place, t, z)
-                    _compare(given, labels[t, 0, z], z, f"{place.name}, labels, t={t}")
-            self._advance(f"comparing {place.name}")
+
+        def equal(given: tuple[_Slab, NDArray[np.generic]]) -> tuple[_Slab, NDArray[np.generic]]:
+            slab, pixels = given
+            what = f"{place.name}, {self._of_channel(slab)}"
+            _compare(pixels, stored[slab.t, slab.channel, slab.z], slab.z, what)
+            return slab, pixels
+
+        slabs = list(_slabs(stored))
+        for slab, pixels in self._overlap.map(
+            equal, self._read_slabs(place, slabs), _most_at_once(place, slabs)
+        ):
+            digest.update(pixels)
+            del pixels  # or it would live while the next is waited for
+            if slab.ends_frame:
+                if labels is not None:
+                    self._compare_labels(place, labels, slab.t)
+                self._advance(f"comparing {place.name}")
         return digest.hexdigest()
 
-    def _compared(
-        self, place: SourcePosition, stored: tensorstore.TensorStore, t: int, channel: int, z: slice
-    ) -> NDArray[np.generic]:
-        """(z, Y, X) of the source, found equal to what was stored."""
-        pixels = self._read(place, t, channel, z)
-        _compare(pixels, stored, z, f"{place.name}, channel {self._facts.channel_names[channel]!r}, t={t}")
-        return pixels
+    def _compare_labels(self, place: SourcePosition, labels: tensorstore.TensorStore, t: int) -> None:
+        for z in _slabs(labels):
+            given = self._read_labels(place, t, z)
+            _compare(given, labels[t, 0, z], z, f"{place.name}, labels, t={t}")
 
-    def _read(self, place: SourcePosition, t: int, channel: int, z: slice) -> NDArray[np.generic]:
-        pixels = self._source.read_volume(place.name, t, channel, z)
-        shape = (z.stop - z.start, *place.shape[3:])
+    def _read_slabs(
+        self, place: SourcePosition, slabs: Sequence[slice]
+    ) -> Iterator[tuple[_Slab, NDArray[np.generic]]]:
+        """Every slab of a FOV with its pixels (z, Y, X), in C order of the whole."""
+        n_times, n_channels = place.shape[:2]
+        for t, channel, z in product(range(n_times), range(n_channels), slabs):
+            slab = _Slab(t, channel, z, ends_frame=channel == n_channels - 1 and z == slabs[-1])
+            yield slab, self._read(place, slab)
+
+    def _read(self, place: SourcePosition, slab: _Slab) -> NDArray[np.generic]:
+        pixels = self._source.read_volume(place.name, slab.t, slab.channel, slab.z)
+        shape = (slab.z.stop - slab.z.start, *place.shape[3:])
         if pixels.shape != shape or pixels.dtype != place.dtype:
             raise BadInputError(
-                f"{self._path}: {place.name} has {pixels.dtype} {pixels.shape} at t={t}, but was "
-                "announced with "
-                f"{place.dtype} {shape}; did it change while it was read?"
+                f"{self._path}: {place.name} has {pixels.dtype} {pixels.shape} at t={slab.t}, but was "
+                f"announced with {place.dtype} {shape}; did it change while it was read?"
             )
         return pixels
 
@@ -261,25 +294,30 @@ class _Run:
             raise BadInputError(f"{self._path}: labels of {place.name} are missing at t={t}; restore them")
         return labels
 
+    def _check_finite(self, place: SourcePosition, slab: _Slab, pixels: NDArray[np.generic]) -> None:
+        if pixels.dtype.kind != "f":
+            return
+        for z, plane in enumerate(pixels, start=slab.z.start):
+            wrong = ~np.isfinite(plane)
+            if wrong.any():
+                y, x = np.argwhere(wrong)[0]
+                raise BadInputError(
+                    f"{self._path}: position {place.name}, {self._of_channel(slab)} has a pixel {plane[y, x]} at "
+                    f"z={z}, y={y}, x={x} ({int(wrong.sum())} in this plane); replace NaN and infinite pixels first"
+                )
+
+    def _of_channel(self, slab: _Slab) -> str:
+        return f"channel {self._facts.channel_names[slab.channel]!r}, t={slab.t}"
+
     def _advance(self, what: str) -> None:
         self._done += 1
         self._progress(self._done, self._total, what)
 
 
-def _check_finite(
-    pixels: NDArray[np.generic], path: Path, position: str, channel_name: str, t: int, slab: slice
-) -> None:
-    if pixels.dtype.kind != "f":
-        return
-    for z, plane in enumerate(pixels, start=slab.start):
-        wrong = ~np.isfinite(plane)
-        if wrong.any():
-            y, x = np.argwhere(wrong)[0]
-            raise BadInputError(
-                f"{path}: position {position}, channel {channel_name!r}, t={t} has a pixel "
-                f"{plane[y, x]} at z={z}, "
-                f"y={y}, x={x} ({int(wrong.sum())} in this plane); replace NaN and infinite pixels first"
-            )
+def _most_at_once(place: SourcePosition, slabs: Sequence[slice]) -> int:
+    """How many slabs may be in hand."""
+    deepest = max(z.stop - z.start for z in slabs)
+    return _IN_HAND_BYTES // (deepest * place.shape[3] * place.shape[4] * place.dtype.itemsize)
 
 
 def _slabs(image: tensorstore.TensorStore) -> Iterator[slice]:

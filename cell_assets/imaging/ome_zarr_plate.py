@@ -17,10 +17,11 @@ import zarr
 from numpy.typing import NDArray
 
 from cell_assets.errors import BadInputError
+from cell_assets.imaging.plate_template import complete_plate
 from cell_assets.imaging.source_position import SourcePosition
 from cell_assets.imaging.zarr_chunks import missing_chunks
 from cell_assets.imaging.zarr_reading import VolumeReader
-from cell_assets.imaging.zarr_shards import ShardWriter, checksum_chunks
+from cell_assets.imaging.zarr_shards import EncodedChunk, ShardWriter, checksum_chunks
 
 if TYPE_CHECKING:
     from iohub.ngff.models import AxisMeta
@@ -71,6 +72,11 @@ class NewImage:
     name: str
     shape: tuple[int, int, int, int, int]
     dtype: np.dtype
+
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """What decides the position's own metadata: it names the FOV, not the well."""
+        return self.name.rpartition("/")[2], self.shape, self.dtype
 
 
 @dataclass(frozen=True)
@@ -217,11 +223,14 @@ def create_plate(
         SpaceAxisMeta(name="X", unit="micrometer"),
     ]
     scale = [spacing.interval_min or 1.0, 1.0, spacing.z_um or 1.0, spacing.y_um, spacing.x_um]
+    kinds: dict[object, NewImage] = {}
+    for image in images:
+        kinds.setdefault(image.kind, image)
+    names = [tuple(image.name.split("/")) for image in kinds.values()]
     with open_ome_zarr(
         path, layout="hcs", mode="w-", channel_names=list(channel_names), axes=axes, version="0.5"
     ) as plate:
-        names = [tuple(image.name.split("/")) for image in images]
-        for node, image in zip(plate.create_positions(names), images, strict=True):
+        for node, image in zip(plate.create_positions(names), kinds.values(), strict=True):
             chunks, shard_ratio = chunk_layout(image.shape, image.dtype)
             node.create_zeros(
                 IMAGE,
@@ -231,8 +240,9 @@ def create_plate(
                 shards_ratio=shard_ratio,
                 transform=[TransformationMeta(type="scale", scale=scale)],
             )
-    for image in images:
+    for image in kinds.values():
         checksum_chunks(path / image.name / IMAGE)
+    complete_plate(path, {image.name: kinds[image.kind].name for image in images})
 
 
 def chunk_layout(
@@ -249,7 +259,7 @@ def chunk_layout(
 
 
 class ImageWriter:
-    """Fills one position of a plate made by `create_plate`, in order of t; holds one chunk in memory."""
+    """Fills one position of a plate made by `create_plate`, in order of t; holds no chunk but those in hand."""
 
     def __init__(self, plate: Path, position: str) -> None:
         folder = plate / position / IMAGE
@@ -267,8 +277,15 @@ class ImageWriter:
 
     def write_slab(self, t: int, channel: int, z: slice, pixels: NDArray[np.generic]) -> None:
         """Store (z, Y, X), one of `slabs`."""
-        depth = self._array.chunks[2]
-        self._shards.write((t, channel, z.start // depth, 0, 0), pixels[np.newaxis, np.newaxis])
+        self.write_encoded(t, channel, z, self.encode(pixels))
+
+    def encode(self, pixels: NDArray[np.generic]) -> EncodedChunk:
+        """(z, Y, X) as it is stored; may be called by several threads at once."""
+        return self._shards.encode(pixels[np.newaxis, np.newaxis])
+
+    def write_encoded(self, t: int, channel: int, z: slice, encoded: EncodedChunk) -> None:
+        """Store what `encode` made of one of `slabs`."""
+        self._shards.write_encoded((t, channel, z.start // self._array.chunks[2], 0, 0), encoded)
 
     def close(self) -> None:
         """Let go of the file in hand; needed only when not every volume was written."""

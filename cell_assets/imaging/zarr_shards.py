@@ -7,7 +7,7 @@ Source: Zarr 3 "sharding-indexed" codec, version 1.0.
 
 import json
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import google_crc32c
 import numpy as np
@@ -38,6 +38,13 @@ def checksum_chunks(array: Path) -> None:
     file.write_text(json.dumps(metadata, indent=2), encoding="utf-8")
 
 
+class EncodedChunk(NamedTuple):
+    """A chunk as it is stored: one part after the other."""
+
+    content: bytes
+    checksum: bytes
+
+
 class ShardWriter:
     """Writes the chunks of one array below `folder`, shard after shard; every chunk of a shard before the
     next.
@@ -62,23 +69,31 @@ class ShardWriter:
 
     def write(self, chunk: tuple[int, ...], pixels: NDArray[np.generic]) -> None:
         """Store the chunk at grid position `chunk`; one at the array's edge may be smaller and is padded."""
-        shard = tuple(at // n for at, n in zip(chunk, self._grid, strict=True))
-        inside = tuple(at % n for at, n in zip(chunk, self._grid, strict=True))
-        file = self._opened(shard)
-        if self._index[inside][0] != _ABSENT:
-            raise ValueError(f"chunk {chunk} of array {self._array.path} is written twice")
+        self.write_encoded(chunk, self.encode(pixels))
+
+    def encode(self, pixels: NDArray[np.generic]) -> EncodedChunk:
+        """A chunk's pixels as they are stored; may be called by several threads at once."""
         whole = np.ascontiguousarray(pixels, dtype=self._array.dtype.newbyteorder("<"))
         if whole.shape != self._inner:
             padded = np.zeros(self._inner, whole.dtype)
             padded[tuple(slice(n) for n in whole.shape)] = whole
             whole = padded
-        encoded = checksummed(self._encoder.encode(whole))
-        self._index[inside] = (file.tell(), len(encoded))
-        file.write(encoded)
+        content = self._encoder.encode(whole)
+        return EncodedChunk(content, checksum(content))
+
+    def write_encoded(self, chunk: tuple[int, ...], encoded: EncodedChunk) -> None:
+        """Store what `encode` made of the chunk at grid position `chunk`."""
+        shard = tuple(at // n for at, n in zip(chunk, self._grid, strict=True))
+        inside = tuple(at % n for at, n in zip(chunk, self._grid, strict=True))
+        file = self._opened(shard)
+        if self._index[inside][0] != _ABSENT:
+            raise ValueError(f"chunk {chunk} of array {self._array.path} is written twice")
+        self._index[inside] = (file.tell(), sum(map(len, encoded)))
+        file.writelines(encoded)
         self._left -= 1
         if self._left == 0:
             index = self._index.tobytes()
-            file.write(checksummed(index))
+            file.writelines((index, checksum(index)))
             self.close()
 
     def close(self) -> None:
@@ -108,9 +123,9 @@ class ShardWriter:
         return count
 
 
-def checksummed(content: bytes) -> bytes:
-    """The content and its CRC-32C, as Zarr's `crc32c` codec stores it."""
-    return content + google_crc32c.value(content).to_bytes(4, "little")
+def checksum(content: bytes) -> bytes:
+    """The CRC-32C that Zarr's `crc32c` codec puts after a content."""
+    return google_crc32c.value(content).to_bytes(4, "little")
 
 
 def _codecs(array: zarr.Array) -> tuple[ShardingCodec, BloscCodec]:

@@ -8,6 +8,8 @@ import tensorstore
 import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from iohub.ngff import open_ome_zarr
+from iohub.ngff.models import TransformationMeta
 from numcodecs import Blosc as BloscV2
 from numcodecs import Delta
 from zarr.codecs import BloscCodec, Crc32cCodec, GzipCodec, ZstdCodec
@@ -25,7 +27,7 @@ from cell_assets.imaging.ome_zarr_plate import (
 )
 from cell_assets.imaging.zarr_chunks import missing_chunks
 from cell_assets.imaging.zarr_reading import VolumeReader
-from cell_assets.imaging.zarr_shards import ShardWriter
+from cell_assets.imaging.zarr_shards import ShardWriter, checksum_chunks
 from cell_assets_tests.imaging.source_plates import noise
 
 BLOSC = BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle")
@@ -237,3 +239,38 @@ def test_a_written_plate_reads_back_and_is_written_the_same_again(tmp_path: Path
         for n in ("one", "two")
     )
     assert one == two
+
+
+def test_metadata_is_what_iohub_writes_for_every_position_itself(tmp_path: Path) -> None:
+    names = ["B/3/000", "A/10/000", "A/10/001", "B/10/000", "B/3/002", "A/3/x"]
+    shapes = [
+        (2, 2, 1, 8, 8),
+        (2, 2, 1, 8, 8),
+        (3, 2, 1, 8, 8),
+        (2, 2, 1, 8, 8),
+        (2, 2, 1, 8, 8),
+        (1, 2, 1, 8, 8),
+    ]
+    images = [NewImage(name, shape, np.dtype("uint16")) for name, shape in zip(names, shapes, strict=True)]
+    create_plate(tmp_path / "ours.zarr", ("a", "b"), Spacing(None, 0.5, 0.5, 1.0), images)
+    create_plate(tmp_path / "axes.zarr", ("a", "b"), Spacing(None, 0.5, 0.5, 1.0), images[:1])
+    with open_ome_zarr(tmp_path / "axes.zarr", mode="r") as one:
+        axes = one["B/3/000"].axes
+    with open_ome_zarr(
+        tmp_path / "theirs.zarr", layout="hcs", mode="w-", channel_names=["a", "b"], axes=axes, version="0.5"
+    ) as plate:
+        for node, image in zip(
+            plate.create_positions([tuple(name.split("/")) for name in names]), images, strict=True
+        ):
+            chunks, ratio = chunk_layout(image.shape, image.dtype)
+            scale = TransformationMeta(type="scale", scale=[1.0, 1.0, 1.0, 0.5, 0.5])
+            node.create_zeros(
+                "0", image.shape, image.dtype, chunks=chunks, shards_ratio=ratio, transform=[scale]
+            )
+    for image in images:
+        checksum_chunks(tmp_path / "theirs.zarr" / image.name / "0")
+    ours, theirs = (
+        {file.relative_to(folder).as_posix(): file.read_text() for file in folder.rglob("zarr.json")}
+        for folder in (tmp_path / "ours.zarr", tmp_path / "theirs.zarr")
+    )
+    assert ours == theirs
