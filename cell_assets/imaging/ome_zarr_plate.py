@@ -157,7 +157,7 @@ class OmeZarrPlate:
             scale = dict(zip(axes, node.scale, strict=True))
         except _METADATA_ERRORS as error:
             raise BadInputError(
-                f"{self.path}: position {name}, which the plate lists, has no readable image ({error!r}); "
+                f"{self.path}: position {name}, which the plate lists, has no readable image ({_reason(error)}); "
                 "restore it or take it out of the plate's metadata"
             ) from error
         if "".join(axis for axis in "tczyx" if axis in axes) != axes or not axes.endswith("yx"):
@@ -341,8 +341,17 @@ def _fields(path: Path, plate: "Plate", well: str) -> list[str]:
         return [image["path"] for image in attributes.get("ome", attributes)["well"]["images"]]
     except _METADATA_ERRORS as error:
         raise BadInputError(
-            f"{path}: well {well}, which the plate lists, has no readable metadata ({error!r}); restore it"
+            f"{path}: well {well}, which the plate lists, has no readable metadata ({_reason(error)}); restore it"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """For a person: iohub raises these two for what is absent and for metadata that it could not read."""
+    if isinstance(error, KeyError):
+        return f"there is no {error}"
+    if isinstance(error, AttributeError):
+        return "its metadata states no valid multiscales"
+    return repr(error)
 
 
 def _channel_names(node: "Position") -> tuple[str, ...] | None:

@@ -18,8 +18,8 @@ def tiff_files(path: Path) -> list[Path]:
             link, or a folder is a link (which could lead around for ever, or out of the source).
     """
     if not path.is_dir():
-        return [_regular(path)]
-    found = sorted(_regular(file) for file in _walk(path) if is_tiff_name(file.name))
+        return [regular_file(path)]
+    found = sorted(regular_file(file) for file in _walk(path) if is_tiff_name(file.name))
     if not found:
         raise BadInputError(f"{path}: has no TIFF; give another folder")
     return found
@@ -32,7 +32,13 @@ def is_tiff_name(name: str) -> bool:
 
 def folders_holding(path: Path, name: str) -> list[Path]:
     """`path` and the folders below it that hold a file `name`, sorted; raises as `tiff_files`."""
-    return sorted(_regular(file).parent for file in _walk(path) if file.name == name)
+    return sorted(regular_file(file).parent for file in _walk(path) if file.name == name)
+
+
+def all_files(path: Path) -> Iterator[Path]:
+    """Every file in and below a folder, links that lead nowhere left out; raises as `tiff_files` for names and
+    folders."""
+    return (file for file in _walk(path) if file.is_file())
 
 
 def near_folders(path: Path) -> Iterator[Path]:
@@ -73,7 +79,8 @@ def _listed(folder: Path) -> list[os.DirEntry[str]]:
         raise BadInputError(f"{_shown(folder)}: cannot be listed ({error.strerror}); give access") from error
 
 
-def _regular(file: Path) -> Path:
+def regular_file(file: Path) -> Path:
+    """The file itself; BadInputError when it is not there, cannot be reached or is no regular file."""
     try:
         mode = file.stat().st_mode
     except OSError as error:

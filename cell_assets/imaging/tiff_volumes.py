@@ -107,7 +107,8 @@ def _volume(path: Path, tiff: tifffile.TiffFile) -> TiffVolume:
     shape = tuple(int(length) for length in series.shape)
     if "S" in series.axes or len(shape) not in (2, 3):
         raise BadInputError(
-            f"{path}: has shape {shape} and axes {series.axes}, not one grey plane (Y, X) or stack (Z, Y, X)"
+            f"{path}: has shape {shape} and axes {series.axes}, not one grey plane (Y, X) or stack (Z, Y, X); "
+            "save each channel as a grey file"
         )
     z, y, x = (1, *shape) if len(shape) == 2 else shape
     return TiffVolume((z, y, x), np.dtype(series.dtype).newbyteorder("="), str(series.axes))
@@ -152,6 +153,11 @@ def _check_whole(path: Path) -> None:
 
 def check_page(path: Path, number: int, page: tifffile.TiffPage | tifffile.TiffFrame, n_bytes: int) -> None:
     """Refuse a plane whose pixels reach beyond the file, or are more than its bytes can stand for."""
+    if len(page.dataoffsets) != len(page.databytecounts):
+        raise BadInputError(
+            f"{path}: plane {number} has {len(page.dataoffsets)} places for {len(page.databytecounts)} strips of "
+            "pixels; copy the file again"
+        )
     ends = zip(page.dataoffsets, page.databytecounts, strict=True)
     if (end := max((offset + count for offset, count in ends), default=0)) > n_bytes:
         raise BadInputError(

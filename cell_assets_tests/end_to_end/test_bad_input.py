@@ -26,6 +26,8 @@ from cell_assets_tests.end_to_end.lab import (
     opened,
 )
 from cell_assets_tests.imaging.source_plates import noise, write_ctc, write_zarr
+from cell_assets_tests.imaging.test_sixty_malformed_plates import CASES as MALFORMED
+from cell_assets_tests.imaging.test_sixty_malformed_plates import PLATES as MALFORMED_PLATES
 
 TRACK_COLUMNS = "track_id,t,z,y,x,id,parent_track_id,parent_id\n"
 CTC = ("--channel-names", "phase", "--pixel-size-um", "0.25,0.25", "--interval-min", "5")
@@ -228,6 +230,25 @@ def in_a_child(lab: Lab, home: Path, source: Path, before: str = "") -> Said:
         check=False,
     )
     return Said(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.needs_shared
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sbs: a name that is not UTF-8",
+        "ndtiff: the index cut",
+        "ome: broken XML",
+        "mm: a position missing",
+        "zarr 0.4: a name that is not UTF-8",
+    ],
+)
+def test_the_command_refuses_a_malformed_plate(lab: Lab, tmp_path: Path, name: str) -> None:
+    case = MALFORMED[name]
+    source = MALFORMED_PLATES[case.plate][0](tmp_path)
+    case.change(source)
+    said = in_a_child(lab, tmp_path / "home", source)
+    assert_refused(lab, said, *case.says)
 
 
 def large_plate(folder: Path) -> Path:

@@ -210,3 +210,12 @@ def refusal(folder: Path) -> str:
     message = str(caught.value)
     assert "\n" not in message
     return message
+
+
+@pytest.mark.needs_shared
+def test_a_pyramid_is_read_once_at_full_resolution(tmp_path: Path) -> None:
+    for name in ("Full resolution", "Downsampled_x2"):
+        shutil.copytree(shared_data("ndtiff") / "12_bit_pycromanager_mda", tmp_path / "plate" / name)
+    source = open_source(tmp_path / "plate")
+    assert [place.name for place in source.positions] == ["A/1/000"]
+    assert all(file.parent.name == "Full resolution" for file in source.files())

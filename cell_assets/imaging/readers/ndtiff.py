@@ -7,6 +7,7 @@ of its own. Layout: NDTiffStorage's README, versions 3.0 to 3.3.
 
 import json
 import math
+import re
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from cell_assets.errors import BadInputError
 from cell_assets.imaging.micro_manager_metadata import interval_min, pixel_size_um, z_step_um
 from cell_assets.imaging.position_names import fov_names
 from cell_assets.imaging.readers.base import WHOLE, PlateSource, Reader
-from cell_assets.imaging.source_files import folders_holding, near_folders
+from cell_assets.imaging.source_files import folders_holding, near_folders, regular_file
 from cell_assets.imaging.source_position import SourcePosition
 
 INDEX = "NDTiff.index"
@@ -40,6 +41,8 @@ _MAX_METADATA_BYTES = 2**24
 _DTYPES = {0: np.dtype("uint8")} | dict.fromkeys((1, 3, 4, 5, 6), np.dtype("uint16"))
 """By the index's pixel type: 8 bits, and 10 to 16 bits in two bytes. Type 2 is colour."""
 
+_FULL = "Full resolution"
+_SMALLER = re.compile(r"Downsampled_x[0-9]+")
 _AXES = ("position", "time", "channel", "z")
 _SAME = 1e-3
 """Relative difference of z steps that is rounding: stages are told micrometres with three digits."""
@@ -92,6 +95,7 @@ class NdTiffSource(PlateSource):
     def __init__(self, path: Path) -> None:
         self.path = path
         folders = folders_holding(path, INDEX) if path.is_dir() else []
+        folders = [folder for folder in folders if not _is_smaller_copy(folder)]
         if not folders:
             raise BadInputError(f"{path}: has no {INDEX}; give the folder of an NDTiff acquisition")
         self._acquisitions = [_open_acquisition(folder) for folder in folders]
@@ -127,6 +131,11 @@ class NdTiffSource(PlateSource):
         for one in self._acquisitions:
             yield one.index
             yield from sorted(one.folder / file for file in {plane.file for plane in one.planes.values()})
+
+
+def _is_smaller_copy(folder: Path) -> bool:
+    """Whether a folder holds what its neighbour holds, at a lower resolution: NDTiff's pyramids lie so."""
+    return _SMALLER.fullmatch(folder.name) is not None and (folder.parent / _FULL / INDEX).exists()
 
 
 def _open_acquisition(folder: Path) -> _Acquisition:
@@ -349,10 +358,7 @@ def _opened(file: Path) -> BinaryIO:
 
 
 def _size(file: Path) -> int:
-    try:
-        return file.stat().st_size
-    except OSError as error:
-        raise BadInputError(f"{file}: cannot be opened ({error.strerror}); restore the file") from error
+    return regular_file(file).stat().st_size
 
 
 def _recognises(path: Path) -> bool:

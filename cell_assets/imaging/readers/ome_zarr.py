@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from cell_assets.imaging.ome_zarr_plate import OmeZarrPlate, is_plate
 from cell_assets.imaging.readers.base import WHOLE, PlateSource, Reader
+from cell_assets.imaging.source_files import all_files
 
 
 class OmeZarrSource(PlateSource):
@@ -20,6 +21,7 @@ class OmeZarrSource(PlateSource):
         self.positions = self._plate.images
 
     def check(self) -> None:
+        list(self.files())
         for position in self.positions:
             self._plate.check_chunks(position.name)
 
@@ -27,7 +29,7 @@ class OmeZarrSource(PlateSource):
         return self._plate.read_volume(position, t, channel, z)
 
     def files(self) -> Iterator[Path]:
-        return (path for path in self.path.rglob("*") if path.is_file())
+        return all_files(self.path)
 
 
 READER = Reader(
