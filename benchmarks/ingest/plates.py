@@ -3,6 +3,7 @@
 import contextlib
 import io
 from collections.abc import Iterator
+from functools import cache
 from itertools import product
 from pathlib import Path
 
@@ -34,6 +35,7 @@ _DISTINCT = 16
 """Different planes; the same is written again and again, shifted, since drawing noise takes longer than reading."""
 
 
+@cache
 def planes() -> list[NDArray[np.uint16]]:
     """Dim background with some bright round cells, photon and read noise, as (Y, X)."""
     random = np.random.default_rng(0)

@@ -44,7 +44,7 @@ MIB = 2**20
 N_FOVS = 96
 GROWING = (24, 48, 96, 192)
 REPEATS = 5
-GROWING_REPEATS = 3
+GROWING_REPEATS = 2
 CODE = CodeIdentity("0" * 64, None, None, "0" * 64, "benchmark")
 
 Pixels = NDArray[np.generic]

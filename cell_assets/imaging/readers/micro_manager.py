@@ -59,6 +59,7 @@ class MicroManagerSource(TiffStackSource):
             acquisitions.setdefault(stack.acquisition, []).append(stack)
         found = [place for stacks in acquisitions.values() for place in _positions(stacks)]
         names = fov_names(
+            path,
             [_label(place) for place in found],
             [_folder(self.path, place.stack.file) for place in found],
         )

@@ -100,7 +100,7 @@ class NdTiffSource(PlateSource):
             raise BadInputError(f"{path}: has no {INDEX}; give the folder of an NDTiff acquisition")
         self._acquisitions = [_open_acquisition(folder) for folder in folders]
         of_positions = [(one, position) for one in self._acquisitions for position in one.positions]
-        names = fov_names([_label(path, one, position) for one, position in of_positions])
+        names = fov_names(path, [_label(path, one, position) for one, position in of_positions])
         self._places = dict(zip(names, of_positions, strict=True))
         self.positions = tuple(
             _source_position(name, one, position) for name, (one, position) in self._places.items()

@@ -42,7 +42,7 @@ class OmeTiffSource(TiffStackSource):
         self._companions: dict[Path, OmeDocument] = {}
         self._directories: dict[Path, list[int]] = {}
         found = list(self._images())
-        names = _names(found)
+        names = _names(path, found)
         self._planes = {name: one.planes for name, one in zip(names, found, strict=True)}
         self.positions = tuple(
             SourcePosition(
@@ -161,12 +161,12 @@ def _directories_of(planes: PlaneTable) -> Iterator[tuple[Path, int]]:
         yield planes.files[number], directory
 
 
-def _names(found: list[_Found]) -> tuple[str, ...]:
+def _names(path: Path, found: list[_Found]) -> tuple[str, ...]:
     places = [one.image.place for one in found]
     if all(place is not None for place in places):
         return tuple(place for place in places if place is not None)
     stems = [one.planes.files[0].name.split(".")[0] for one in found]
-    return fov_names([one.image.name.split(".")[0] for one in found], stems)
+    return fov_names(path, [one.image.name.split(".")[0] for one in found], stems)
 
 
 def _text(companion: Path) -> str:
