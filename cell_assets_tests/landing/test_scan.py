@@ -1,8 +1,9 @@
 """The scan of landing folders: nothing is taken before it is still, everything once, and nothing stops it."""
 
+import itertools
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -35,6 +36,11 @@ def recorded(look: Look, number: int = 1, *, released: bool = False) -> Arrival:
         None if state is ArrivalState.ACCEPTED else look.problem or "its run failed",
         id=number, recorded=NOW, release=release,
     )  # fmt: skip
+
+
+def a_second_each_time() -> Callable[[], float]:
+    """A clock on which every question takes a second."""
+    return map(float, itertools.count()).__next__
 
 
 def arrived_after_stillness(root: Path | str, known: Sequence[Arrival] = ()) -> tuple[Look, ...]:
@@ -134,8 +140,6 @@ def test_a_scan_out_of_time_goes_on_where_it_stopped(tmp_path: Path) -> None:
         plate(tmp_path, f"p{n}", f"P{n}")
     cursor, seen = ScanCursor(), list[str]()
     for now in (0, 1, 2, 3, 4, STILL_S, STILL_S + 1, STILL_S + 2, STILL_S + 3, STILL_S + 4):
-        ticks = iter(range(1000))
-        # Each question to this clock takes a second: a plate of two files takes four, and eight are given.
         found = scan(
             [str(tmp_path)],
             {},
@@ -143,7 +147,7 @@ def test_a_scan_out_of_time_goes_on_where_it_stopped(tmp_path: Path) -> None:
             still_s=STILL_S,
             now=now,
             budget_s=6,
-            clock=lambda: float(next(ticks)),
+            clock=a_second_each_time(),
         )
         cursor = found.cursor
         seen += [Path(look.folder).name for look in found.arrived]
@@ -156,7 +160,6 @@ def test_a_plate_too_large_to_be_listed_is_told(tmp_path: Path) -> None:
     problems = []
     cursor = ScanCursor()
     for now in (0, STILL_S):
-        ticks = iter(range(1000))
         found = scan(
             [str(tmp_path)],
             {},
@@ -164,7 +167,7 @@ def test_a_plate_too_large_to_be_listed_is_told(tmp_path: Path) -> None:
             still_s=STILL_S,
             now=now,
             budget_s=1,
-            clock=lambda: float(next(ticks)),
+            clock=a_second_each_time(),
         )
         cursor, problems = found.cursor, [look.problem for look in found.arrived]
     assert "could not be listed within 1 s" in str(problems)
