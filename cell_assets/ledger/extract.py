@@ -34,8 +34,8 @@ def write_extract(engine: LedgerEngine, artifact_ids: Sequence[int], path: Path)
     """Write what is recorded of these artifacts into the new SQLite file `path`; returns the ledger's head.
 
     Taken are the artifacts, every attempt at their assets' partitions with what it states and what it made, the
-    plates that their partitions name, and everything that was remarked of any of these since. What an attempt
-    read is taken whole, or left out where it read something that is not in the extract.
+    plates that their partitions name, how these arrived, and everything that was remarked of any of these since.
+    What an attempt read is taken whole, or left out where it read something that is not in the extract.
 
     Reads one snapshot. The same rows give the same bytes. Memory grows linearly with the rows taken; time with
     them and with the ledger's entries of transactions that recorded no run, all of which are looked at. Raises
@@ -115,6 +115,7 @@ def _selection(
         .select()
     )
     conditions = ids(sa.select(schema.well.c.condition_id).where(schema.well.c.plate_id.in_(plates)))
+    arrivals = ids(sa.select(schema.arrival.c.id).where(schema.arrival.c.plate.in_(engine.texts(names))))
     fovs = ids(sa.select(schema.fov.c.id).where(schema.fov.c.plate_id.in_(plates)))
     made_by = sa.select(run.dirty_diff_digest).where(run.id.in_(runs))
     made_in = sa.select(run.environment_digest).where(run.id.in_(runs))
@@ -126,6 +127,9 @@ def _selection(
         "fov": schema.fov.c.plate_id.in_(plates),
         "annotation_set": schema.annotation_set.c.plate_id.in_(plates),
         "experiment_choices": schema.experiment_choices.c.experiment_id.in_(experiments),
+        "expected_plates": schema.expected_plates.c.experiment_id.in_(experiments),
+        "arrival": schema.arrival.c.id.in_(arrivals),
+        "arrival_release": schema.arrival_release.c.arrival_id.in_(arrivals),
         "artifact": artifact.id.in_(artifacts),
         "artifact_state": schema.artifact_state.c.artifact_id.in_(artifacts),
         "tombstone": schema.tombstone.c.artifact_id.in_(artifacts) | schema.tombstone.c.plate_id.in_(plates),

@@ -24,7 +24,7 @@ def register_experiment(engine: LedgerEngine, name: str) -> None:
     """Add an experiment; does nothing when it is there."""
     check_name("experiment", name)
     with recording(engine) as history:
-        _experiment(history, name)
+        experiment_id_of(history, name)
 
 
 @repeatable
@@ -42,7 +42,7 @@ def register_plate(engine: LedgerEngine, draft: PlateDraft) -> Plate:
     options = checked_json(draft.ingest_options, f"ingest options of plate {draft.name}")
     with recording(engine) as history:
         row = {
-            "experiment_id": _experiment(history, draft.experiment),
+            "experiment_id": experiment_id_of(history, draft.experiment),
             "name": draft.name,
             "source_uri": draft.source_uri,
             "source_format": draft.source_format,
@@ -143,6 +143,13 @@ def _to_annotation_set(row: sa.Row[Any], plate_name: str) -> AnnotationSet:
     return record_of(AnnotationSet, row, plate=plate_name)
 
 
+def experiment_id_of(history: Recording, name: str) -> int:
+    """Key of an experiment, which is added when it is not there."""
+    table = schema.experiment
+    history.append(table, [{"name": name}], unless=["name"])
+    return history.execute(sa.select(table.c.id).where(table.c.name == name)).scalar_one()
+
+
 def _check_draft(draft: PlateDraft) -> None:
     check_name("experiment", draft.experiment)
     check_name("plate", draft.name)
@@ -179,12 +186,6 @@ def _refuse_other_content(registered: PlateDraft, offered: PlateDraft) -> None:
 
 def _well_of(position: str) -> str:
     return position.rpartition("/")[0]
-
-
-def _experiment(history: Recording, name: str) -> int:
-    table = schema.experiment
-    history.append(table, [{"name": name}], unless=["name"])
-    return history.execute(sa.select(table.c.id).where(table.c.name == name)).scalar_one()
 
 
 def _append_wells_and_fovs(history: Recording, plate_id: int, draft: PlateDraft) -> None:

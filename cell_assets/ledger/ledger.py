@@ -9,7 +9,7 @@ from typing import Self
 
 from blake3 import blake3
 
-from cell_assets.ledger import extract, extract_check, intents, lab, queries, recording, remarks
+from cell_assets.ledger import extract, extract_check, intents, lab, landing, queries, recording, remarks
 from cell_assets.ledger.chain import ChainReport, check_chain
 from cell_assets.ledger.engine import LedgerEngine
 from cell_assets.ledger.extract import ChainHead
@@ -17,9 +17,12 @@ from cell_assets.ledger.extract_check import ExtractReport
 from cell_assets.ledger.migrations.upgrade import upgrade
 from cell_assets.ledger.records import (
     AnnotationSet,
+    Arrival,
+    ArrivalDraft,
     Artifact,
     ArtifactState,
     Commit,
+    ExpectedPlates,
     Intent,
     JsonValue,
     LineageGraph,
@@ -133,6 +136,37 @@ class Ledger:
     def annotation_sets(self, plate: str) -> tuple[AnnotationSet, ...]:
         """Every recorded version of a plate's labels, oldest first."""
         return lab.annotation_sets(self._engine, plate)
+
+    # What lies in the landing folders.
+
+    def record_arrivals(self, drafts: Sequence[ArrivalDraft]) -> tuple[Arrival, ...]:
+        """Record what was found in folders, in one transaction; returns what holds of each, in the order given.
+
+        A word that holds already is not recorded again, unless its quarantine was released.
+        """
+        return landing.record_arrivals(self._engine, drafts)
+
+    def arrivals(self, experiment: str | None = None) -> tuple[Arrival, ...]:
+        """The newest word about every folder, or those of one experiment, ordered by folder."""
+        return landing.arrivals(self._engine, experiment)
+
+    def release_arrival(self, arrival_id: int, released_by: str, why: str) -> Arrival:
+        """Let a quarantined arrival be tried again.
+
+        Raises NotFoundError when there is none of that id, and BadInputError when it is not in quarantine, or
+        released already.
+        """
+        return landing.release_arrival(self._engine, arrival_id, released_by, why)
+
+    def record_expected_plates(
+        self, experiment: str, plates: Sequence[str], closed: bool, digest: str
+    ) -> ExpectedPlates:
+        """Record which plates an experiment waits for, unless it is what holds; registers the experiment."""
+        return landing.record_expected_plates(self._engine, experiment, plates, closed, digest)
+
+    def expected_plates(self, experiment: str) -> ExpectedPlates | None:
+        """Which plates an experiment waits for; None when nobody said."""
+        return landing.expected_plates(self._engine, experiment)
 
     # Who is writing.
 

@@ -310,3 +310,72 @@ class Plate:
     def living_positions(self) -> tuple[str, ...]:
         """Positions that stand, in the source's order."""
         return tuple(one for one in self.draft.positions if one not in self.withdrawn)
+
+
+class ArrivalState(StrEnum):
+    """What became of what lay in a folder of a landing folder."""
+
+    ACCEPTED = "accepted"
+    """A run brings the plate in, or has done so."""
+    QUARANTINED = "quarantined"
+    """Left alone, for a reason, until it changes or somebody releases it."""
+    IGNORED = "ignored"
+    """Nothing to do, for a reason: the plate is in already."""
+
+
+@dataclass(frozen=True)
+class ArrivalDraft:
+    """One word about one folder. `reason` is None exactly when it is accepted."""
+
+    folder: str
+    """Where it lies: a path, or an fsspec URL."""
+    digest: str
+    """BLAKE3 over what was seen there: small files by their bytes, the others by path, size and time."""
+    fingerprint: str
+    """By which a scan tells, at the price of a few system calls, that nothing there has changed."""
+    experiment: str | None
+    plate: str | None
+    """As `plate.yaml` names them; None where it cannot be read, and no plate where only an `experiment.yaml` lies."""
+    state: ArrivalState
+    reason: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.state is ArrivalState.ACCEPTED) != (self.reason is None):
+            raise ValueError(f"arrival {self.folder}: give a reason exactly when it is not accepted")
+
+
+@dataclass(frozen=True)
+class ArrivalRelease:
+    """Who let a quarantined arrival be tried again, and why."""
+
+    arrival_id: int
+    released_by: str
+    why: str
+    released: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrival(ArrivalDraft):
+    """What was recorded of a folder, and the newest release that the folder ever had."""
+
+    id: int
+    recorded: datetime
+    release: ArrivalRelease | None
+
+    @property
+    def is_released(self) -> bool:
+        """Whether this very arrival is quarantined no longer, and waits to be tried again."""
+        return self.release is not None and self.release.arrival_id == self.id
+
+
+@dataclass(frozen=True)
+class ExpectedPlates:
+    """Which plates an experiment waits for."""
+
+    experiment: str
+    plates: tuple[str, ...]
+    closed: bool
+    """Whether the experiment is complete with what has arrived, whatever is listed."""
+    digest: str
+    """BLAKE3 of the `experiment.yaml` that said so."""
+    recorded: datetime

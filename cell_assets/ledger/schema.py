@@ -260,6 +260,49 @@ experiment_choices = Table(
 )
 """What people chose for an experiment's segmentation, training and reports; the newest row holds."""
 
+arrival = Table(
+    "arrival",
+    metadata,
+    _key(),
+    *_texts("folder", "digest", "fingerprint"),
+    *_texts("experiment", "plate", nullable=True),
+    Column("state", Text, nullable=False),
+    Column("reason", Text),
+    _moment("recorded"),
+    CheckConstraint("state IN ('accepted', 'quarantined', 'ignored')", name="state"),
+    CheckConstraint("(state = 'accepted') = (reason IS NULL)", name="reason_given"),
+    Index(None, "folder", "id"),
+    Index(None, "plate"),
+)
+"""What lay in a folder of a landing folder and what became of it; the newest row of a folder holds.
+
+Experiment and plate are the names that its `plate.yaml` gives, registered or not.
+"""
+
+arrival_release = Table(
+    "arrival_release",
+    metadata,
+    _key(),
+    _refers("arrival_id", "arrival.id"),
+    *_texts("released_by", "why"),
+    _moment("released"),
+    UniqueConstraint("arrival_id"),
+)
+"""Who let a quarantined arrival be tried again."""
+
+expected_plates = Table(
+    "expected_plates",
+    metadata,
+    _key(),
+    _refers("experiment_id", "experiment.id"),
+    Column("plates", JSON, nullable=False),
+    Column("closed", Boolean, nullable=False),
+    Column("digest", Text, nullable=False),
+    _moment("recorded"),
+    Index(None, "experiment_id"),
+)
+"""Which plates an experiment waits for, by an `experiment.yaml` of that digest; the newest row holds."""
+
 entry = Table(
     "entry",
     metadata,

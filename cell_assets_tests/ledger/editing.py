@@ -3,9 +3,14 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+
+from cell_assets.ledger.engine import LedgerEngine
+from cell_assets.ledger.migrations.upgrade import upgrade
+from cell_assets.ledger.schema import metadata
 
 
 @contextmanager
@@ -32,7 +37,7 @@ def editable_columns(table: sa.Table) -> list[str]:
 
 def another_value(value: Any, column: str) -> Any:
     if column == "state":
-        return "evicted" if value == "present" else "present"
+        return {"present": "evicted", "evicted": "present", "quarantined": "ignored"}[value]
     if isinstance(value, bool):
         return not value
     if isinstance(value, datetime):
@@ -42,3 +47,18 @@ def another_value(value: Any, column: str) -> Any:
     if isinstance(value, dict):
         return {"edited": True}
     return value + 1 if isinstance(value, int | float) else f"{value}x"
+
+
+def at_revision(revision: str, ledger: Path, target: Path) -> Path:
+    """The rows of a SQLite ledger in one of an older revision, as far as that had tables for them."""
+    engine = LedgerEngine(f"sqlite:///{target}")
+    upgrade(engine, revision)
+    with engine.read() as connection:
+        connection.exec_driver_sql("ATTACH ? AS newer", (str(ledger),))
+        there = set(sa.inspect(connection).get_table_names())
+        for name in (table.name for table in metadata.sorted_tables):
+            if name in there:
+                connection.exec_driver_sql(f"INSERT INTO main.{name} SELECT * FROM newer.{name}")
+        connection.commit()
+    engine.close()
+    return target

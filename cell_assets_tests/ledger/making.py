@@ -6,6 +6,8 @@ from hashlib import sha256
 
 from cell_assets.ledger.ledger import Ledger
 from cell_assets.ledger.records import (
+    ArrivalDraft,
+    ArrivalState,
     Artifact,
     CodeIdentity,
     Commit,
@@ -63,6 +65,17 @@ def make(
     )
 
 
+def arrival(
+    folder: str,
+    state: ArrivalState = ArrivalState.ACCEPTED,
+    reason: str | None = None,
+    content: str = "bytes",
+    plate: str | None = "P1",
+) -> ArrivalDraft:
+    """A word about a folder of experiment E1."""
+    return ArrivalDraft(folder, digest(content), f"fingerprint {content}", "E1", plate, state, reason)
+
+
 def fill_every_table(ledger: Ledger) -> None:
     """Rows in every table of history."""
     wells = (WellDraft("A/1", "compound", "taxol", 1.5, "uM", "tubulin", False), WellDraft("A/2"))
@@ -82,4 +95,8 @@ def fill_every_table(ledger: Ledger) -> None:
     ledger.withdraw({raw[2].artifact.id: "wrong"})
     ledger.withdraw({}, plate="P1", reason="wrong")
     ledger.withdraw({}, plate="P1", positions=["A/2/000"], reason="wrong")
+    quarantined = arrival("/landing/P1", ArrivalState.QUARANTINED, "no plate map")
+    (landed,) = ledger.record_arrivals([quarantined])
+    ledger.release_arrival(landed.id, "µ", "map mended")
+    ledger.record_expected_plates("E1", ["P1", "P2"], False, digest("experiment.yaml"))
     ledger.record_verifications([(made.artifact.id, "changed", "1 changed (first: a)", 10)])

@@ -14,8 +14,9 @@ from cell_assets.ledger import schema
 from cell_assets.ledger.chain import SEALED_TABLES, FaultKind, key_column
 from cell_assets.ledger.extract_check import ExtractReport
 from cell_assets.ledger.ledger import Ledger
+from cell_assets.ledger.migrations.upgrade import REVISIONS
 from cell_assets.ledger.records import Number
-from cell_assets_tests.ledger.editing import another_value, editable_columns, unguarded
+from cell_assets_tests.ledger.editing import another_value, at_revision, editable_columns, unguarded
 from cell_assets_tests.ledger.making import fill_every_table, make, receipt, run_draft
 
 
@@ -219,3 +220,32 @@ def test_what_is_no_database_is_refused(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(BadInputError, match="ledger extract"):
         Ledger.open_extract(path)
+
+
+def test_an_extract_of_the_revision_before_is_read_and_held_to_its_chain(
+    filled: Ledger, tmp_path: Path
+) -> None:
+    newest = write(filled, tmp_path / "newest.sqlite")
+    before = at_revision("0003", newest, tmp_path / "before.sqlite")
+    with Ledger.open_extract(before) as opened:
+        assert to_json(explain(opened, 1)) == to_json(explain(filled, 1))
+    report, whole = check(before), check(newest)
+    assert report.faults == ()
+    assert (report.newest, report.n_entries) == (whole.newest, whole.n_entries)
+    with unguarded(f"sqlite:///{before}") as connection:
+        connection.exec_driver_sql("UPDATE number SET value = 0.5")
+    (fault,) = check(before).faults
+    assert (fault.kind, fault.table) == (FaultKind.CHANGED, "number")
+    with unguarded(f"sqlite:///{before}") as connection:
+        connection.exec_driver_sql("CREATE TABLE arrival (id)")
+    with pytest.raises(BadInputError, match="see arrival"):
+        Ledger.open_extract(before)
+
+
+def test_the_revision_before_the_newest_is_always_read(filled: Ledger, tmp_path: Path) -> None:
+    newest = write(filled, tmp_path / "newest.sqlite")
+    assert check(at_revision(REVISIONS[-2], newest, tmp_path / "before.sqlite")).faults == ()
+    with pytest.raises(
+        BadInputError, match="has schema revision '0002', and this cell_assets reads '0003' and"
+    ):
+        Ledger.open_extract(at_revision("0002", newest, tmp_path / "old.sqlite"))

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from cell_assets.errors import BadInputError
 from cell_assets.ledger.engine import LedgerEngine, connection_faults, repeatable
 
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004")
 """Every schema revision, oldest first; kept here so that opening a current ledger need not load Alembic."""
 
 _MIGRATION_LOCK = "cell_assets.ledger.migrations"
