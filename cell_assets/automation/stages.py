@@ -5,7 +5,7 @@ Whether something is current is the one rule of `assets.planning`; what is curre
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
 from blake3 import blake3
@@ -65,20 +65,41 @@ def next_runs(
 ) -> tuple[NeededRun, ...]:
     """The runs that can go now, side by side; empty when everything up to the report of `method` is current.
 
-    A stage is asked for only when the one before it is whole. Cost: three ledger queries for each plate and one
-    stat for each FOV; torch is imported when the manifest is current, to ask the method for its parameters.
+    A stage is asked for only when the one before it is whole. See `fov_runs` and `runs_after_fovs`.
+    """
+    return fov_runs(store, experiment, position_keys) or runs_after_fovs(store, experiment, method)
+
+
+def fov_runs(
+    store: Store, experiment: str, position_keys: Sequence[str], leave_out: Container[str] = ()
+) -> tuple[NeededRun, ...]:
+    """For each plate one run, from the first FOV to make to the last.
+
+    The body leaves out those between that are current. Cost: three ledger queries for each plate, and the
+    comparison of three outputs for each FOV.
 
     Args:
         position_keys: keys of Dagster's dimension `position`, in its order, which decides the ends of a range.
+        leave_out: plates that are not asked about.
 
     Raises:
-        NotFoundError: the experiment has no plate that stands, or bytes are not where they were published.
+        NotFoundError: the experiment has no plate that stands, or a plate's bytes are not there.
+    """
+    return tuple(_fov_runs(_unverified(store), experiment, position_keys, leave_out))
+
+
+def runs_after_fovs(store: Store, experiment: str, method: str) -> tuple[NeededRun, ...]:
+    """Of an experiment whose FOVs are all current: the runs of the first stage that is not.
+
+    Cost: a few ledger queries and one stat for each FOV. Where the manifest is current, torch is imported, because
+    only the method knows what this machine makes of its parameters.
+
+    Raises:
+        NotFoundError: a FOV has no patch table, or bytes are not where they were published.
         BadInputError: the choices do not fit the method.
     """
-    # The bodies re-hash what they read, where that is asked for; a plan reads the ledger.
-    looking = Store(store.root, store.ledger)
+    looking = _unverified(store)
     stages = (
-        _fov_runs(looking, experiment, position_keys),
         _model_runs(looking, experiment, method),
         _embeddings_runs(looking, experiment, method),
         _report_runs(looking, experiment, method),
@@ -87,12 +108,20 @@ def next_runs(
     return next(filter(None, map(tuple, stages)), ())
 
 
-def _fov_runs(store: Store, experiment: str, position_keys: Sequence[str]) -> Iterator[NeededRun]:
-    """One run from the first FOV to make to the last; the body leaves out those between that are current."""
+def _unverified(store: Store) -> Store:
+    """The bodies re-hash what they read, where that is asked for; a plan reads the ledger."""
+    return Store(store.root, store.ledger)
+
+
+def _fov_runs(
+    store: Store, experiment: str, position_keys: Sequence[str], leave_out: Container[str]
+) -> Iterator[NeededRun]:
     request = ExperimentChoices.of(store.ledger, experiment).fovs
     order = {position: n for n, position in enumerate(position_keys)}
     for plate in living_plates(store, experiment):
         name = plate.draft.name
+        if name in leave_out:
+            continue
         plans = plan_plate(store, name, plate.living_positions, request)
         todo = sorted((plan for plan in plans if plan.make), key=lambda plan: order[plan.position])
         if not todo:
