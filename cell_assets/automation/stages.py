@@ -43,9 +43,11 @@ class NeededRun:
     """First and last key, in the order of Dagster's own keys."""
     why: str
     state: str
-    """Digest of what decides the outputs: code, parameters, inputs, and when those inputs were last made.
+    """Digest of what decides the outputs (code, parameters, inputs), of when those inputs were last made, and of
+    what stands instead of the outputs.
 
-    It stays the same while nothing has changed that could let a failed run succeed.
+    It stays the same while nothing has changed that could let a failed run succeed, and differs where somebody
+    comes back to earlier inputs or choices.
     """
 
     @property
@@ -133,11 +135,11 @@ def _fov_runs(
             first if len(todo) == 1 else None,
             None if len(todo) == 1 else (first, last),
             f"{len(todo)} of {len(plans)} FOVs, the first because {todo[0].why}",
-            _fov_state(store, plans),
+            _fov_state(store, plans, todo),
         )
 
 
-def _fov_state(store: Store, plans: Sequence[FovPlan]) -> str:
+def _fov_state(store: Store, plans: Sequence[FovPlan], todo: Sequence[FovPlan]) -> str:
     wanted: list[JsonValue] = [
         [plan.position, stage.value, dict(plan.parameters.recorded(stage))]
         for plan in plans
@@ -145,7 +147,12 @@ def _fov_state(store: Store, plans: Sequence[FovPlan]) -> str:
     ]
     code: list[JsonValue] = [code_version(RECIPES[stage].code) for stage in FOV_ASSETS]
     raw = plans[0].raw_receipt
-    return _digest([wanted, code, raw.digest, _last_made(store, [raw])])
+    stale = {
+        stage: [fov_key(plan.plate, plan.position) for plan in todo if plan.make[0] is stage]
+        for stage in Stage
+    }
+    standing = max(_standing_run(store, stage.value, keys) for stage, keys in stale.items())
+    return _digest([wanted, code, raw.digest, _last_made(store, [raw]), standing])
 
 
 def _model_runs(store: Store, experiment: str, method: str) -> Iterator[NeededRun]:
@@ -158,7 +165,8 @@ def _model_runs(store: Store, experiment: str, method: str) -> Iterator[NeededRu
     asset = checkpoint_name(method)
     # Of what the manifest is made of, since the checkpoint's own inputs are known only once it stands.
     chosen: list[JsonValue] = [asset, code_version(RECIPES[asset].code), training.model_dump(mode="json")]
-    state = _digest([_said(manifest.expectation()), chosen, _last_made(store, manifest.receipts)])
+    made = [_last_made(store, manifest.receipts), _standing_run(store, asset, [experiment])]
+    state = _digest([_said(manifest.expectation()), chosen, *made])
     yield NeededRun((AssetName.EXPERIMENT_MANIFEST.value, asset), None, experiment, None, why, state)
 
 
@@ -182,7 +190,8 @@ def _report_runs(store: Store, experiment: str, method: str) -> Iterator[NeededR
 
 def _unless_current(store: Store, output: ExperimentOutput) -> Iterator[NeededRun]:
     if why := _why_outdated(store, output):
-        state = _digest([_said(output.expectation()), _last_made(store, output.receipts)])
+        made = [_last_made(store, output.receipts), _standing_run(store, output.asset, [output.partition])]
+        state = _digest([_said(output.expectation()), *made])
         yield NeededRun((output.asset,), None, output.partition, None, why, state)
 
 
@@ -194,6 +203,11 @@ def _why_outdated(store: Store, output: ExperimentOutput) -> str:
 def _last_made(store: Store, inputs: Sequence[ReadReceipt]) -> int:
     """The newest run that made one of these bytes: a damaged input that was made again has a newer one."""
     return max((run.id for run in store.ledger.runs_of([one.artifact_id for one in inputs])), default=0)
+
+
+def _standing_run(store: Store, asset: str, partitions: Sequence[str]) -> int:
+    """The newest of the runs by which these partitions stand as they do; 0 where none was ever made."""
+    return max((one.run.id for one in store.ledger.latest_many(asset, partitions).values()), default=0)
 
 
 def _said(wanted: Expectation) -> list[JsonValue]:
