@@ -7,6 +7,7 @@ from cell_assets.assets.experiments import experiment_manifest
 from cell_assets.assets.fov_chain import fov_chain
 from cell_assets.assets.methods import method_assets
 from cell_assets.automation.arrivals import arrival_job, arrivals_sensor
+from cell_assets.automation.following import follow_through
 from cell_assets.automation.nightly import nightly_schedules
 from cell_assets.resources.lab import store_resource, workers_resource
 from cell_assets.resources.mlflow_registry import registry_resource
@@ -30,7 +31,7 @@ def build_defs(
         assets=[raw_acquisition, plate_qc, fov_chain, experiment_manifest, *method_assets()],
         jobs=[arrival_job],
         schedules=nightly_schedules(),
-        sensors=[arrivals_sensor(settings)],
+        sensors=[arrivals_sensor(settings), follow_through],
         resources={
             "store": store_resource(settings, observer),
             "models": registry_resource(settings),

@@ -19,8 +19,9 @@ from cell_assets.assets.ingest_request import IngestRequest
 from cell_assets.assets.partitions import fov_key
 from cell_assets.assets.planning import plan_plate
 from cell_assets.automation.ingesting import ingest_plate
-from cell_assets.automation.running import FOV_ASSETS, RunRequest, choose
+from cell_assets.automation.running import RunRequest, choose
 from cell_assets.automation.session import Session, open_session
+from cell_assets.automation.stages import FOV_ASSETS
 from cell_assets.definitions import build_defs
 from cell_assets.imaging.fov_chain import FovTask, Stage, process_fov
 from cell_assets.settings import Settings

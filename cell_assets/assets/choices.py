@@ -14,6 +14,7 @@ from cell_assets.evaluation.study_parameters import StudyParameters
 from cell_assets.imaging.fov_chain import FovRequest
 from cell_assets.imaging.quality.thresholds import Threshold
 from cell_assets.ledger.ledger import Ledger
+from cell_assets.methods.registry import method_names
 
 
 class TrainingChoice(BaseModel):
@@ -61,6 +62,11 @@ class ExperimentChoices(BaseModel):
     def record(self, ledger: Ledger, experiment: str) -> None:
         """Let these choices hold from now on."""
         ledger.record_choices(experiment, self.model_dump(mode="json"))
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Methods whose training somebody chose, or else the first there is."""
+        return tuple(self.training) or method_names()[:1]
 
     def training_of(self, method: str) -> TrainingChoice:
         """What was chosen for a method's training."""

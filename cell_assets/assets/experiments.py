@@ -1,20 +1,16 @@
 """The experiment manifest: which plates, FOVs and tracks an experiment consists of, and how it is split."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 import dagster as dg
 
 from cell_assets.assets.checks import standing_check_specs
-from cell_assets.assets.choices import ExperimentChoices
-from cell_assets.assets.inputs import experiment_inputs, plate_qualities
+from cell_assets.assets.experiment_outputs import manifest_output
 from cell_assets.assets.partitions import experiments
 from cell_assets.assets.publishing import Making, Publisher, Written
-from cell_assets.assets.recipes import RECIPES, AssetName
+from cell_assets.assets.recipes import AssetName
 from cell_assets.assets.specs import asset_spec
 from cell_assets.assets.steps import StepResults, begin, finished
-from cell_assets.imaging.quality.thresholds import excluding
-from cell_assets.ledger.records import JsonValue
 from cell_assets.store.store import Store
 
 
@@ -37,17 +33,8 @@ def experiment_manifest(context: dg.AssetExecutionContext, store: dg.ResourcePar
     """Freeze the experiment as it stands now."""
     begin(context, store)
     experiment = context.partition_key
-    choices = ExperimentChoices.of(store.ledger, experiment)
-    thresholds = excluding(choices.quality)
-    inputs = experiment_inputs(store, experiment)
-    quality = plate_qualities(store, inputs.raw) if thresholds else {}
-    making = Making(
-        RECIPES[AssetName.EXPERIMENT_MANIFEST],
-        experiment,
-        manifest_parameters(choices),
-        experiment,
-        dagster_run_id=context.run_id,
-    )
+    output = manifest_output(store, experiment)
+    inputs = output.inputs
 
     def write(folder: Path) -> Written:
         from cell_assets.evaluation.manifest import ManifestFov, write_manifest
@@ -61,19 +48,12 @@ def experiment_manifest(context: dg.AssetExecutionContext, store: dg.ResourcePar
                 ManifestFov(plate, position, table.receipt.digest, table.folder / "cells.parquet")
                 for (plate, position), table in inputs.tables.items()
             ],
-            choices.split,
+            output.split,
             simulated=inputs.simulated,
-            qualities={plate: read_plate_quality(read.folder) for plate, read in quality.items()},
-            thresholds=thresholds,
+            qualities={plate: read_plate_quality(read.folder) for plate, read in output.quality.items()},
+            thresholds=output.thresholds,
         )
         return Written()
 
-    receipts = [*inputs.receipts(), *(read.receipt for read in quality.values())]
-    Publisher(context, store).make(making, receipts, write)
+    Publisher(context, store).make(Making.of(output, context.run_id), output.receipts, write)
     yield finished(context, store, AssetName.EXPERIMENT_MANIFEST.value)
-
-
-def manifest_parameters(choices: ExperimentChoices) -> dict[str, JsonValue]:
-    """What is recorded as the manifest's parameters; thresholds that only warn decide nothing of it."""
-    thresholds = [threshold.model_dump(mode="json") for threshold in excluding(choices.quality)]
-    return {**asdict(choices.split), **({"thresholds": thresholds} if thresholds else {})}

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cell_assets.assets.partitions import fov_key
-from cell_assets.assets.recipes import AssetName
+from cell_assets.assets.partitions import fov_key, representation_key
+from cell_assets.assets.recipes import AssetName, checkpoint_name, embeddings_name
 from cell_assets.errors import NotFoundError
 from cell_assets.ledger.records import Plate, ReadReceipt
 from cell_assets.store.store import Store
@@ -98,3 +98,46 @@ def plate_tables(store: Store, plate: Plate) -> dict[tuple[str, str], ReadArtifa
     keys = {fov_key(name, position): position for position in plate.living_positions}
     read = store.read_many(AssetName.PATCH_TABLE, list(keys))
     return {(name, position): ReadArtifact(*read[key]) for key, position in keys.items()}
+
+
+@dataclass(frozen=True)
+class ReportInputs:
+    """What a report reads."""
+
+    embeddings: Mapping[str, ReadArtifact]
+    """By plate."""
+    raw: Mapping[str, ReadArtifact]
+    """By plate; for annotations and the time between frames."""
+    tables: Mapping[tuple[str, str], ReadArtifact]
+    """Patch tables, for the pictures of single cells."""
+    manifest: ReadArtifact
+    checkpoint: ReadArtifact
+
+    def receipts(self) -> list[ReadReceipt]:
+        """All of them, as input edges."""
+        read = (
+            self.manifest,
+            self.checkpoint,
+            *self.embeddings.values(),
+            *self.raw.values(),
+            *self.tables.values(),
+        )
+        return [one.receipt for one in read]
+
+
+def read_report_inputs(store: Store, method: str, experiment: str) -> ReportInputs:
+    """The newest of everything that a report of `method` on `experiment` rests on.
+
+    Raises:
+        NotFoundError: something has not been made yet.
+    """
+    base = experiment_inputs(store, experiment)
+    keys = {representation_key(experiment, plate): plate for plate in base.raw}
+    embeddings = store.read_many(embeddings_name(method), list(keys))
+    return ReportInputs(
+        embeddings={plate: ReadArtifact(*embeddings[key]) for key, plate in keys.items()},
+        raw=base.raw,
+        tables=base.tables,
+        manifest=ReadArtifact(*store.read(AssetName.EXPERIMENT_MANIFEST, experiment)),
+        checkpoint=ReadArtifact(*store.read(checkpoint_name(method), experiment)),
+    )

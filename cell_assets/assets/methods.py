@@ -3,34 +3,26 @@
 A method is added to the registry; its three assets appear here by themselves.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
-from pydantic import BaseModel
 
 from cell_assets.assets.checks import report_check_evaluations, report_check_specs, standing_check_specs
-from cell_assets.assets.choices import ExperimentChoices
-from cell_assets.assets.inputs import ReadArtifact, experiment_inputs, plate_tables
+from cell_assets.assets.experiment_outputs import checkpoint_output, embeddings_output, report_output
+from cell_assets.assets.inputs import ReadArtifact
 from cell_assets.assets.partitions import (
     experiments,
     representations,
     split_representation_key,
 )
 from cell_assets.assets.publishing import Making, Publisher, Written
-from cell_assets.assets.recipes import (
-    RECIPES,
-    AssetName,
-    checkpoint_name,
-    embeddings_name,
-    report_name,
-)
+from cell_assets.assets.recipes import checkpoint_name, embeddings_name, report_name
 from cell_assets.assets.specs import asset_spec
 from cell_assets.assets.steps import StepResults, begin, finished
 from cell_assets.errors import NotFoundError
-from cell_assets.ledger.ledger import Ledger
 from cell_assets.ledger.records import Provenance
 from cell_assets.methods.contract import Method, ProgressSink, TrainingTable
 from cell_assets.methods.contract import Progress as MethodProgress
@@ -76,31 +68,25 @@ def checkpoint_asset(entry: MethodEntry) -> dg.AssetsDefinition:
 
         begin(context, store)
         experiment = context.partition_key
-        method = load_method(entry.name)
-        parameters = training_parameters(store.ledger, method, experiment)
-        folder, manifest_receipt = store.read(AssetName.EXPERIMENT_MANIFEST, experiment)
-        _, frozen = read_manifest(folder)
-        tables = experiment_inputs(store, experiment).tables
-        making = Making(
-            RECIPES[name],
-            experiment,
-            parameters.model_dump(mode="json"),
-            experiment,
-            dagster_run_id=context.run_id,
-        )
-        receipts = [manifest_receipt, *(read.receipt for read in tables.values())]
+        output = checkpoint_output(store, entry.name, experiment)
+        _, frozen = read_manifest(output.manifest.folder)
+        tables = _training_tables(output.tables)
 
         def write(out: Path) -> Written:
             work = store.root.parent / "training" / f"{experiment}.{entry.name}"
             work.mkdir(parents=True, exist_ok=True)
             with Progress(context, progress, f"training {experiment}", 0) as bar:
-                result = method.train(_training_tables(tables), frozen, parameters, out, _shown(bar), work)
+                result = load_method(entry.name).train(
+                    tables, frozen, output.training, out, _shown(bar), work
+                )
             for message in result.messages:
                 context.log.info(message)
             return Written()
 
         register = partial(register_newest, store, models, entry.name, experiment)
-        commit = Publisher(context, store).make(making, receipts, write, committed=register)
+        commit = Publisher(context, store).make(
+            Making.of(output, context.run_id), output.receipts, write, committed=register
+        )
         # Where it was current, its registration may be what a crash left out.
         register()
         if commit is not None:
@@ -108,12 +94,6 @@ def checkpoint_asset(entry: MethodEntry) -> dg.AssetsDefinition:
         yield finished(context, store, name)
 
     return checkpoint
-
-
-def training_parameters(ledger: Ledger, method: Method, experiment: str) -> BaseModel:
-    """The parameters that were chosen, as this machine can run them."""
-    choice = ExperimentChoices.of(ledger, experiment).training_of(method.name)
-    return method.resolve(method.parameters(choice.preset, choice.changes)).parameters
 
 
 def register_newest(store: Store, models: ModelRegistry, method: str, experiment: str) -> None:
@@ -190,24 +170,19 @@ def embeddings_asset(entry: MethodEntry) -> dg.AssetsDefinition:
                         f"{key}: there is no plate {plate_name} or no checkpoint of {experiment}; make it first"
                     )
                 continue
-            model, model_receipt = store.read(checkpoint_name(entry.name), experiment)
-            manifest, manifest_receipt = store.read(AssetName.EXPERIMENT_MANIFEST, experiment)
-            tables = plate_tables(store, plate)
-            receipts = [model_receipt, manifest_receipt, *(read.receipt for read in tables.values())]
-            _, frozen = read_manifest(manifest)
-            parameters = method.embedding_parameters().model_dump(mode="json")
-            making = Making(RECIPES[name], key, parameters, experiment, dagster_run_id=context.run_id)
+            output = embeddings_output(store, entry.name, experiment, plate_name)
+            _, frozen = read_manifest(output.manifest.folder)
             write = partial(
                 _embed,
                 context,
                 progress,
                 method,
                 plate_name,
-                _training_tables(tables),
+                _training_tables(output.tables),
                 frozen,
-                ReadArtifact(model, model_receipt),
+                output.model,
             )
-            publisher.make(making, receipts, write)
+            publisher.make(Making.of(output, context.run_id), output.receipts, write)
         yield finished(context, store, name)
 
     return embeddings
@@ -244,26 +219,18 @@ def report_asset(entry: MethodEntry) -> dg.AssetsDefinition:
         check_specs=report_check_specs(name),
     )
     def report(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) -> StepResults:
-        from cell_assets.assets.report_pages import read_report_inputs, write_embedding_report
+        from cell_assets.assets.report_pages import write_embedding_report
 
         begin(context, store)
         experiment = context.partition_key
-        parameters = ExperimentChoices.of(store.ledger, experiment).report
-        inputs = read_report_inputs(store, entry.name, experiment)
-        making = Making(
-            RECIPES[name],
-            experiment,
-            parameters.model_dump(mode="json"),
-            experiment,
-            dagster_run_id=context.run_id,
-        )
+        output = report_output(store, entry.name, experiment)
 
         def write(out: Path) -> Written:
             return Written(
-                write_embedding_report(out, entry.name, entry.title, experiment, inputs, parameters)
+                write_embedding_report(out, entry.name, entry.title, experiment, output.inputs, output.study)
             )
 
-        commit = Publisher(context, store).make(making, inputs.receipts(), write)
+        commit = Publisher(context, store).make(Making.of(output, context.run_id), output.receipts, write)
         if commit is not None:
             for evaluation in report_check_evaluations(
                 name, experiment, store.ledger.numbers_of_runs([commit.run_id])
@@ -274,7 +241,7 @@ def report_asset(entry: MethodEntry) -> dg.AssetsDefinition:
     return report
 
 
-def _training_tables(tables: dict[tuple[str, str], ReadArtifact]) -> Sequence[TrainingTable]:
+def _training_tables(tables: Mapping[tuple[str, str], ReadArtifact]) -> Sequence[TrainingTable]:
     return [TrainingTable(plate, position, read.folder) for (plate, position), read in tables.items()]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Self
 
 import dagster as dg
 
@@ -16,8 +17,9 @@ from dagster._core.events import DagsterEvent, DagsterEventBatchMetadata, genera
 
 from cell_assets.assets.display import display_metadata, ledger_run_of
 from cell_assets.assets.edges import EDGES, is_for_the_picture_only
+from cell_assets.assets.experiment_outputs import ExperimentOutput
 from cell_assets.assets.planning import currency
-from cell_assets.assets.recipes import Recipe
+from cell_assets.assets.recipes import RECIPES, Recipe
 from cell_assets.errors import CellAssetsError
 from cell_assets.ledger.ledger import Ledger
 from cell_assets.ledger.records import (
@@ -59,6 +61,17 @@ class Making:
     experiment: str | None
     dagster_run_id: str
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @classmethod
+    def of(cls, output: ExperimentOutput, dagster_run_id: str) -> Self:
+        """An experiment's output on its way."""
+        return cls(
+            RECIPES[output.asset],
+            output.partition,
+            output.parameters,
+            output.experiment,
+            dagster_run_id=dagster_run_id,
+        )
 
     def run_draft(self, ledger: Ledger) -> RunDraft:
         """The ledger's record of this attempt."""

@@ -1,15 +1,12 @@
 """An experiment's report, from the folders that it reads to the folder that is published. No Dagster here."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from cell_assets.assets.inputs import ReadArtifact, experiment_inputs
-from cell_assets.assets.partitions import representation_key
-from cell_assets.assets.recipes import AssetName, checkpoint_name, embeddings_name
+from cell_assets.assets.inputs import ReportInputs
 from cell_assets.audit.counting import counted
 from cell_assets.evaluation.embedding_study import EmbeddingStudy
 from cell_assets.evaluation.left_out import what_is_left_out
@@ -17,56 +14,12 @@ from cell_assets.evaluation.manifest import read_manifest
 from cell_assets.evaluation.published_study import StudiedFolders, study_published
 from cell_assets.evaluation.study_parameters import StudyParameters
 from cell_assets.imaging.patch_reading import open_patch_table
-from cell_assets.ledger.records import NumberDraft, ReadReceipt
+from cell_assets.ledger.records import NumberDraft
 from cell_assets.methods.registry import load_method
 from cell_assets.reporting.embedding_figures import Colouring, PatchStrip, Projection
 from cell_assets.reporting.embedding_report import EmbeddingPictures, embedding_figures
 from cell_assets.reporting.html import ReportContent
 from cell_assets.reporting.report import write_report
-from cell_assets.store.store import Store
-
-
-@dataclass(frozen=True)
-class ReportInputs:
-    """What a report reads."""
-
-    embeddings: Mapping[str, ReadArtifact]
-    """By plate."""
-    raw: Mapping[str, ReadArtifact]
-    """By plate; for annotations and the time between frames."""
-    tables: Mapping[tuple[str, str], ReadArtifact]
-    """Patch tables, for the pictures of single cells."""
-    manifest: ReadArtifact
-    checkpoint: ReadArtifact
-
-    def receipts(self) -> list[ReadReceipt]:
-        """All of them, as input edges."""
-        read = (
-            self.manifest,
-            self.checkpoint,
-            *self.embeddings.values(),
-            *self.raw.values(),
-            *self.tables.values(),
-        )
-        return [one.receipt for one in read]
-
-
-def read_report_inputs(store: Store, method: str, experiment: str) -> ReportInputs:
-    """The newest of everything that a report of `method` on `experiment` rests on.
-
-    Raises:
-        NotFoundError: something has not been made yet.
-    """
-    base = experiment_inputs(store, experiment)
-    keys = {representation_key(experiment, plate): plate for plate in base.raw}
-    embeddings = store.read_many(embeddings_name(method), list(keys))
-    return ReportInputs(
-        embeddings={plate: ReadArtifact(*embeddings[key]) for key, plate in keys.items()},
-        raw=base.raw,
-        tables=base.tables,
-        manifest=ReadArtifact(*store.read(AssetName.EXPERIMENT_MANIFEST, experiment)),
-        checkpoint=ReadArtifact(*store.read(checkpoint_name(method), experiment)),
-    )
 
 
 def write_embedding_report(

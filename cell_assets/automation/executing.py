@@ -18,6 +18,9 @@ from cell_assets.resources.progress import ProgressDisplay
 OWNER_TAG = "cell_assets/owner"
 """`host:pid` of the command that executes a run, so that a later one can tell that it was killed."""
 
+RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+"""By these a single run covers a range of partitions."""
+
 _LEFT_BY = ("SystemExit", "SIGTERMException")
 """What Lightning makes of Ctrl-C and of a polite kill."""
 
@@ -59,9 +62,7 @@ class Executor:
         """
         tags = {OWNER_TAG: _owner()}
         if partition_range is not None:
-            tags["dagster/asset_partition_range_start"], tags["dagster/asset_partition_range_end"] = (
-                partition_range
-            )
+            tags.update(zip(RANGE_TAGS, partition_range, strict=True))
         result = self.job.execute_in_process(
             instance=self.instance,
             asset_selection=[dg.AssetKey(str(asset)) for asset in assets],

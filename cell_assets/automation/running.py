@@ -1,7 +1,6 @@
 """`cell-assets run`: what is missing or stale of an experiment, stage by stage, as Dagster runs."""
 
 import math
-from collections.abc import Iterator
 from statistics import median
 from typing import Any
 
@@ -9,20 +8,19 @@ from pydantic import BaseModel, ConfigDict
 
 from cell_assets.assets.choices import ExperimentChoices, TrainingChoice, merge
 from cell_assets.assets.inputs import living_plates
-from cell_assets.assets.partitions import fov_key, register_plate_keys, representation_key
+from cell_assets.assets.partitions import POSITION, register_plate_keys
 from cell_assets.assets.planning import FovPlan, patch_bytes, plan_plate
 from cell_assets.assets.recipes import AssetName, checkpoint_name, embeddings_name, report_name
-from cell_assets.automation.executing import Executor, Outcome
+from cell_assets.automation.executing import Outcome
 from cell_assets.automation.session import Session
-from cell_assets.imaging.fov_chain import Stage
+from cell_assets.automation.stages import FOV_ASSETS, NeededRun, next_runs
+from cell_assets.errors import CellAssetsError
 from cell_assets.ledger.records import ArtifactState, Number, Plate
 from cell_assets.methods.registry import load_method
 from cell_assets.reporting.tables import left_out_text, numbers_table
 
 STORED_MARGIN = 1.5
 """Side of a stored patch over the side that a network sees: room for rotation and scaling."""
-
-FOV_ASSETS = [stage.value for stage in Stage]
 
 
 class RunRequest(BaseModel):
@@ -178,25 +176,34 @@ def plan_experiment(session: Session, request: RunRequest) -> ExperimentPlan:
 
 def run_experiment(session: Session, request: RunRequest) -> RunOutcome:
     """Make what is missing or stale; a stage starts only when the one before it is whole."""
-    choices = ExperimentChoices.of(session.ledger, request.experiment)
-    plates = living_plates(session.store, request.experiment)
+    quality = ExperimentChoices.of(session.ledger, request.experiment).quality
     outcomes: list[Outcome] = []
+    done: set[str] = set()
     with session.executor() as executor:
-        for plate in plates:
+        for plate in living_plates(session.store, request.experiment):
             draft = plate.draft
             register_plate_keys(executor.instance, draft.experiment, draft.name, draft.positions)
-            todo = [plan.position for plan in _plan(session, plate, choices) if plan.make]
-            if todo:
-                outcomes.append(_run_fovs(executor, draft.name, draft.positions, todo))
-            if choices.quality:
+            if quality:
                 # Its checks hold the newest thresholds against what was measured before.
                 outcomes.append(executor.materialise([AssetName.PLATE_QC], partition=draft.name))
-        if all(outcome.succeeded for outcome in outcomes):
-            for outcome in _experiment_runs(executor, request, [plate.draft.name for plate in plates]):
-                outcomes.append(outcome)
-                if not outcome.succeeded:
-                    break
+        positions = executor.instance.get_dynamic_partitions(POSITION)
+        while all(outcome.succeeded for outcome in outcomes) and (
+            needed := next_runs(session.store, request.experiment, request.method, positions)
+        ):
+            for run in needed:
+                _refuse_again(run, done)
+                outcomes.append(
+                    executor.materialise(
+                        run.assets, partition=run.partition, partition_range=run.partition_range
+                    )
+                )
     return _outcome(session, request, outcomes)
+
+
+def _refuse_again(run: NeededRun, done: set[str]) -> None:
+    if run.key in done:
+        raise CellAssetsError(f"{run.title} was made and is still not current: {run.why}")
+    done.add(run.key)
 
 
 def _plan(session: Session, plate: Plate, choices: ExperimentChoices) -> list[FovPlan]:
@@ -213,25 +220,6 @@ def _plate_plan(plate: Plate, fovs: list[FovPlan]) -> PlatePlan:
         why=todo[0].why if todo else "",
         source_bytes=sum(fov.source_bytes for fov in todo),
     )
-
-
-def _run_fovs(executor: Executor, plate: str, positions: tuple[str, ...], todo: list[str]) -> Outcome:
-    """One run from the first FOV to make to the last; the body leaves out those between that are current."""
-    if len(todo) == 1:
-        return executor.materialise(FOV_ASSETS, partition=fov_key(plate, todo[0]))
-    wanted = set(todo)
-    ordered = [p for p in executor.instance.get_dynamic_partitions("position") if p in wanted]
-    return executor.materialise(
-        FOV_ASSETS, partition_range=(fov_key(plate, ordered[0]), fov_key(plate, ordered[-1]))
-    )
-
-
-def _experiment_runs(executor: Executor, request: RunRequest, plates: list[str]) -> Iterator[Outcome]:
-    experiment, method = request.experiment, request.method
-    yield executor.materialise([AssetName.EXPERIMENT_MANIFEST, checkpoint_name(method)], partition=experiment)
-    for plate in plates:
-        yield executor.materialise([embeddings_name(method)], partition=representation_key(experiment, plate))
-    yield executor.materialise([report_name(method)], partition=experiment)
 
 
 def _outcome(session: Session, request: RunRequest, outcomes: list[Outcome]) -> RunOutcome:

@@ -9,7 +9,17 @@ from typing import Self
 
 from blake3 import blake3
 
-from cell_assets.ledger import extract, extract_check, intents, lab, landing, queries, recording, remarks
+from cell_assets.ledger import (
+    changes,
+    extract,
+    extract_check,
+    intents,
+    lab,
+    landing,
+    queries,
+    recording,
+    remarks,
+)
 from cell_assets.ledger.chain import ChainReport, check_chain
 from cell_assets.ledger.engine import LedgerEngine
 from cell_assets.ledger.extract import ChainHead
@@ -21,6 +31,7 @@ from cell_assets.ledger.records import (
     ArrivalDraft,
     Artifact,
     ArtifactState,
+    Changes,
     Commit,
     ExpectedPlates,
     Intent,
@@ -118,6 +129,13 @@ class Ledger:
     def plates(self, experiment: str | None = None) -> tuple[Plate, ...]:
         """All plates, or those of one experiment, oldest first; withdrawn ones included."""
         return lab.plates(self._engine, experiment)
+
+    def changes_since(self, entry_id: int | None) -> Changes:
+        """Experiments of which runs, plates, choices, withdrawals or arrivals were recorded after an entry.
+
+        All of them for None. One query when nothing was recorded, else linear in what was.
+        """
+        return changes.changes_since(self._engine, entry_id)
 
     def record_choices(self, experiment: str, choices: Mapping[str, JsonValue]) -> None:
         """Record what was chosen for an experiment; it holds until something else is recorded."""

@@ -379,3 +379,13 @@ class ExpectedPlates:
     digest: str
     """BLAKE3 of the `experiment.yaml` that said so."""
     recorded: datetime
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What happened between two looks at history."""
+
+    newest_entry: int
+    """To look from there the next time; 0 where there is none yet."""
+    experiments: tuple[str, ...]
+    """Experiments that something happened to, oldest first."""

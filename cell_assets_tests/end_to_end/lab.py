@@ -160,6 +160,19 @@ def run(session: Session, request: RunRequest) -> RunOutcome:
     return run_experiment(session, request)
 
 
+def damage(session: Session, position: str) -> Path:
+    """Flip bits of one pixel chunk of a published FOV, as a failing disk would."""
+    _, receipt = session.store.read("raw_acquisition", "P1")
+    folder = session.store.path_of(session.ledger.artifact(receipt.artifact_id))
+    chunk = max((folder / "plate.zarr" / position).rglob("c/**/0"), key=lambda path: path.stat().st_size)
+    content = bytearray(chunk.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    chunk.chmod(0o644)
+    chunk.write_bytes(content)
+    chunk.chmod(0o444)
+    return chunk
+
+
 def successful_runs(session: Session, asset: str) -> dict[int, Run]:
     """Every successful ledger run of an asset, by id."""
     ids = [artifact.id for artifact in session.ledger.artifacts(asset)]

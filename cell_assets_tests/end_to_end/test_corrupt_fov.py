@@ -18,6 +18,7 @@ from cell_assets_tests.end_to_end.lab import (
     assert_nothing_left,
     assert_published_is_whole,
     cell_assets,
+    damage,
     instance_of,
     opened,
     small_choices,
@@ -27,19 +28,6 @@ from cell_assets_tests.end_to_end.lab import (
 
 N_FOVS = 12
 CORRUPT = "A/2/003"
-
-
-def damage(session: Session, position: str) -> Path:
-    """Flip bits of one pixel chunk of a published FOV, as a failing disk would."""
-    _, receipt = session.store.read("raw_acquisition", "P1")
-    folder = session.store.path_of(session.ledger.artifact(receipt.artifact_id))
-    chunk = max((folder / "plate.zarr" / position).rglob("c/**/0"), key=lambda path: path.stat().st_size)
-    content = bytearray(chunk.read_bytes())
-    content[len(content) // 2] ^= 0xFF
-    chunk.chmod(0o644)
-    chunk.write_bytes(content)
-    chunk.chmod(0o444)
-    return chunk
 
 
 def shown(session: Session, stage: Stage) -> dict[str, str]:

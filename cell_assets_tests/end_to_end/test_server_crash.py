@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from cell_assets.automation.ingesting import ingest_plate
-from cell_assets.automation.running import FOV_ASSETS
+from cell_assets.automation.stages import FOV_ASSETS
 from cell_assets.settings import Settings
 from cell_assets.store.boundaries import Boundary
 from cell_assets_tests.end_to_end.lab import (

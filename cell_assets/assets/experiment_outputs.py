@@ -1,0 +1,184 @@
+"""Manifest, checkpoint, embeddings and report of an experiment as they would be made now.
+
+Each function reads the choices and the newest inputs of one output. The body that makes the output and the plan
+that asks whether it must be made call the same function. No Dagster here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from pydantic import BaseModel
+
+from cell_assets.assets.choices import ExperimentChoices
+from cell_assets.assets.inputs import (
+    ExperimentInputs,
+    ReadArtifact,
+    ReportInputs,
+    experiment_inputs,
+    plate_qualities,
+    plate_tables,
+    read_report_inputs,
+)
+from cell_assets.assets.partitions import representation_key
+from cell_assets.assets.planning import currency, expectation
+from cell_assets.assets.recipes import AssetName, checkpoint_name, embeddings_name, report_name
+from cell_assets.errors import NotFoundError
+from cell_assets.evaluation.splits import SplitParameters
+from cell_assets.evaluation.study_parameters import StudyParameters
+from cell_assets.imaging.quality.thresholds import Threshold, excluding
+from cell_assets.ledger.currency import Currency, Expectation
+from cell_assets.ledger.records import JsonValue, ReadReceipt
+from cell_assets.methods.registry import load_method
+from cell_assets.store.store import Store
+
+
+@dataclass(frozen=True)
+class ExperimentOutput:
+    """One output with everything that decides its bytes, its code apart."""
+
+    asset: str
+    partition: str
+    experiment: str
+    parameters: Mapping[str, JsonValue]
+    receipts: tuple[ReadReceipt, ...]
+
+    def expectation(self) -> Expectation:
+        """With its code: what a current output was made with."""
+        return expectation(self.asset, self.partition, self.parameters, self.receipts)
+
+    def currency(self, store: Store) -> Currency:
+        """Whether what stands is this."""
+        return currency(store, self.asset, self.partition, self.parameters, self.receipts)
+
+
+@dataclass(frozen=True)
+class ManifestOutput(ExperimentOutput):
+    """The experiment, frozen as it stands."""
+
+    inputs: ExperimentInputs
+    quality: Mapping[str, ReadArtifact]
+    """plate_qc by plate, where a threshold leaves something out."""
+    split: SplitParameters
+    thresholds: tuple[Threshold, ...]
+    """Those that leave something out; those that only warn decide nothing of it."""
+
+
+@dataclass(frozen=True)
+class CheckpointOutput(ExperimentOutput):
+    """A model trained on the newest manifest."""
+
+    training: BaseModel
+    """As this machine can run it."""
+    manifest: ReadArtifact
+    tables: Mapping[tuple[str, str], ReadArtifact]
+    """Patch tables by plate and position."""
+
+
+@dataclass(frozen=True)
+class EmbeddingsOutput(ExperimentOutput):
+    """The newest model of the experiment applied to one plate."""
+
+    model: ReadArtifact
+    manifest: ReadArtifact
+    tables: Mapping[tuple[str, str], ReadArtifact]
+    """Patch tables of the plate, by plate and position."""
+
+
+@dataclass(frozen=True)
+class ReportOutput(ExperimentOutput):
+    """What the newest embeddings know."""
+
+    inputs: ReportInputs
+    study: StudyParameters
+
+
+def manifest_output(store: Store, experiment: str) -> ManifestOutput:
+    """The manifest of the plates and patch tables that stand.
+
+    Raises:
+        NotFoundError: the experiment has no plate, a position no patch table, or a plate that thresholds are held
+            against no plate_qc.
+    """
+    choices = ExperimentChoices.of(store.ledger, experiment)
+    split, thresholds = choices.split, excluding(choices.quality)
+    inputs = experiment_inputs(store, experiment)
+    quality = plate_qualities(store, inputs.raw) if thresholds else {}
+    stated: dict[str, JsonValue] = {"thresholds": [one.model_dump(mode="json") for one in thresholds]}
+    return ManifestOutput(
+        AssetName.EXPERIMENT_MANIFEST,
+        experiment,
+        experiment,
+        {**asdict(split), **(stated if thresholds else {})},
+        (*inputs.receipts(), *(read.receipt for read in quality.values())),
+        inputs,
+        quality,
+        split,
+        thresholds,
+    )
+
+
+def checkpoint_output(store: Store, method: str, experiment: str) -> CheckpointOutput:
+    """The checkpoint that the chosen training gives on the newest manifest.
+
+    Raises:
+        NotFoundError: manifest or patch tables have not been made.
+        BadInputError: the choices do not fit the method, or this machine cannot run them.
+    """
+    loaded = load_method(method)
+    choice = ExperimentChoices.of(store.ledger, experiment).training_of(method)
+    training = loaded.resolve(loaded.parameters(choice.preset, choice.changes)).parameters
+    manifest = ReadArtifact(*store.read(AssetName.EXPERIMENT_MANIFEST, experiment))
+    tables = experiment_inputs(store, experiment).tables
+    return CheckpointOutput(
+        checkpoint_name(method),
+        experiment,
+        experiment,
+        training.model_dump(mode="json"),
+        (manifest.receipt, *(read.receipt for read in tables.values())),
+        training,
+        manifest,
+        tables,
+    )
+
+
+def embeddings_output(store: Store, method: str, experiment: str, plate_name: str) -> EmbeddingsOutput:
+    """The embeddings that the newest checkpoint gives of one plate.
+
+    Raises:
+        NotFoundError: there is no such plate, or checkpoint, manifest or patch tables have not been made.
+    """
+    plate = store.ledger.plate(plate_name)
+    if plate is None:
+        raise NotFoundError(f"plate {plate_name} is not registered: run `cell-assets ingest` for it")
+    model = ReadArtifact(*store.read(checkpoint_name(method), experiment))
+    manifest = ReadArtifact(*store.read(AssetName.EXPERIMENT_MANIFEST, experiment))
+    tables = plate_tables(store, plate)
+    return EmbeddingsOutput(
+        embeddings_name(method),
+        representation_key(experiment, plate_name),
+        experiment,
+        load_method(method).embedding_parameters().model_dump(mode="json"),
+        (model.receipt, manifest.receipt, *(read.receipt for read in tables.values())),
+        model,
+        manifest,
+        tables,
+    )
+
+
+def report_output(store: Store, method: str, experiment: str) -> ReportOutput:
+    """The report of the newest embeddings of every plate.
+
+    Raises:
+        NotFoundError: something that it reads has not been made.
+    """
+    study = ExperimentChoices.of(store.ledger, experiment).report
+    inputs = read_report_inputs(store, method, experiment)
+    return ReportOutput(
+        report_name(method),
+        experiment,
+        experiment,
+        study.model_dump(mode="json"),
+        tuple(inputs.receipts()),
+        inputs,
+        study,
+    )

@@ -1,0 +1,224 @@
+"""What an experiment needs next: FOVs of each plate, then manifest and checkpoint, embeddings, report.
+
+`cell-assets run` carries the answer out in its own process, the sensor `follow_through` asks Dagster for it.
+Whether something is current is the one rule of `assets.planning`; what is current is not asked for.
+"""
+
+import json
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass
+
+from blake3 import blake3
+
+from cell_assets.assets.choices import ExperimentChoices
+from cell_assets.assets.experiment_outputs import (
+    ExperimentOutput,
+    checkpoint_output,
+    embeddings_output,
+    manifest_output,
+    report_output,
+)
+from cell_assets.assets.inputs import living_plates
+from cell_assets.assets.partitions import fov_key
+from cell_assets.assets.planning import FovPlan, plan_plate
+from cell_assets.assets.recipes import RECIPES, AssetName, checkpoint_name
+from cell_assets.imaging.fov_chain import Stage
+from cell_assets.ledger.currency import Expectation
+from cell_assets.ledger.records import JsonValue, ReadReceipt
+from cell_assets.store.code_identity import code_version
+from cell_assets.store.store import Store
+
+FOV_ASSETS = tuple(stage.value for stage in Stage)
+
+
+@dataclass(frozen=True)
+class NeededRun:
+    """One Dagster run that an experiment needs next. Exactly one of partition and range is given."""
+
+    assets: tuple[str, ...]
+    plate: str | None
+    """The plate whose FOVs are made; None for what all plates of the experiment go into."""
+    partition: str | None
+    partition_range: tuple[str, str] | None
+    """First and last key, in the order of Dagster's own keys."""
+    why: str
+    state: str
+    """Digest of what decides the outputs (code, parameters, inputs), of when those inputs were last made, and of
+    what stands instead of the outputs.
+
+    It stays the same while nothing has changed that could let a failed run succeed, and differs where somebody
+    comes back to earlier inputs or choices.
+    """
+
+    @property
+    def title(self) -> str:
+        """For a person."""
+        where = self.partition or " to ".join(self.partition_range or ())
+        return f"{', '.join(self.assets)} of {where}"
+
+    @property
+    def key(self) -> str:
+        """Equal for two runs that would do the same to the same; the part of FOVs still to make does not count."""
+        return f"{self.assets[-1]} {self.plate or self.partition} {self.state}"
+
+
+def next_runs(
+    store: Store, experiment: str, method: str, position_keys: Sequence[str]
+) -> tuple[NeededRun, ...]:
+    """The runs that can go now, side by side; empty when everything up to the report of `method` is current.
+
+    A stage is asked for only when the one before it is whole. See `fov_runs` and `runs_after_fovs`.
+    """
+    return fov_runs(store, experiment, position_keys) or runs_after_fovs(store, experiment, method)
+
+
+def fov_runs(
+    store: Store, experiment: str, position_keys: Sequence[str], leave_out: Container[str] = ()
+) -> tuple[NeededRun, ...]:
+    """For each plate one run, from the first FOV to make to the last.
+
+    The body leaves out those between that are current. Cost: three ledger queries for each plate, and the
+    comparison of three outputs for each FOV.
+
+    Args:
+        position_keys: keys of Dagster's dimension `position`, in its order, which decides the ends of a range.
+        leave_out: plates that are not asked about.
+
+    Raises:
+        NotFoundError: the experiment has no plate that stands, or a plate's bytes are not there.
+    """
+    return tuple(_fov_runs(_unverified(store), experiment, position_keys, leave_out))
+
+
+def runs_after_fovs(store: Store, experiment: str, method: str) -> tuple[NeededRun, ...]:
+    """Of an experiment whose FOVs are all current: the runs of the first stage that is not.
+
+    Cost: a few ledger queries and one stat for each FOV. Where the manifest is current, torch is imported, because
+    only the method knows what this machine makes of its parameters.
+
+    Raises:
+        NotFoundError: a FOV has no patch table, or bytes are not where they were published.
+        BadInputError: the choices do not fit the method.
+    """
+    looking = _unverified(store)
+    stages = (
+        _model_runs(looking, experiment, method),
+        _embeddings_runs(looking, experiment, method),
+        _report_runs(looking, experiment, method),
+    )
+    # Generators: a later stage cannot be asked about while the inputs of an earlier one are missing.
+    return next(filter(None, map(tuple, stages)), ())
+
+
+def _unverified(store: Store) -> Store:
+    """The bodies re-hash what they read, where that is asked for; a plan reads the ledger."""
+    return Store(store.root, store.ledger)
+
+
+def _fov_runs(
+    store: Store, experiment: str, position_keys: Sequence[str], leave_out: Container[str]
+) -> Iterator[NeededRun]:
+    request = ExperimentChoices.of(store.ledger, experiment).fovs
+    order = {position: n for n, position in enumerate(position_keys)}
+    for plate in living_plates(store, experiment):
+        name = plate.draft.name
+        if name in leave_out:
+            continue
+        plans = plan_plate(store, name, plate.living_positions, request)
+        todo = sorted((plan for plan in plans if plan.make), key=lambda plan: order[plan.position])
+        if not todo:
+            continue
+        first, last = fov_key(name, todo[0].position), fov_key(name, todo[-1].position)
+        yield NeededRun(
+            FOV_ASSETS,
+            name,
+            first if len(todo) == 1 else None,
+            None if len(todo) == 1 else (first, last),
+            f"{len(todo)} of {len(plans)} FOVs, the first because {todo[0].why}",
+            _fov_state(store, plans, todo),
+        )
+
+
+def _fov_state(store: Store, plans: Sequence[FovPlan], todo: Sequence[FovPlan]) -> str:
+    wanted: list[JsonValue] = [
+        [plan.position, stage.value, dict(plan.parameters.recorded(stage))]
+        for plan in plans
+        for stage in Stage
+    ]
+    code: list[JsonValue] = [code_version(RECIPES[stage].code) for stage in FOV_ASSETS]
+    raw = plans[0].raw_receipt
+    stale = {
+        stage: [fov_key(plan.plate, plan.position) for plan in todo if plan.make[0] is stage]
+        for stage in Stage
+    }
+    standing = max(_standing_run(store, stage.value, keys) for stage, keys in stale.items())
+    return _digest([wanted, code, raw.digest, _last_made(store, [raw]), standing])
+
+
+def _model_runs(store: Store, experiment: str, method: str) -> Iterator[NeededRun]:
+    """Manifest and checkpoint are one run, because a new manifest always asks for a new checkpoint."""
+    manifest = manifest_output(store, experiment)
+    why = _why_outdated(store, manifest) or _why_no_model(store, experiment, method)
+    if not why:
+        return
+    training = ExperimentChoices.of(store.ledger, experiment).training_of(method)
+    asset = checkpoint_name(method)
+    # Of what the manifest is made of, since the checkpoint's own inputs are known only once it stands.
+    chosen: list[JsonValue] = [asset, code_version(RECIPES[asset].code), training.model_dump(mode="json")]
+    made = [_last_made(store, manifest.receipts), _standing_run(store, asset, [experiment])]
+    state = _digest([_said(manifest.expectation()), chosen, *made])
+    yield NeededRun((AssetName.EXPERIMENT_MANIFEST.value, asset), None, experiment, None, why, state)
+
+
+def _why_no_model(store: Store, experiment: str, method: str) -> str:
+    if why := _why_outdated(store, checkpoint_output(store, method, experiment)):
+        return why
+    latest = store.ledger.latest(checkpoint_name(method), experiment)
+    if latest is not None and not store.ledger.model_versions([latest.artifact.id]):
+        return f"{latest.artifact.asset} has no version in MLflow"
+    return ""
+
+
+def _embeddings_runs(store: Store, experiment: str, method: str) -> Iterator[NeededRun]:
+    for plate in living_plates(store, experiment):
+        yield from _unless_current(store, embeddings_output(store, method, experiment, plate.draft.name))
+
+
+def _report_runs(store: Store, experiment: str, method: str) -> Iterator[NeededRun]:
+    yield from _unless_current(store, report_output(store, method, experiment))
+
+
+def _unless_current(store: Store, output: ExperimentOutput) -> Iterator[NeededRun]:
+    if why := _why_outdated(store, output):
+        made = [_last_made(store, output.receipts), _standing_run(store, output.asset, [output.partition])]
+        state = _digest([_said(output.expectation()), *made])
+        yield NeededRun((output.asset,), None, output.partition, None, why, state)
+
+
+def _why_outdated(store: Store, output: ExperimentOutput) -> str:
+    found = output.currency(store)
+    return "" if found.is_current else f"{output.asset}: {found.why}"
+
+
+def _last_made(store: Store, inputs: Sequence[ReadReceipt]) -> int:
+    """The newest run that made one of these bytes: a damaged input that was made again has a newer one."""
+    return max((run.id for run in store.ledger.runs_of([one.artifact_id for one in inputs])), default=0)
+
+
+def _standing_run(store: Store, asset: str, partitions: Sequence[str]) -> int:
+    """The newest of the runs by which these partitions stand as they do; 0 where none was ever made."""
+    return max((one.run.id for one in store.ledger.latest_many(asset, partitions).values()), default=0)
+
+
+def _said(wanted: Expectation) -> list[JsonValue]:
+    return [
+        wanted.asset,
+        wanted.partition,
+        wanted.code_version,
+        dict(wanted.parameters),
+        [list(one) for one in sorted(wanted.input_digests)],
+    ]
+
+
+def _digest(said: list[JsonValue]) -> str:
+    return blake3(json.dumps(said, sort_keys=True, allow_nan=False).encode()).hexdigest()
