@@ -22,7 +22,7 @@ from cell_assets.imaging.correction_history import CorrectionHistory, read_corre
 from cell_assets.imaging.fields_of_view import FieldOfView, FrameSource
 from cell_assets.imaging.label_geometry import label_geometry
 from cell_assets.imaging.label_store import LabelImage, open_labels, write_labels
-from cell_assets.imaging.laptrack_parameters import LaptrackParameters
+from cell_assets.imaging.laptrack_parameters import ELONGATION, LaptrackParameters
 from cell_assets.imaging.parquet_tables import read_parquet, write_parquet
 from cell_assets.imaging.segmentation import ResolvedSegmentation, read_segmentation_record
 from cell_assets.imaging.threshold_segmentation import ForegroundMaps, foreground_maps
@@ -327,13 +327,14 @@ def _label_maps(labels: NDArray[np.uint32]) -> ForegroundMaps:
 
 
 def _geometry(labels: LabelImage, fov: FieldOfView) -> pd.DataFrame:
-    """`t, label, area, length_um, z, y, x` of every label of every frame."""
+    """`t, label, area, length_um, z, y, x` and ELONGATION of every label of every frame."""
     frames = []
     for t in range(fov.shape[0]):
         found = label_geometry(labels.frame(t), fov.spacing)
         frame = pd.DataFrame({Column.T.value: t, LABEL: found.label, AREA: found.area})
         frame[LENGTH_UM] = found.length_um
         frame[["z", "y", "x"]] = found.centroid
+        frame[list(ELONGATION)] = found.elongation_um
         frames.append(frame)
     return pd.concat(frames, ignore_index=True)
 
