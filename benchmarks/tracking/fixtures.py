@@ -69,7 +69,9 @@ def relinked(table: pd.DataFrame, max_distance_px: float) -> pd.DataFrame:
     """The same cells, linked anew by laptrack; they have places but neither sizes nor shapes."""
     cells = table[[Column.T, Column.ID, *("z", "y", "x")]].rename(columns={Column.ID: "label"})
     cells = cells.assign(area=1, **dict.fromkeys(ELONGATION, 0.0))
-    links = laptrack_links(cells, SPACING, LaptrackParameters.for_objects(max_distance_px))
+    # Where no size is known, none can halve.
+    parameters = LaptrackParameters.for_objects(max_distance_px).model_copy(update={"size_um": 0.0})
+    links = laptrack_links(cells, SPACING, parameters)
     ids = links.set_index(Column.ID)["label"]
     parents = links[Column.PARENT_ID].map(ids).fillna(NO_PARENT).astype(np.int64)
     return links.assign(**{Column.ID: links["label"], Column.PARENT_ID: parents})

@@ -1,7 +1,7 @@
 """How well do Ultrack and laptrack track real movies? `.venv/bin/python benchmarks/tracking/run.py PICTURES`
 
 Reads ../shared/data; writes `result.json` here and a picture of every tracking into the folder PICTURES. Takes
-ten minutes on two cores, most of them for Ultrack on the colony.
+four minutes on two cores, half of them for Ultrack on the colony.
 """
 
 import json
