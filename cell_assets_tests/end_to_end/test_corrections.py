@@ -27,6 +27,7 @@ from cell_assets_tests.end_to_end.lab import (
     assert_nothing_left,
     assert_published_is_whole,
     cell_assets,
+    instance_of,
     opened,
     run,
     small_choices,
@@ -140,6 +141,11 @@ def test_one_corrected_fov_is_made_again_and_nothing_else(lab: Settings, tmp_pat
         pd.testing.assert_frame_equal(
             read_found_tracks(folder), found[list(read_found_tracks(folder).columns)], check_dtype=False
         )
+        with instance_of(session) as instance:
+            newest = instance.get_latest_materialization_event(dg.AssetKey("tracks"))
+        assert newest is not None and newest.asset_materialization is not None
+        shown = newest.asset_materialization.metadata["track_quality"].value
+        assert f"| tracks | {n_tracks + 1} |" in str(shown)
         cells = pd.read_parquet(session.store.read("patch_table", key_of(FIRST)).path / "cells.parquet")
         assert cells.loc[cells["track_id"] == 900, "t"].tolist() == [3, 4]
 
