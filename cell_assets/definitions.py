@@ -3,6 +3,7 @@
 import dagster as dg
 
 from cell_assets.assets.acquisitions import plate_qc, raw_acquisition
+from cell_assets.assets.corrections import track_corrections
 from cell_assets.assets.experiments import experiment_manifest
 from cell_assets.assets.fov_chain import fov_chain
 from cell_assets.assets.methods import method_assets
@@ -28,7 +29,14 @@ def build_defs(
     """
     settings = settings or Settings()
     return dg.Definitions(
-        assets=[raw_acquisition, plate_qc, fov_chain, experiment_manifest, *method_assets()],
+        assets=[
+            raw_acquisition,
+            plate_qc,
+            track_corrections,
+            fov_chain,
+            experiment_manifest,
+            *method_assets(),
+        ],
         jobs=[arrival_job],
         schedules=nightly_schedules(),
         sensors=[arrivals_sensor(settings), follow_through],

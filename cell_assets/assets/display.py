@@ -2,11 +2,14 @@
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import dagster as dg
 
+from cell_assets.assets.recipes import AssetName
+from cell_assets.imaging.track_quality import TrackBegin, TrackEnd, TrackQualitySummary
+from cell_assets.imaging.tracking import QUALITY_JSON, read_track_quality
 from cell_assets.ledger.records import Artifact, ModelVersion, Number, Provenance
 from cell_assets.reporting.wording import interval_text, value_text
 from cell_assets.store.store import Store
@@ -60,6 +63,8 @@ def display_metadata(
         metadata["numbers"] = dg.MetadataValue.md(_numbers_table(numbers))
     if figures := sorted(folder.glob(f"{FIGURES}/*.png")):
         metadata["figures"] = dg.MetadataValue.md("\n\n".join(_embedded(figure) for figure in figures))
+    if artifact.asset == AssetName.TRACKS and (folder / QUALITY_JSON).exists():
+        metadata["track_quality"] = dg.MetadataValue.md(_quality_table(read_track_quality(folder)))
     report = folder / "report.html"
     if report.exists():
         metadata["report"] = dg.MetadataValue.path(str(report))
@@ -119,6 +124,33 @@ def _numbers_table(numbers: Sequence[Number]) -> str:
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _quality_table(quality: TrackQualitySummary) -> str:
+    lengths = quality.lengths
+    limit = quality.step_limit_um_per_min
+    rows = {
+        "tracks": quality.n_tracks,
+        "cells per track: shortest, quartiles, longest": "none"
+        if lengths is None
+        else f"{lengths.shortest}, {lengths.quarter:g}, {lengths.median:g}, {lengths.three_quarters:g}, "
+        f"{lengths.longest}",
+        "of one frame in mid-movie": "not counted"
+        if quality.n_of_one_frame is None
+        else quality.n_of_one_frame,
+        "with jumps": f"{quality.n_with_jumps}"
+        + ("; no limit of speed is known" if limit is None else f" (steps over {limit:.3g} µm/min)"),
+        "implausibly fast": quality.n_too_fast,
+        "with one daughter": quality.n_with_one_daughter,
+        "with more than two daughters": quality.n_with_excess_daughters,
+        "begin": _counted(quality.begins),
+        "end": _counted(quality.ends),
+    }
+    return "\n".join(["| | |", "|---|---|", *(f"| {what} | {said} |" for what, said in rows.items())])
+
+
+def _counted(fates: Mapping[TrackBegin, int] | Mapping[TrackEnd, int]) -> str:
+    return ", ".join(f"{fate.value.replace('_', '-')} {n}" for fate, n in fates.items() if n) or "none"
 
 
 def _embedded(figure: Path) -> str:

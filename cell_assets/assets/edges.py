@@ -53,7 +53,14 @@ _SHARED: dict[str, tuple[dg.AssetDep, ...]] = {
     AssetName.RAW_ACQUISITION: (),
     AssetName.PLATE_QC: (_edge(AssetName.RAW_ACQUISITION),),
     AssetName.SEGMENTATION: (_edge(AssetName.RAW_ACQUISITION, _TO_PLATE),),
-    AssetName.TRACKS: (_edge(AssetName.SEGMENTATION), _edge(AssetName.RAW_ACQUISITION, _TO_PLATE)),
+    # What a person hands in; each version's edge to the one before stays in the ledger, since Dagster lets an
+    # asset depend on itself only across time windows.
+    AssetName.TRACK_CORRECTIONS: (),
+    AssetName.TRACKS: (
+        _edge(AssetName.SEGMENTATION),
+        _edge(AssetName.TRACK_CORRECTIONS),
+        _edge(AssetName.RAW_ACQUISITION, _TO_PLATE),
+    ),
     AssetName.PATCH_TABLE: (_edge(AssetName.TRACKS), _edge(AssetName.RAW_ACQUISITION, _TO_PLATE)),
     AssetName.EXPERIMENT_MANIFEST: (
         _edge(AssetName.PATCH_TABLE, _PICTURE_ONLY),

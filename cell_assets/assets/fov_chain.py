@@ -234,6 +234,7 @@ def _task(opened: OpenFov) -> FovTask:
         make={stage: staged.path for stage, staged in opened.staged.items()},
         made=plan.made,
         parameters=plan.parameters,
+        corrections=None if plan.corrections is None else plan.corrections.folder,
     )
 
 

@@ -27,6 +27,14 @@ from cell_assets.store.store import Store
 
 
 @dataclass(frozen=True)
+class StandingCorrections:
+    """The newest corrections of a position's tracks."""
+
+    folder: Path
+    receipt: ReadReceipt
+
+
+@dataclass(frozen=True)
 class FovPlan:
     """One FOV: which stages to make, and where the stages that stand already are."""
 
@@ -46,10 +54,13 @@ class FovPlan:
     parameters: ResolvedFov
     source_bytes: int
     """Uncompressed pixels of the position."""
+    corrections: StandingCorrections | None
+    """Of its tracks, where people made some that were not withdrawn."""
 
     def inputs_of(self, stage: Stage, receipts: Mapping[Stage, ReadReceipt]) -> list[ReadReceipt]:
         """The receipts that `stage` of this position used."""
-        return [self.raw_receipt, *(receipts[earlier] for earlier in INPUTS[stage])]
+        corrections = [self.corrections.receipt] if self.corrections and stage is Stage.TRACKS else []
+        return [self.raw_receipt, *(receipts[earlier] for earlier in INPUTS[stage]), *corrections]
 
 
 INPUTS: dict[Stage, tuple[Stage, ...]] = {
@@ -93,7 +104,7 @@ def plan_plate(
     request: FovRequest,
     stages: frozenset[Stage] = frozenset(Stage),
 ) -> list[FovPlan]:
-    """The plan of every position of one plate, in the order given; three ledger queries whatever their number.
+    """The plan of every position of one plate, in the order given; as many ledger queries for one as for all.
 
     A stage after one that must run must run too, if it is among `stages`.
 
@@ -107,6 +118,12 @@ def plan_plate(
     opened, artifact = open_acquisition(acquisition), store.ledger.artifact(raw.artifact_id)
     keys = [fov_key(plate, position) for position in positions]
     standing = {stage: store.ledger.latest_many(stage.value, keys) for stage in Stage}
+    corrections = {
+        key: StandingCorrections(store.path_of(newest.artifact), store.receipt(newest.artifact))
+        for key, newest in store.ledger.latest_many(
+            AssetName.TRACK_CORRECTIONS, keys, ArtifactState.PRESENT
+        ).items()
+    }
     return [
         _plan_fov(
             store,
@@ -119,6 +136,7 @@ def plan_plate(
             request,
             stages,
             standing,
+            corrections.get(fov_key(plate, position)),
         )
         for position in positions
     ]
@@ -135,6 +153,7 @@ def _plan_fov(
     request: FovRequest,
     stages: frozenset[Stage],
     standing: Mapping[Stage, Mapping[str, Provenance]],
+    corrections: StandingCorrections | None,
 ) -> FovPlan:
     key = fov_key(plate, position)
     parameters = resolve_fov(acquisition, position, request)
@@ -148,6 +167,8 @@ def _plan_fov(
             stale = True
         else:
             inputs = [raw, *(receipts[earlier] for earlier in INPUTS[stage] if earlier in receipts)]
+            if corrections is not None and stage is Stage.TRACKS:
+                inputs.append(corrections.receipt)
             state = is_current(provenance, expectation(stage.value, key, parameters.recorded(stage), inputs))
             stale = state.state is not CurrencyState.CURRENT
             why = why or (state.why if stale and stage in stages else "")
@@ -172,6 +193,7 @@ def _plan_fov(
         raw,
         parameters,
         math.prod(info.shape) * np.dtype(info.dtype).itemsize,
+        corrections,
     )
 
 

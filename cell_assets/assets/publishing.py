@@ -19,7 +19,7 @@ from cell_assets.assets.display import display_metadata, ledger_run_of
 from cell_assets.assets.edges import EDGES, is_for_the_picture_only
 from cell_assets.assets.experiment_outputs import ExperimentOutput
 from cell_assets.assets.planning import currency
-from cell_assets.assets.recipes import RECIPES, Recipe
+from cell_assets.assets.recipes import RECIPES, AssetName, Recipe
 from cell_assets.errors import CellAssetsError
 from cell_assets.ledger.ledger import Ledger
 from cell_assets.ledger.records import (
@@ -38,6 +38,13 @@ from cell_assets.store.store import Staged, Store
 
 _PAGE = 200
 """Events read at a time."""
+
+_BEFORE_EVERY_EVENT = 1
+"""Pointer of an edge through which nothing was read. The first event of an instance shows no output; 0 would be
+taken for no pointer, and what comes later for unchanged."""
+
+_NOTHING_READ = "NULL"
+"""Dagster's own data version of an output that was never made."""
 
 _AFTER_EVERY_EVENT = 2**62
 """Pointer of an edge that joins all partitions: other experiments' plates must not make this one's data stale."""
@@ -187,6 +194,7 @@ def materializations(store: Store, runs: Sequence[Provenance]) -> list[dg.AssetM
         if run.artifact_id is not None and run.event_storage_id is not None
     }
     entries = store.ledger.entries_of_runs([run.run.id for run in runs])
+    uncorrected = _uncorrected(store, runs)
     models: dict[int, list[ModelVersion]] = {}
     for version in store.ledger.model_versions([run.artifact.id for run in runs]):
         models.setdefault(version.artifact_id, []).append(version)
@@ -204,7 +212,7 @@ def materializations(store: Store, runs: Sequence[Provenance]) -> list[dg.AssetM
                 numbers.get(run.run.id, []),
                 models.get(run.artifact.id, []),
             ),
-            tags=_provenance_tags(run, storage_ids),
+            tags=_provenance_tags(run, storage_ids) | uncorrected.get(run.run.id, {}),
         )
         for run in runs
     ]
@@ -235,6 +243,28 @@ def _provenance_tags(run: Provenance, storage_ids: Mapping[int, int]) -> dict[st
         tags[f"dagster/input_event_pointer/{upstream}"] = str(
             _AFTER_EVERY_EVENT if is_for_the_picture_only(edge) else newest
         )
+    return tags
+
+
+def _uncorrected(store: Store, runs: Sequence[Provenance]) -> dict[int, dict[str, str]]:
+    """By run that made tracks without corrections, the tags that say so: without them Dagster would take their
+    edge for a new one and call every such track table stale."""
+    without = [
+        run
+        for run in runs
+        if run.run.asset == AssetName.TRACKS
+        and all(artifact.asset != AssetName.TRACK_CORRECTIONS for artifact in run.inputs)
+    ]
+    # There may be some that were withdrawn: they are no news.
+    withdrawn = store.ledger.latest_many(AssetName.TRACK_CORRECTIONS, [run.run.partition for run in without])
+    tags = {}
+    for run in without:
+        newest = withdrawn.get(run.run.partition)
+        shown = None if newest is None else newest.run.event_storage_id
+        tags[run.run.id] = {
+            f"dagster/input_data_version/{AssetName.TRACK_CORRECTIONS}": _NOTHING_READ,
+            f"dagster/input_event_pointer/{AssetName.TRACK_CORRECTIONS}": str(shown or _BEFORE_EVERY_EVENT),
+        }
     return tags
 
 

@@ -13,6 +13,7 @@ class AssetName(StrEnum):
     RAW_ACQUISITION = "raw_acquisition"
     PLATE_QC = "plate_qc"
     SEGMENTATION = "segmentation"
+    TRACK_CORRECTIONS = "track_corrections"
     TRACKS = "tracks"
     PATCH_TABLE = "patch_table"
     EXPERIMENT_MANIFEST = "experiment_manifest"
@@ -91,8 +92,20 @@ _SHARED: tuple[Recipe, ...] = (
         (*_FILES, f"{_IMAGING}.segmentation", f"{_IMAGING}.threshold_segmentation"),
     ),
     Recipe(
+        AssetName.TRACK_CORRECTIONS,
+        FormatName("cell_assets.track_corrections", "1"),
+        (
+            f"{_IMAGING}.correction_history",
+            f"{_IMAGING}.track_corrections",
+            f"{_IMAGING}.track_files",
+            f"{_IMAGING}.geff_files",
+            f"{_IMAGING}.track_tables",
+            f"{_IMAGING}.parquet_tables",
+        ),
+    ),
+    Recipe(
         AssetName.TRACKS,
-        FormatName("cell_assets.tracks", "1"),
+        FormatName("cell_assets.tracks", "2"),
         (
             *_FILES,
             f"{_IMAGING}.tracking",
@@ -100,6 +113,8 @@ _SHARED: tuple[Recipe, ...] = (
             f"{_IMAGING}.ultrack_tracking",
             f"{_IMAGING}.ultrack_parameters",
             f"{_IMAGING}.track_quality",
+            f"{_IMAGING}.correction_history",
+            f"{_IMAGING}.track_corrections",
             f"{_IMAGING}.laptrack_tracking",
             f"{_IMAGING}.laptrack_parameters",
             f"{_IMAGING}.threshold_segmentation",

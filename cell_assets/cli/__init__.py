@@ -5,7 +5,7 @@ import sys
 
 import click
 
-from cell_assets.cli import arriving, auditing, making, operating
+from cell_assets.cli import arriving, auditing, making, operating, tracking
 from cell_assets.errors import CellAssetsError
 
 
@@ -26,6 +26,7 @@ def commands() -> None:
 for command in (
     *(making.ingest, making.run, making.simulate),
     *(arriving.arrivals, arriving.retry_quarantined),
+    *(tracking.tracks, tracking.correct),
     *(auditing.numbers, auditing.explain, auditing.verify, auditing.impact, auditing.leakage),
     *(auditing.diff, auditing.same_pixels, auditing.reconcile, auditing.bundle, auditing.verify_bundle),
     *(operating.demo, operating.dev, operating.gc),

@@ -95,6 +95,8 @@ class FovTask:
     """Stages to make, and the empty folders to make them in."""
     made: Mapping[Stage, Path]
     """Folders of stages that stand already."""
+    corrections: Path | None = None
+    """Folder of the corrections of its tracks, where people made some."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,7 @@ def process_fov(task: FovTask) -> FovResult:
         folders = {**task.made, **task.make}
         for stage in task.make:
             started = time.perf_counter()
-            done = _make(stage, acquisition, fov, task.parameters, folders)
+            done = _make(stage, acquisition, fov, task, folders)
             finished[stage] = FinishedStage(
                 seconds=time.perf_counter() - started,
                 n_objects=done.n_objects,
@@ -202,16 +204,16 @@ def _make(
     stage: Stage,
     acquisition: Acquisition,
     fov: FieldOfView,
-    parameters: ResolvedFov,
+    task: FovTask,
     folders: Mapping[Stage, Path],
 ) -> _Made:
-    out = folders[stage]
+    out, parameters = folders[stage], task.parameters
     if stage is Stage.SEGMENTATION:
         counts = segment_position(acquisition, fov, parameters.segmentation, out).objects_per_frame
         return _Made(sum(counts), tuple(t for t, count in enumerate(counts) if count == 0))
     if stage is Stage.TRACKS:
         segmentation = folders[Stage.SEGMENTATION]
-        record = track_position(acquisition, fov, segmentation, parameters.tracking, out)
+        record = track_position(acquisition, fov, segmentation, parameters.tracking, out, task.corrections)
         return _Made(
             record.n_tracks,
             doubts=read_track_quality(out).faults(),

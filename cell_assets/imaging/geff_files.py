@@ -83,22 +83,46 @@ def read_geff(path: Path, fov_name: str, extent: ImageExtent | None = None) -> p
             pixels, a node has two parents (a merge) or is not whole, or the table is not sound.
     """
     nodes = _read_nodes(path)
+    track = nodes.track if nodes.track is not None else _paths(nodes, names=None)
+    parents = nodes.parent_track if nodes.parent_track is not None else _parent_tracks(track, nodes.before)
+    return _checked_table(path, fov_name, extent, nodes, track, parents)
+
+
+def read_edited_geff(path: Path, fov_name: str, extent: ImageExtent | None = None) -> pd.DataFrame:
+    """Read one FOV's tracks as `read_geff` does, but let the edges decide which cells are a track.
+
+    A tool in which a person adds and removes edges may leave the properties as they were. So a cell without
+    an edge from an earlier one begins a track, as do the daughters of a cell with several; track ids are
+    kept where they still fit, and new ones follow the largest.
+
+    Raises:
+        BadInputError: as `read_geff`.
+    """
+    nodes = _read_nodes(path)
+    track = _paths(nodes, nodes.track)
+    return _checked_table(path, fov_name, extent, nodes, track, _parent_tracks(track, nodes.before))
+
+
+def _checked_table(
+    path: Path,
+    fov_name: str,
+    extent: ImageExtent | None,
+    nodes: "_Nodes",
+    track: NDArray[np.int64],
+    parents: NDArray[np.int64],
+) -> pd.DataFrame:
     ids, before = nodes.ids, nodes.before
     parent_id = np.where(before >= 0, ids[before], NO_PARENT) if len(ids) else np.empty(0, np.int64)
-    track = nodes.track if nodes.track is not None else _paths(nodes.t, ids, before)
     table = pd.DataFrame(
         {
             Column.FOV_NAME.value: fov_name,
             Column.TRACK_ID.value: track,
             Column.T.value: nodes.t,
             Column.ID.value: ids,
-            Column.PARENT_TRACK_ID.value: NO_PARENT,
+            Column.PARENT_TRACK_ID.value: parents,
             Column.PARENT_ID.value: parent_id,
             **{axis.value: nodes.centroid[:, column] for column, axis in enumerate(_SPACE)},
         }
-    )
-    table[Column.PARENT_TRACK_ID] = (
-        nodes.parent_track if nodes.parent_track is not None else _parent_tracks(track, before)
     )
     table = table.sort_values([Column.TRACK_ID, Column.T], ignore_index=True)[list(TRACK_COLUMNS)]
     check_tracks(table, str(path), extent)
@@ -232,19 +256,32 @@ def _sources(path: Path, ids: NDArray[np.int64], edges: NDArray[np.int64]) -> ND
     return before
 
 
-def _paths(t: NDArray[np.int64], ids: NDArray[np.int64], before: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Number, from 1 by first appearance, of each node's unbranched path."""
+def _paths(nodes: "_Nodes", names: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """Each node's unbranched path, by the name of its first node, which also ends where the name changes.
+
+    A name that an earlier path has, and every path where there are no `names`, gets the next free number.
+    """
+    before = nodes.before
     followers = np.bincount(before[before >= 0], minlength=len(before))
-    track = np.zeros(len(before), np.int64)
-    n_tracks = 0
-    for row in np.lexsort((ids, t)):
+    track = np.full(len(before), -1, np.int64)
+    taken: set[int] = set()
+    next_free = 1 if names is None or not len(names) else int(names.max()) + 1
+    for row in np.lexsort((nodes.ids, nodes.t)):
         above = before[row]
         # An edge back in time is left to `check_tracks`, which names it.
-        if above >= 0 and followers[above] == 1 and track[above]:
+        if (
+            above >= 0
+            and followers[above] == 1
+            and track[above] >= 0
+            and (names is None or names[row] == names[above])
+        ):
             track[row] = track[above]
+            continue
+        if names is None or int(names[row]) in taken:
+            track[row], next_free = next_free, next_free + 1
         else:
-            n_tracks += 1
-            track[row] = n_tracks
+            track[row] = names[row]
+        taken.add(int(track[row]))
     return track
 
 
@@ -260,6 +297,7 @@ def _are_tracklets(table: pd.DataFrame) -> bool:
     """Whether the tracks are the unbranched paths of the graph, as GEFF wants of a `tracklet` property."""
     ids = table[Column.ID].to_numpy(np.int64)
     before = pd.Index(ids).get_indexer(pd.Index(table[Column.PARENT_ID].to_numpy(np.int64)))
-    paths = _paths(table[Column.T].to_numpy(np.int64), ids, before)
+    nodes = _Nodes(ids, table[Column.T].to_numpy(np.int64), np.empty((len(ids), 0)), before, None, None)
+    paths = _paths(nodes, names=None)
     pairs = pd.DataFrame({"path": paths, "track": table[Column.TRACK_ID].to_numpy()}).drop_duplicates()
     return len(pairs) == pairs["path"].nunique() == pairs["track"].nunique()

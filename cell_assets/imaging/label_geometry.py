@@ -21,6 +21,8 @@ class LabelGeometry:
     """`(n, 3)` z, y, x in voxels, float: the mean of the voxel centres."""
     length_um: NDArray[np.float64]
     """Major axis of the ellipse with the same second moments, µm; in 3-D of the projection along z."""
+    elongation_um: NDArray[np.float64]
+    """`(n, 2)` y, x: vector along the major axis, of either sign, as long as it exceeds the minor one, µm."""
 
 
 def label_geometry(labels: NDArray[np.generic], spacing: Spacing) -> LabelGeometry:
@@ -37,11 +39,13 @@ def label_geometry(labels: NDArray[np.generic], spacing: Spacing) -> LabelGeomet
     sums = [np.bincount(index, axis, minlength=n) for axis in (z, y, x)]
     if labels.shape[0] > 1:
         index, y, x = _project(index, y, x, labels.shape)
+    length, elongation = _ellipse(index, y, x, n, spacing)
     return LabelGeometry(
         label=ids.astype(np.int64),
         area=area.astype(np.int64),
         centroid=np.stack(sums, axis=1) / area[:, None],
-        length_um=_major_axis(index, y, x, n, spacing),
+        length_um=length,
+        elongation_um=elongation,
     )
 
 
@@ -68,14 +72,17 @@ def _project(
     return index, y, x
 
 
-def _major_axis(
+def _ellipse(
     index: NDArray[np.int64], y: NDArray[np.int64], x: NDArray[np.int64], n: int, spacing: Spacing
-) -> NDArray[np.float64]:
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Major axis `(n,)`, and a vector along it `(n, 2)` as long as it exceeds the minor one."""
     count = np.bincount(index, minlength=n)
     mean_y, mean_x = (np.bincount(index, axis, minlength=n) / count for axis in (y, x))
     dy, dx = (y - mean_y[index]) * spacing[1], (x - mean_x[index]) * spacing[2]
     yy = np.bincount(index, dy * dy, minlength=n) / count + spacing[1] ** 2 / 12
     xx = np.bincount(index, dx * dx, minlength=n) / count + spacing[2] ** 2 / 12
     xy = np.bincount(index, dx * dy, minlength=n) / count
-    larger = (yy + xx) / 2 + np.sqrt(((yy - xx) / 2) ** 2 + xy**2)
-    return 4 * np.sqrt(larger)
+    mean, apart = (yy + xx) / 2, np.sqrt(((yy - xx) / 2) ** 2 + xy**2)
+    length, width = 4 * np.sqrt(mean + apart), 4 * np.sqrt(np.maximum(mean - apart, 0))
+    angle = np.arctan2(2 * xy, xx - yy) / 2
+    return length, (length - width)[:, None] * np.column_stack([np.sin(angle), np.cos(angle)])

@@ -14,12 +14,13 @@ from laptrack import LapTrack
 from numpy.typing import NDArray
 
 from cell_assets.imaging.label_geometry import Spacing
-from cell_assets.imaging.laptrack_parameters import LaptrackParameters
+from cell_assets.imaging.laptrack_parameters import ELONGATION, LaptrackParameters
 from cell_assets.imaging.track_tables import NO_PARENT, Column
 
 
 def laptrack_links(objects: pd.DataFrame, spacing: Spacing, parameters: LaptrackParameters) -> pd.DataFrame:
-    """Link `objects` (columns `t, label, area, z, y, x`; voxels; one row per label and frame) into tracks.
+    """Link `objects` into tracks: one row per label and frame, columns `t, label, area, z, y, x` in voxels and
+    `elongation_y_um, elongation_x_um` (see `LabelGeometry`).
 
     Returns `objects`, ordered by time and label, with `track_id, id, parent_track_id, parent_id`; tracks are
     numbered from 1 by first appearance. The same objects give the same tracks.
@@ -62,6 +63,7 @@ def _predecessors(table: pd.DataFrame, spacing: Spacing, parameters: LaptrackPar
             table[["z", "y", "x"]].to_numpy(np.float64) * spacing,
             parameters.size_um * np.log2(table["area"].to_numpy(np.float64)),
             parameters.gap_um * times,
+            parameters.axis_weight * _undirected(table[list(ELONGATION)].to_numpy(np.float64)),
         ]
     )
     starts = np.searchsorted(times, np.arange(times[0], times[-1] + 2))
@@ -71,19 +73,35 @@ def _predecessors(table: pd.DataFrame, spacing: Spacing, parameters: LaptrackPar
     return before
 
 
+def _undirected(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Vectors `(n, 2)` y, x at twice their angle, at which a vector and its opposite are one: y, x again."""
+    angle = 2 * np.arctan2(vectors[:, 0], vectors[:, 1])
+    return np.linalg.norm(vectors, axis=1)[:, None] * np.column_stack([np.sin(angle), np.cos(angle)])
+
+
+def _directed(undirected: NDArray[np.float64]) -> NDArray[np.float64]:
+    """One of the two vectors `(2,)` of which `_undirected` made this."""
+    angle = np.arctan2(undirected[0], undirected[1]) / 2
+    return np.hypot(*undirected) * np.array([np.sin(angle), np.cos(angle)])
+
+
 def _tracker(parameters: LaptrackParameters) -> LapTrack:
     half, gap = parameters.size_um, parameters.gap_um
     most = parameters.max_distance_um**2
 
     def daughter_cost(child: NDArray[np.float64], mother: NDArray[np.float64]) -> float:
-        move = child - mother
-        return float(move[:3] @ move[:3] + (move[3] + half) ** 2)
+        move = child[:4] - mother[:4]
+        to_half = np.zeros(3)
+        to_half[1:] = _directed(mother[5:] / parameters.axis_weight) / 4
+        # Either half: the elongation's sign means nothing.
+        apart = min(np.sum((move[:3] - to_half) ** 2), np.sum((move[:3] + to_half) ** 2))
+        return float(apart + (move[3] + half) ** 2 + np.sum((child[5:] - mother[5:] / 2) ** 2))
 
     def gap_cost(end: NDArray[np.float64], start: NDArray[np.float64]) -> float:
         move = start - end
-        # A mother's last link may be to either daughter: she ends there, and each is at half her size.
-        size = min(abs(move[3]), abs(move[3] + half))
-        return float(move[:3] @ move[:3] + size**2 + (move[4] - gap) ** 2)
+        same = move[:4] @ move[:4] + move[5:] @ move[5:]
+        # A mother's last link may be to either daughter: she ends there, and each is half of her.
+        return float(min(same, daughter_cost(start, end)) + (move[4] - gap) ** 2)
 
     # Stated rather than left to laptrack, whose own are percentiles of the movie's costs. Successive frames
     # are one interval apart, which every link between them pays.

@@ -6,7 +6,7 @@ Only reading and writing; what makes a table sound is in `track_tables`.
 
 import csv
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ from cell_assets.imaging.track_tables import (
 )
 
 _WHOLE = (Column.TRACK_ID, Column.T, Column.ID, Column.PARENT_TRACK_ID, Column.PARENT_ID)
+_MAY_BE_ABSENT = (Column.Z, Column.PARENT_TRACK_ID)
 _PARENTS = (Column.PARENT_TRACK_ID, Column.PARENT_ID)
 _STATE_KEYS = (Column.FOV_NAME, Column.TRACK_ID, Column.T)
 _LARGEST_WHOLE = 2**53
@@ -37,8 +38,9 @@ _DIGITS = re.compile(r"[+-]?[0-9]+")
 def read_track_csv(path: Path, fov_name: str, extent: ImageExtent | None = None) -> pd.DataFrame:
     """Read one FOV's table `track_id,t,(z,)y,x,id,parent_track_id,parent_id` and check it.
 
-    `z` may be absent for 2-D data and is then 0; other columns are left aside. A blank parent and -1 both
-    mean none. Returns TRACK_COLUMNS, integers as int64, centroids as float64, ordered by track and time.
+    `z` may be absent for 2-D data and is then 0, and `parent_track_id` where `parent_id` tells it, as in
+    motile tracker's export; other columns are left aside. A blank parent and -1 both mean none. Returns
+    TRACK_COLUMNS, integers as int64, centroids as float64, ordered by track and time.
 
     Raises:
         BadInputError: naming file, line, column and value, when a column is missing, a value is not a finite
@@ -46,7 +48,7 @@ def read_track_csv(path: Path, fov_name: str, extent: ImageExtent | None = None)
     """
     text = _read_text_table(path)
     wanted = [column for column in TRACK_COLUMNS if column != Column.FOV_NAME]
-    missing = [name for name in wanted if name not in text.columns and name != Column.Z]
+    missing = [name for name in wanted if name not in text.columns and name not in _MAY_BE_ABSENT]
     if missing:
         raise BadInputError(
             f"{path}: column {missing[0]!r} is missing (the file has {', '.join(map(str, text.columns))}); "
@@ -56,12 +58,14 @@ def read_track_csv(path: Path, fov_name: str, extent: ImageExtent | None = None)
     columns: dict[str, object] = {Column.FOV_NAME.value: fov_name}
     for name in wanted:
         if name not in text.columns:
-            columns[name] = np.zeros(len(text))
+            columns[name] = np.zeros(len(text)) if name == Column.Z else NO_PARENT
         elif name in _WHOLE:
             columns[name] = _whole_numbers(text[name], path, blank=NO_PARENT if name in _PARENTS else None)
         else:
             columns[name] = _finite_numbers(text[name], path)
     table = pd.DataFrame(columns, index=text.index)
+    if Column.PARENT_TRACK_ID not in text.columns:
+        table[Column.PARENT_TRACK_ID] = _parent_tracks(table)
     check_tracks(table, str(path), extent, lines=np.arange(2, len(table) + 2))
     return table.sort_values([Column.TRACK_ID, Column.T], ignore_index=True)[list(TRACK_COLUMNS)]
 
@@ -141,6 +145,25 @@ def read_correction_csv(path: Path) -> tuple[Correction, ...]:
     return tuple(corrections)
 
 
+def write_correction_csv(corrections: Sequence[Correction], path: Path) -> None:
+    """Write corrections, so that `read_correction_csv` gives the same."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(CorrectionColumn)
+        for one in corrections:
+            # None becomes a blank cell.
+            writer.writerow([one.action.value, one.track_id, one.t, one.other_track_id])
+
+
+def is_correction_csv(path: Path) -> bool:
+    """Whether a CSV's first line has the `action` that every correction needs, and no track table has.
+
+    Raises:
+        BadInputError: the file cannot be read or is empty.
+    """
+    return CorrectionColumn.ACTION in _read_text_table(path).columns
+
+
 def read_ctc_tracks(path: Path) -> pd.DataFrame:
     """Read a Cell Tracking Challenge `man_track.txt`: columns label, begin, end, parent (0 = none), one row
     per track.
@@ -178,6 +201,15 @@ def read_ctc_tracks(path: Path) -> pd.DataFrame:
         )
     )
     return table
+
+
+def _parent_tracks(table: pd.DataFrame) -> NDArray[np.int64]:
+    """Per row, the other track that its track's first row continues; a parent that no row is, is left out."""
+    first = table.sort_values(Column.T, kind="stable").drop_duplicates(Column.TRACK_ID)
+    track_of = table.drop_duplicates(Column.ID).set_index(Column.ID)[Column.TRACK_ID]
+    above = first[Column.PARENT_ID].map(track_of).fillna(NO_PARENT).to_numpy(np.int64)
+    parents = pd.Series(above, index=first[Column.TRACK_ID].to_numpy())
+    return table[Column.TRACK_ID].map(parents).to_numpy(np.int64)
 
 
 def _check_fov_column(text: pd.DataFrame, path: Path, fov_name: str) -> None:

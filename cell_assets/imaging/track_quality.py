@@ -76,6 +76,8 @@ class TrackQualitySummary(BaseModel):
     n_tracks: int
     lengths: LengthDistribution | None
     """None without tracks."""
+    n_of_one_frame: int | None = None
+    """Seen once, neither where the movie begins nor where it ends; None in tracks of version 1."""
     step_limit_um_per_min: float | None
     """A faster step is a jump. None where speeds have no spread to draw a limit from: fewer than two steps, no
     interval, or more than half of the steps at one speed."""
@@ -97,6 +99,7 @@ class TrackQualitySummary(BaseModel):
             "are too fast": self.n_too_fast,
             "have one daughter": self.n_with_one_daughter,
             "have more than two daughters": self.n_with_excess_daughters,
+            "are seen in one frame only": self.n_of_one_frame or 0,
             "begin in mid-frame": self.begins.get(TrackBegin.MID_FRAME, 0),
             "vanish in mid-frame": self.ends.get(TrackEnd.MID_FRAME, 0),
         }
@@ -172,6 +175,13 @@ def _summary(
         limits=limits,
         n_tracks=len(tracks),
         lengths=lengths,
+        n_of_one_frame=int(
+            (
+                (tracks["n_cells"] == 1)
+                & (tracks["begins"] != TrackBegin.MOVIE)
+                & (tracks["ends"] != TrackEnd.MOVIE)
+            ).sum()
+        ),
         step_limit_um_per_min=step_limit,
         track_limit_um_per_min=track_limit,
         n_steps_jumped=int(tracks["n_jumps"].sum()),

@@ -86,6 +86,19 @@ def division_count(table: pd.DataFrame) -> int:
     return int((parents.value_counts() >= 2).sum())
 
 
+def linked_by_cells(table: pd.DataFrame) -> pd.DataFrame:
+    """A sound table, by track and time, whose `parent_id` is the cell before in the track or the mother's last.
+
+    A table may leave links to its track ids, or name an earlier cell; in a graph, edges alone make a track.
+    """
+    ordered = table.sort_values([Column.TRACK_ID, Column.T], ignore_index=True)
+    track, ids = ordered[Column.TRACK_ID].to_numpy(np.int64), ordered[Column.ID].to_numpy(np.int64)
+    last = ordered.drop_duplicates(Column.TRACK_ID, keep="last").set_index(Column.TRACK_ID)[Column.ID]
+    mothers = ordered[Column.PARENT_TRACK_ID].map(last).fillna(NO_PARENT).to_numpy(np.int64)
+    continues = np.append(False, track[1:] == track[:-1])[: len(track)]
+    return ordered.assign(**{Column.PARENT_ID: np.where(continues, np.roll(ids, 1), mothers)})
+
+
 def lineage_roots(table: pd.DataFrame) -> "pd.Series[int]":
     """Per row of a sound table, the track_id of its lineage's founder: its own when it has no parent."""
     per_track = table.drop_duplicates(Column.TRACK_ID)

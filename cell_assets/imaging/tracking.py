@@ -1,10 +1,10 @@
 """Tracks of one position: imported with the acquisition, found by Ultrack from the pixels, or by laptrack
-from the labels.
+from the labels; then corrected, where people did so.
 
 The output folder holds `tracks.parquet` (track columns, then label, area, length and lineage root),
-`tracking.json`, the tracks' quality (`track_quality.parquet` and `.json`) and,
-where the tracker chose its own segments, `labels.zarr`. Columns and soundness are in
-`track_tables`.
+`tracking.json`, the tracks' quality (`track_quality.parquet` and `.json`), where they were corrected
+`found_tracks.parquet` (the table before) and, where the tracker chose its own segments, `labels.zarr`.
+Columns and soundness are in `track_tables`.
 """
 
 from collections.abc import Iterator
@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from cell_assets.errors import BadInputError
+from cell_assets.imaging.correction_history import CorrectionHistory, read_correction_history
 from cell_assets.imaging.fields_of_view import FieldOfView, FrameSource
 from cell_assets.imaging.label_geometry import label_geometry
 from cell_assets.imaging.label_store import LabelImage, open_labels, write_labels
-from cell_assets.imaging.laptrack_parameters import LaptrackParameters
+from cell_assets.imaging.laptrack_parameters import ELONGATION, LaptrackParameters
 from cell_assets.imaging.parquet_tables import read_parquet, write_parquet
 from cell_assets.imaging.segmentation import ResolvedSegmentation, read_segmentation_record
 from cell_assets.imaging.threshold_segmentation import ForegroundMaps, foreground_maps
@@ -38,6 +39,7 @@ from cell_assets.imaging.track_tables import (
 from cell_assets.imaging.ultrack_parameters import UltrackParameters
 
 TRACKS_PARQUET = "tracks.parquet"
+FOUND_PARQUET = "found_tracks.parquet"
 TRACKING_JSON = "tracking.json"
 QUALITY_PARQUET = "track_quality.parquet"
 QUALITY_JSON = "track_quality.json"
@@ -69,7 +71,7 @@ class LabelSource(StrEnum):
     SEGMENTATION = "segmentation"
     """The position's segmentation."""
     OWN = "own"
-    """`labels.zarr` beside the tracks, whose values are track ids."""
+    """`labels.zarr` beside the tracks, whose values are the track ids that were found."""
 
 
 class TrackingRequest(BaseModel):
@@ -102,7 +104,7 @@ class TrackingRecord(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal["cell_assets.tracks"] = "cell_assets.tracks"
-    version: Literal[1] = 1
+    version: Literal[1, 2] = 2
     position: str
     parameters: ResolvedTracking
     label_source: LabelSource
@@ -112,6 +114,10 @@ class TrackingRecord(BaseModel):
     n_divisions: int
     n_without_label: int
     """Rows whose centroid lies on no labelled voxel."""
+    n_corrections: int = 0
+    """Corrections by hand that were applied; version 1 knew none."""
+    handed_back: bool = False
+    """Whether they were applied to a table that a person edited instead of what was found."""
 
 
 def resolve_tracking(
@@ -138,12 +144,21 @@ def resolve_tracking(
 
 
 def track_position(
-    source: FrameSource, fov: FieldOfView, segmentation: Path, parameters: ResolvedTracking, folder: Path
+    source: FrameSource,
+    fov: FieldOfView,
+    segmentation: Path,
+    parameters: ResolvedTracking,
+    folder: Path,
+    corrections: Path | None = None,
 ) -> TrackingRecord:
     """Track a position, whose segmentation is in folder `segmentation`, into `folder` (which exists, empty).
 
+    Args:
+        corrections: a track_corrections folder, which is applied to what is found.
+
     Raises:
-        BadInputError: the tracks are not sound (see `check_tracks`), or Ultrack found no answer in time.
+        BadInputError: the tracks are not sound (see `check_tracks`), Ultrack found no answer in time, or the
+            corrections were made for other tracks.
     """
     if parameters.ultrack is not None:
         tracks, labels = _track_with_ultrack(source, fov, segmentation, parameters.ultrack, folder)
@@ -160,6 +175,11 @@ def track_position(
         tracks = _with_labels(tracks, open_labels(segmentation), fov)
     tracks = tracks.sort_values([Column.TRACK_ID, Column.T], ignore_index=True)
     check_tracks(tracks, f"{fov.position}, {parameters.backend.value} tracks", ImageExtent.of(fov.shape))
+    history = None if corrections is None else read_correction_history(corrections)
+    if history is not None:
+        write_parquet(tracks[[*TRACK_COLUMNS, LABEL]], folder / FOUND_PARQUET)
+        labelled = open_labels(folder if labels is LabelSource.OWN else segmentation)
+        tracks = _corrected(tracks, history, labelled, fov)
     tracks[LINEAGE_ROOT] = lineage_roots(tracks).to_numpy(np.int64)
     write_parquet(tracks[list(CELL_COLUMNS)], folder / TRACKS_PARQUET)
     record = TrackingRecord(
@@ -170,6 +190,8 @@ def track_position(
         n_tracks=int(tracks[Column.TRACK_ID].nunique()),
         n_divisions=division_count(tracks),
         n_without_label=int(tracks[LABEL].isna().sum()),
+        n_corrections=0 if history is None else len(history.corrections),
+        handed_back=history is not None and history.table is not None,
     )
     (folder / TRACKING_JSON).write_text(record.model_dump_json(indent=1), encoding="utf-8")
     quality = track_quality(
@@ -183,6 +205,11 @@ def track_position(
 def read_tracks(folder: Path) -> pd.DataFrame:
     """The track table (`CELL_COLUMNS`) of a tracks folder, ordered by track and time."""
     return read_parquet(folder / TRACKS_PARQUET)
+
+
+def read_found_tracks(folder: Path) -> pd.DataFrame:
+    """The table of a tracks folder before anybody corrected it; TRACK_COLUMNS and what else is known."""
+    return read_parquet(folder / (FOUND_PARQUET if (folder / FOUND_PARQUET).exists() else TRACKS_PARQUET))
 
 
 def read_tracking_record(folder: Path) -> TrackingRecord:
@@ -300,13 +327,14 @@ def _label_maps(labels: NDArray[np.uint32]) -> ForegroundMaps:
 
 
 def _geometry(labels: LabelImage, fov: FieldOfView) -> pd.DataFrame:
-    """`t, label, area, length_um, z, y, x` of every label of every frame."""
+    """`t, label, area, length_um, z, y, x` and ELONGATION of every label of every frame."""
     frames = []
     for t in range(fov.shape[0]):
         found = label_geometry(labels.frame(t), fov.spacing)
         frame = pd.DataFrame({Column.T.value: t, LABEL: found.label, AREA: found.area})
         frame[LENGTH_UM] = found.length_um
         frame[["z", "y", "x"]] = found.centroid
+        frame[list(ELONGATION)] = found.elongation_um
         frames.append(frame)
     return pd.concat(frames, ignore_index=True)
 
@@ -322,11 +350,26 @@ def _unlinked(labels: LabelImage, fov: FieldOfView) -> pd.DataFrame:
     return table
 
 
-def _with_labels(tracks: pd.DataFrame, labels: LabelImage, fov: FieldOfView) -> pd.DataFrame:
+def _corrected(
+    found: pd.DataFrame, history: CorrectionHistory, labels: LabelImage, fov: FieldOfView
+) -> pd.DataFrame:
+    """What people made of `found`, by track and time; in a table handed back, a cell that stayed where it was
+    found keeps its label, and any other has the one under its centroid."""
+    if history.table is None:
+        return history.apply(found)
+    keys = [Column.ID, Column.T, Column.Z, Column.Y, Column.X]
+    kept = history.table[keys].merge(found[[*keys, LABEL]], on=keys, how="left")[LABEL]
+    return history.apply(_with_labels(history.table, labels, fov, kept.fillna(0).to_numpy(np.int64)))
+
+
+def _with_labels(
+    tracks: pd.DataFrame, labels: LabelImage, fov: FieldOfView, known: NDArray[np.int64] | None = None
+) -> pd.DataFrame:
     """`tracks` with label, area and length.
 
-    A label is the track's own id where every cell's frame has it (as in the Cell Tracking Challenge), else
-    the label under the centroid's nearest voxel.
+    A label is the `known` one where that is not 0. Without `known`, it is the track's own id where every
+    cell's frame has it (as in the Cell Tracking Challenge). Else it is the label under the centroid's
+    nearest voxel.
     """
     times, track_ids = tracks[Column.T].to_numpy(), tracks[Column.TRACK_ID].to_numpy()
     under = np.zeros(len(tracks), np.int64)
@@ -343,6 +386,8 @@ def _with_labels(tracks: pd.DataFrame, labels: LabelImage, fov: FieldOfView) -> 
         geometry = pd.DataFrame({Column.T.value: t, LABEL: found.label, AREA: found.area})
         geometries.append(geometry.assign(**{LENGTH_UM: found.length_um}))
     label = track_ids if by_id.all() else under
+    if known is not None:
+        label = np.where(known > 0, known, under)
     table = tracks.reset_index(drop=True).assign(**{LABEL: label})
     table = table.merge(pd.concat(geometries, ignore_index=True), on=[Column.T.value, LABEL], how="left")
     table[LABEL] = pd.array(label, dtype="Int64")

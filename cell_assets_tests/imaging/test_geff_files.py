@@ -12,7 +12,7 @@ from geff import read, validate_structure
 from hypothesis import given, settings
 
 from cell_assets.errors import BadInputError
-from cell_assets.imaging.geff_files import read_geff, write_geff
+from cell_assets.imaging.geff_files import read_edited_geff, read_geff, write_geff
 from cell_assets.imaging.track_files import read_ctc_tracks, read_track_csv
 from cell_assets.imaging.track_tables import TRACK_COLUMNS, division_count
 from cell_assets_tests.imaging.array_source import dividing_movie, track_table
@@ -37,6 +37,47 @@ def ordered(table: pd.DataFrame) -> pd.DataFrame:
 @given(lineages())
 def test_any_lineage_comes_back_to_the_last_digit(table: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(round_trip(table), ordered(table), check_exact=True)
+
+
+@settings(max_examples=25, deadline=None)
+@given(lineages())
+def test_an_unedited_graph_is_the_same_by_its_edges(table: pd.DataFrame) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "tracks.geff"
+        write_geff(table, path, SPACING, 5.0)
+        pd.testing.assert_frame_equal(read_edited_geff(path, "A/1/0"), ordered(table), check_exact=True)
+
+
+@pytest.mark.parametrize(
+    ("remove", "add", "expected"),
+    [
+        # Track 1 has ids 1 to 5, 2 has 6 to 8, its daughters 9 and 10, 11 and 12.
+        ((2, 3), None, {1: [1, 2], 5: [3, 4, 5], 2: [6, 7, 8], 3: [9, 10], 4: [11, 12]}),
+        ((8, 9), None, {1: [1, 2, 3, 4, 5], 2: [6, 7, 8], 3: [9, 10], 4: [11, 12]}),
+        (None, (3, 12), {1: [1, 2, 3], 2: [6, 7, 8], 3: [9, 10], 4: [11], 5: [4, 5], 6: [12]}),
+    ],
+    ids=["a track cut in two", "a daughter let go", "a daughter of another"],
+)
+def test_edges_decide_over_properties_that_a_tool_left(
+    tmp_path: Path,
+    remove: tuple[int, int] | None,
+    add: tuple[int, int] | None,
+    expected: dict[int, list[int]],
+) -> None:
+    _, _, table = dividing_movie()
+    path = tmp_path / "a.geff"
+    write_geff(table, path, SPACING, 5.0)
+    stored = zarr.open_group(path)["edges/ids"]
+    edges = [edge for edge in map(tuple, stored[:].tolist()) if edge != remove]
+    if add is not None:
+        edges = [edge for edge in edges if edge[1] != add[1]] + [add]
+    stored.resize((len(edges), 2))
+    stored[:] = np.array(edges, stored.dtype)
+    found = read_edited_geff(path, "A/1/000")
+    by_track = {int(track): rows["id"].tolist() for track, rows in found.groupby("track_id")}
+    assert by_track == expected
+    links = {child: parent for parent, child in edges}
+    assert {row.id: row.parent_id for row in found.itertuples() if row.parent_id >= 0} == links
 
 
 def test_other_tools_find_graph_axes_and_tracklets(tmp_path: Path) -> None:
@@ -133,16 +174,10 @@ def test_an_existing_file_and_a_negative_id_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.needs_shared
-def test_a_published_hela_movie_goes_through_geff(tmp_path: Path) -> None:
-    text = pd.read_csv(shared_data("track_fixtures/hela_tracks_motile") / "hela_example_tracks.csv")
-    by_id = text.set_index("id")["track_id"]
-    parent = text["parent_id"].map(by_id)
-    first = text.loc[text.groupby("track_id")["t"].idxmin()].index
-    above = parent[first].where(parent[first] != text.loc[first, "track_id"])
-    parents = dict(zip(text.loc[first, "track_id"], above, strict=True))
-    text["parent_track_id"] = text["track_id"].map(parents)
-    text.to_csv(tmp_path / "hela.csv", index=False)
-    table = read_track_csv(tmp_path / "hela.csv", "A/1/0")
+def test_a_published_hela_movie_goes_through_geff() -> None:
+    # As motile tracker exports it: without the column parent_track_id.
+    path = shared_data("track_fixtures/hela_tracks_motile") / "hela_example_tracks.csv"
+    table = read_track_csv(path, "A/1/0")
     assert (len(table), division_count(table)) == (8601, 61)
     pd.testing.assert_frame_equal(round_trip(table), table, check_exact=True)
 

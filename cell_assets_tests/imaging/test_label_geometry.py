@@ -34,6 +34,20 @@ def test_length_is_in_micrometres_along_the_long_axis() -> None:
     assert length == pytest.approx(2 * 20 * 0.25, rel=0.03)
 
 
+@pytest.mark.parametrize("angle", [0.0, 0.4, 1.2, np.pi / 2, 2.5])
+def test_elongation_lies_along_the_long_axis(angle: float) -> None:
+    labels = np.zeros((1, 64, 64), int)
+    rows, columns = ellipse(32, 32, 20, 8, rotation=angle)
+    labels[0, rows, columns] = 1
+    found = label_geometry(labels, (1.0, 0.5, 0.5))
+    (region,) = regionprops(labels[0])
+    # scikit-image's angle is from the rows' axis.
+    expected = np.array([np.cos(region.orientation), np.sin(region.orientation)])
+    (vector,) = found.elongation_um
+    assert np.linalg.norm(vector) == pytest.approx((40 - 16) * 0.5, rel=0.05)
+    assert abs(vector @ expected) / np.linalg.norm(vector) == pytest.approx(1, abs=1e-6)
+
+
 def test_length_of_a_volume_is_that_of_its_projection() -> None:
     labels = np.zeros((4, 16, 16), int)
     labels[0, 4, 4:9] = 1

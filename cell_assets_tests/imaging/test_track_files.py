@@ -61,7 +61,7 @@ def test_a_header_alone_is_a_field_without_cells(tmp_path: Path) -> None:
     ("text", "expected"),
     [
         ("", ": the file is empty"),
-        ("track_id,t,y,x,id\n", ": column 'parent_track_id' is missing (the file has track_id, t, y, x, id)"),
+        ("track_id,t,y,x,id\n", ": column 'parent_id' is missing (the file has track_id, t, y, x, id)"),
         (HEADER + ",t\n", ", line 1: column 't' is given twice"),
         (HEADER + "\n1,0,0,1,1,1,\n", ", line 2: 7 fields, but the header has 8"),
         (HEADER + "\n1,0.5,0,1,1,1,,\n", ", line 2: t is '0.5'; give a whole number"),

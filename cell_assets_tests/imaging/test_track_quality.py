@@ -101,6 +101,14 @@ def test_without_spread_or_interval_no_limit_is_drawn(interval_min: float | None
     assert (summary.step_limit_um_per_min, summary.n_steps_jumped) == (None, 0)
 
 
+def test_lone_cells_in_mid_movie_are_a_fault() -> None:
+    rows = [(1, t, -1, 30.0, 30.0 + t) for t in range(5)]
+    lone = [(2, 2, -1, 50.0, 50.0), (3, 0, -1, 20.0, 50.0), (4, 4, -1, 50.0, 20.0)]
+    summary = quality(track_table([*rows, *lone])).summary
+    assert summary.n_of_one_frame == 1
+    assert "1 of 4 tracks are seen in one frame only" in summary.faults()
+
+
 def test_no_tracks_have_no_faults() -> None:
     summary = quality(track_table([])).summary
     assert (summary.n_tracks, summary.lengths, summary.faults()) == (0, None, ())

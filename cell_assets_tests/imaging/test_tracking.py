@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -5,9 +6,11 @@ import pandas as pd
 import pytest
 
 from cell_assets.errors import BadInputError
+from cell_assets.imaging.correction_history import CorrectionHistory
 from cell_assets.imaging.fields_of_view import FieldOfView
 from cell_assets.imaging.laptrack_parameters import LaptrackParameters
 from cell_assets.imaging.segmentation import SegmentationRequest, resolve_segmentation, segment_position
+from cell_assets.imaging.track_corrections import Correction, CorrectionAction
 from cell_assets.imaging.track_scores import LabelledTracks, score_tracks
 from cell_assets.imaging.tracking import (
     CELL_COLUMNS,
@@ -16,6 +19,7 @@ from cell_assets.imaging.tracking import (
     TrackingRecord,
     TrackingRequest,
     open_track_labels,
+    read_found_tracks,
     read_track_quality,
     read_tracking_record,
     read_tracks,
@@ -174,6 +178,47 @@ def test_laptrack_measures_distances_in_micrometres(tmp_path: Path) -> None:
         fov = fov_of(image, spacing=(1, side, side))
         record, _ = run(tmp_path / str(side), ArraySource(image, labels), fov, request)
         assert (record.n_tracks, record.n_divisions) == expected
+
+
+def test_a_rod_beside_a_dividing_one_is_not_taken_for_its_daughter(tmp_path: Path) -> None:
+    """Halves lie along the mother, and further from her centroid than a neighbour at her side."""
+    labels = np.zeros((3, 1, 64, 96), np.uint32)
+    for t in range(3):
+        labels[t, 0, 20:28, 20:44] = 2
+    labels[0, 0, 10:18, 8:56] = 1
+    for t in (1, 2):
+        labels[t, 0, 10:18, 8:31] = 3
+        labels[t, 0, 10:18, 33:56] = 4
+    image = (labels[:, None] * 100).astype(np.uint16)
+    record, tracks = run(tmp_path, ArraySource(image, labels), fov_of(image), LAPTRACK)
+    assert (record.n_tracks, record.n_divisions) == (4, 1)
+    mother = tracks.loc[tracks["label"] == 1, "track_id"].iloc[0]
+    daughters = tracks[tracks["parent_track_id"] == mother]
+    assert set(daughters["label"]) == {3, 4}
+
+
+def test_corrections_made_for_other_tracks_are_refused(tmp_path: Path) -> None:
+    image, labels, given = dividing_movie()
+    source, fov = ArraySource(image, labels, given), fov_of(image)
+    run(tmp_path, source, fov, TrackingRequest())
+    split = Correction(CorrectionAction.SPLIT, 1, t=2, other_track_id=9)
+    history = CorrectionHistory.none_of(fov.position, read_tracks(tmp_path / "tracks"))
+    corrections, other = tmp_path / "corrections", tmp_path / "other"
+    for folder in (corrections, other):
+        folder.mkdir()
+    history.followed_by((split,), "me", "two cells").write(corrections)
+    resolved = resolve_segmentation(source, fov, SegmentationRequest())
+    imported, found = (
+        resolve_tracking(source, fov, resolved, request) for request in (TrackingRequest(), LAPTRACK)
+    )
+    with pytest.raises(BadInputError, match="A/1/000: its corrections were made for other tracks"):
+        track_position(source, fov, tmp_path / "segmentation", found, other, corrections)
+    shutil.rmtree(other)
+    other.mkdir()
+    record = track_position(source, fov, tmp_path / "segmentation", imported, other, corrections)
+    assert (record.n_corrections, record.n_tracks) == (1, 5)
+    assert read_track_quality(other).n_tracks == 5
+    assert len(read_found_tracks(other)["track_id"].unique()) == 4
 
 
 def test_laptrack_gives_the_same_bytes_twice(tmp_path: Path) -> None:
