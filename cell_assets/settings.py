@@ -48,6 +48,9 @@ class Settings(BaseSettings):
             return json.loads(value)
         return tuple(part for part in _SEPARATOR.split(value) if part)
 
+    evict_after_days: int = Field(default=30, ge=0)
+    """For how long what can be made again is kept after it was superseded or withdrawn."""
+
     @property
     def processes(self) -> int:
         """How many processes work on FOVs side by side."""
