@@ -48,6 +48,9 @@ class Settings(BaseSettings):
             return json.loads(value)
         return tuple(part for part in _SEPARATOR.split(value) if part)
 
+    keep_free_bytes: int = Field(default=2**30, ge=0)
+    """Bytes of the store's disk that stay free: what would use them is refused before it writes."""
+
     evict_after_days: int = Field(default=30, ge=0)
     """For how long what can be made again is kept after it was superseded or withdrawn."""
 

@@ -13,7 +13,13 @@ from pydantic import BaseModel
 
 from cell_assets.assets.checks import report_check_evaluations, report_check_specs, standing_check_specs
 from cell_assets.assets.choices import ExperimentChoices
-from cell_assets.assets.inputs import ReadArtifact, experiment_inputs, plate_tables
+from cell_assets.assets.inputs import (
+    ReadArtifact,
+    experiment_inputs,
+    plate_tables,
+    table_receipts,
+    training_tables,
+)
 from cell_assets.assets.partitions import (
     experiments,
     representations,
@@ -88,13 +94,13 @@ def checkpoint_asset(entry: MethodEntry) -> dg.AssetsDefinition:
             experiment,
             dagster_run_id=context.run_id,
         )
-        receipts = [manifest_receipt, *(read.receipt for read in tables.values())]
+        receipts = [manifest_receipt, *table_receipts(tables)]
 
         def write(out: Path) -> Written:
             work = store.root.parent / "training" / f"{experiment}.{entry.name}"
             work.mkdir(parents=True, exist_ok=True)
             with Progress(context, progress, f"training {experiment}", 0) as bar:
-                result = method.train(_training_tables(tables), frozen, parameters, out, _shown(bar), work)
+                result = method.train(training_tables(tables), frozen, parameters, out, _shown(bar), work)
             for message in result.messages:
                 context.log.info(message)
             return Written()
@@ -193,7 +199,7 @@ def embeddings_asset(entry: MethodEntry) -> dg.AssetsDefinition:
             model, model_receipt = store.read(checkpoint_name(entry.name), experiment)
             manifest, manifest_receipt = store.read(AssetName.EXPERIMENT_MANIFEST, experiment)
             tables = plate_tables(store, plate)
-            receipts = [model_receipt, manifest_receipt, *(read.receipt for read in tables.values())]
+            receipts = [model_receipt, manifest_receipt, *table_receipts(tables)]
             _, frozen = read_manifest(manifest)
             parameters = method.embedding_parameters().model_dump(mode="json")
             making = Making(RECIPES[name], key, parameters, experiment, dagster_run_id=context.run_id)
@@ -203,7 +209,7 @@ def embeddings_asset(entry: MethodEntry) -> dg.AssetsDefinition:
                 progress,
                 method,
                 plate_name,
-                _training_tables(tables),
+                training_tables(tables),
                 frozen,
                 ReadArtifact(model, model_receipt),
             )
@@ -272,10 +278,6 @@ def report_asset(entry: MethodEntry) -> dg.AssetsDefinition:
         yield finished(context, store, name)
 
     return report
-
-
-def _training_tables(tables: dict[tuple[str, str], ReadArtifact]) -> Sequence[TrainingTable]:
-    return [TrainingTable(plate, position, read.folder) for (plate, position), read in tables.items()]
 
 
 def _shown(bar: Progress) -> ProgressSink:

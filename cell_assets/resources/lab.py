@@ -37,7 +37,11 @@ def store_resource(settings: Settings, observer: Observer) -> dg.ResourceDefinit
         ledger = Ledger.open(DatabaseAddresses.of(require_database_url(settings)).ledger)
         try:
             yield Store(
-                settings.store_root, ledger, verify_on_read=settings.verify_on_read, observer=observer
+                settings.store_root,
+                ledger,
+                verify_on_read=settings.verify_on_read,
+                observer=observer,
+                keep_free=settings.keep_free_bytes,
             )
         finally:
             ledger.close()

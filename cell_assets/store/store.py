@@ -32,6 +32,7 @@ from cell_assets.store.layout import Layout
 from cell_assets.store.leases import LeaseKeeper, WriterLock, host_name
 from cell_assets.store.manifest import FileManifest, manifest_path, read_manifest
 from cell_assets.store.placing import Spot, find_spot, is_being_written, let_go, place, withdraw
+from cell_assets.store.room import require_room
 from cell_assets.store.staged import Staged
 from cell_assets.store.stat_memory import VerifiedReads
 from cell_assets.store.sweep import Sweep, SweepReport
@@ -70,11 +71,14 @@ class Store:
         ledger: Ledger,
         verify_on_read: bool = False,
         observer: Observer = unobserved,
+        keep_free: int = 0,
     ) -> None:
         self.layout = Layout(root.absolute())
         self.ledger = ledger
         self.verify_on_read = verify_on_read
         self.observer = observer
+        self.keep_free = keep_free
+        """Bytes of the disk that no output may use."""
         self._keeper = LeaseKeeper(ledger)
         self._verified = VerifiedReads()
 
@@ -88,6 +92,10 @@ class Store:
         self.observer(boundary, asset, partition)
 
     # Writing.
+
+    def require_room(self, needed: int, what: str, advice: str) -> None:
+        """Refuse an output of `needed` bytes that the disk has no room for; see `room.require_room`."""
+        require_room(self.root, needed, self.keep_free, what, advice)
 
     def write(self, asset: str, partition: str, *, lease: timedelta = LEASE) -> Staged:
         """Declare the wish to write one output, and get an empty folder to fill.
