@@ -54,6 +54,9 @@ class Settings(BaseSettings):
     evict_after_days: int = Field(default=30, ge=0)
     """For how long what can be made again is kept after it was superseded or withdrawn."""
 
+    event_log_days: int = Field(default=90, ge=1)
+    """For how long Dagster keeps log lines and progress of finished runs; events of assets and checks stay."""
+
     @property
     def processes(self) -> int:
         """How many processes work on FOVs side by side."""

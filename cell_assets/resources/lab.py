@@ -4,6 +4,7 @@ A plain resource function, so that the database address (which may hold a passwo
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import dagster as dg
 
@@ -57,3 +58,21 @@ def workers_resource(settings: Settings) -> dg.ResourceDefinition:
         return settings.processes
 
     return workers
+
+
+@dataclass(frozen=True)
+class Retention:
+    """How long what may go is kept."""
+
+    event_log_days: int
+    evict_after_days: int
+
+
+def retention_resource(settings: Settings) -> dg.ResourceDefinition:
+    """How long what may go is kept."""
+
+    @dg.resource(description="How long what may go is kept")
+    def retention(_: dg.InitResourceContext) -> Retention:
+        return Retention(settings.event_log_days, settings.evict_after_days)
+
+    return retention
