@@ -10,7 +10,8 @@ from cell_assets.assets.methods import method_assets
 from cell_assets.automation.arrivals import arrival_job, arrivals_sensor
 from cell_assets.automation.following import follow_through
 from cell_assets.automation.nightly import nightly_schedules
-from cell_assets.resources.lab import store_resource, workers_resource
+from cell_assets.automation.retention import retention_schedule
+from cell_assets.resources.lab import retention_resource, store_resource, workers_resource
 from cell_assets.resources.mlflow_registry import registry_resource
 from cell_assets.resources.progress import ProgressDisplay, progress_resource
 from cell_assets.settings import Settings
@@ -38,13 +39,14 @@ def build_defs(
             *method_assets(),
         ],
         jobs=[arrival_job],
-        schedules=nightly_schedules(),
+        schedules=[*nightly_schedules(), retention_schedule()],
         sensors=[arrivals_sensor(settings), follow_through],
         resources={
             "store": store_resource(settings, observer),
             "models": registry_resource(settings),
             "progress": progress_resource(display),
             "workers": workers_resource(settings),
+            "retention": retention_resource(settings),
         },
         executor=dg.in_process_executor,
     )

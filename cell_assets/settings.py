@@ -48,6 +48,15 @@ class Settings(BaseSettings):
             return json.loads(value)
         return tuple(part for part in _SEPARATOR.split(value) if part)
 
+    keep_free_bytes: int = Field(default=2**30, ge=0)
+    """Bytes of the store's disk that stay free: what would use them is refused before it writes."""
+
+    evict_after_days: int = Field(default=30, ge=0)
+    """For how long what can be made again is kept after it was superseded or withdrawn."""
+
+    event_log_days: int = Field(default=90, ge=1)
+    """For how long Dagster keeps log lines and progress of finished runs; events of assets and checks stay."""
+
     @property
     def processes(self) -> int:
         """How many processes work on FOVs side by side."""

@@ -19,6 +19,7 @@ from cell_assets.assets.ingest_request import IngestRequest
 from cell_assets.assets.partitions import plates, register_plate_keys
 from cell_assets.assets.publishing import Making, Publisher, Written
 from cell_assets.assets.recipes import RECIPES, AssetName
+from cell_assets.assets.sizing import GC_ADVICE
 from cell_assets.assets.specs import asset_spec
 from cell_assets.assets.steps import StepResults, begin, finished
 from cell_assets.errors import BadInputError, CellAssetsError, NotFoundError
@@ -126,6 +127,7 @@ def _ingest(
     )
 
     def write(folder: Path) -> Written:
+        store.require_room(prepared.bytes_at_most, f"plate {plate}", GC_ADVICE)
         with Progress(context, progress, f"ingesting {plate}", 0) as bar:
             info = prepared.write(folder, bar.stand)
         return Written(content_digest=info.content_digest)

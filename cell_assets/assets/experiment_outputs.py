@@ -13,11 +13,13 @@ from cell_assets.assets.choices import ExperimentChoices
 from cell_assets.assets.inputs import (
     ExperimentInputs,
     ReadArtifact,
+    ReadTable,
     ReportInputs,
     experiment_inputs,
     plate_qualities,
     plate_tables,
     read_report_inputs,
+    table_receipts,
 )
 from cell_assets.assets.partitions import representation_key
 from cell_assets.assets.planning import currency, expectation
@@ -70,7 +72,7 @@ class CheckpointOutput(ExperimentOutput):
     training: BaseModel
     """As this machine can run it."""
     manifest: ReadArtifact
-    tables: Mapping[tuple[str, str], ReadArtifact]
+    tables: Mapping[tuple[str, str], ReadTable]
     """Patch tables by plate and position."""
 
 
@@ -80,7 +82,7 @@ class EmbeddingsOutput(ExperimentOutput):
 
     model: ReadArtifact
     manifest: ReadArtifact
-    tables: Mapping[tuple[str, str], ReadArtifact]
+    tables: Mapping[tuple[str, str], ReadTable]
     """Patch tables of the plate, by plate and position."""
 
 
@@ -134,7 +136,7 @@ def checkpoint_output(store: Store, method: str, experiment: str) -> CheckpointO
         experiment,
         experiment,
         training.model_dump(mode="json"),
-        (manifest.receipt, *(read.receipt for read in tables.values())),
+        (manifest.receipt, *table_receipts(tables)),
         training,
         manifest,
         tables,
@@ -158,7 +160,7 @@ def embeddings_output(store: Store, method: str, experiment: str, plate_name: st
         representation_key(experiment, plate_name),
         experiment,
         load_method(method).embedding_parameters().model_dump(mode="json"),
-        (model.receipt, manifest.receipt, *(read.receipt for read in tables.values())),
+        (model.receipt, manifest.receipt, *table_receipts(tables)),
         model,
         manifest,
         tables,

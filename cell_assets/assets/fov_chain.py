@@ -21,6 +21,7 @@ from cell_assets.assets.partitions import fov_key, fovs, split_fov_key
 from cell_assets.assets.planning import FovPlan, plan_plate
 from cell_assets.assets.publishing import Making, Publisher
 from cell_assets.assets.recipes import RECIPES, AssetName
+from cell_assets.assets.sizing import ROOM_ADVICE, fov_cost, total_bytes
 from cell_assets.assets.specs import asset_spec
 from cell_assets.assets.steps import StepResults, begin, finished
 from cell_assets.errors import BadInputError
@@ -85,6 +86,8 @@ def fov_chain(
         plans = plan_plate(store, plate, positions, request, stages)
         todo = [plan for plan in plans if plan.make]
         context.log.info(f"plate {plate}: {len(todo)} FOVs to make, {len(plans) - len(todo)} are current")
+        if todo:
+            _refuse_without_room(context, store, plate, todo, workers)
         publisher = Publisher(context, store)
         with Progress(context, progress, f"FOVs of {plate}", len(todo)) as bar:
             for result in _made(context, store, publisher, todo, workers):
@@ -97,6 +100,14 @@ def fov_chain(
         counted = "1 FOV" if len(failed) == 1 else f"{len(failed)} FOVs"
         raise dg.Failure(description=f"{counted} failed: {named}", allow_retries=False)
     yield from done
+
+
+def _refuse_without_room(
+    context: dg.AssetExecutionContext, store: Store, plate: str, todo: Sequence[FovPlan], workers: int
+) -> None:
+    cost = fov_cost(store, todo, min(workers, len(todo)))
+    context.log.info(f"plate {plate}: {cost.text()}")
+    store.require_room(total_bytes([cost]), f"plate {plate}", ROOM_ADVICE)
 
 
 def _requested(context: dg.AssetExecutionContext) -> dict[str, list[str]]:

@@ -7,7 +7,9 @@ from pathlib import Path
 from cell_assets.assets.partitions import fov_key, representation_key
 from cell_assets.assets.recipes import AssetName, checkpoint_name, embeddings_name
 from cell_assets.errors import NotFoundError
+from cell_assets.imaging.patch_reading import stores_patches
 from cell_assets.ledger.records import Plate, ReadReceipt
+from cell_assets.methods.contract import TrainingTable
 from cell_assets.store.store import Store
 
 
@@ -20,12 +22,19 @@ class ReadArtifact:
 
 
 @dataclass(frozen=True)
+class ReadTable(ReadArtifact):
+    """A published patch table, and the raw acquisition of its plate where it cuts its patches from there."""
+
+    raw: ReadArtifact | None = None
+
+
+@dataclass(frozen=True)
 class ExperimentInputs:
     """Raw acquisitions and patch tables of every plate of an experiment."""
 
     raw: dict[str, ReadArtifact]
     """By plate."""
-    tables: dict[tuple[str, str], ReadArtifact]
+    tables: dict[tuple[str, str], ReadTable]
     """Patch tables by plate and position."""
 
     @property
@@ -38,6 +47,23 @@ class ExperimentInputs:
     def receipts(self) -> list[ReadReceipt]:
         """All of them, as input edges."""
         return [read.receipt for read in (*self.raw.values(), *self.tables.values())]
+
+
+def table_receipts(tables: Mapping[tuple[str, str], ReadTable]) -> list[ReadReceipt]:
+    """Of the tables and of the raw acquisitions that their patches are cut from, each once."""
+    raw = {read.raw.receipt for read in tables.values() if read.raw is not None}
+    return [
+        *(read.receipt for read in tables.values()),
+        *sorted(raw, key=lambda one: one.artifact_id),
+    ]
+
+
+def training_tables(tables: Mapping[tuple[str, str], ReadTable]) -> list[TrainingTable]:
+    """The tables as a method takes them."""
+    return [
+        TrainingTable(plate, position, read.folder, None if read.raw is None else read.raw.folder)
+        for (plate, position), read in tables.items()
+    ]
 
 
 def living_plates(store: Store, experiment: str) -> tuple[Plate, ...]:
@@ -65,7 +91,7 @@ def experiment_inputs(store: Store, experiment: str) -> ExperimentInputs:
         NotFoundError: a position has no patch table yet.
     """
     raw: dict[str, ReadArtifact] = {}
-    tables: dict[tuple[str, str], ReadArtifact] = {}
+    tables: dict[tuple[str, str], ReadTable] = {}
     for plate in living_plates(store, experiment):
         raw[plate.draft.name] = ReadArtifact(*store.read(AssetName.RAW_ACQUISITION, plate.draft.name))
         tables.update(plate_tables(store, plate))
@@ -88,7 +114,7 @@ def plate_qualities(store: Store, raw: Mapping[str, ReadArtifact]) -> dict[str, 
     return {plate: ReadArtifact(*read[plate]) for plate in raw}
 
 
-def plate_tables(store: Store, plate: Plate) -> dict[tuple[str, str], ReadArtifact]:
+def plate_tables(store: Store, plate: Plate) -> dict[tuple[str, str], ReadTable]:
     """Newest patch table of every position of one plate that was not withdrawn.
 
     Raises:
@@ -97,7 +123,13 @@ def plate_tables(store: Store, plate: Plate) -> dict[tuple[str, str], ReadArtifa
     name = plate.draft.name
     keys = {fov_key(name, position): position for position in plate.living_positions}
     read = store.read_many(AssetName.PATCH_TABLE, list(keys))
-    return {(name, position): ReadArtifact(*read[key]) for key, position in keys.items()}
+    raw = None
+    if not all(stores_patches(table.path) for table in read.values()):
+        raw = ReadArtifact(*store.read(AssetName.RAW_ACQUISITION, name))
+    return {
+        (name, position): ReadTable(*read[key], None if stores_patches(read[key].path) else raw)
+        for key, position in keys.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -108,7 +140,7 @@ class ReportInputs:
     """By plate."""
     raw: Mapping[str, ReadArtifact]
     """By plate; for annotations and the time between frames."""
-    tables: Mapping[tuple[str, str], ReadArtifact]
+    tables: Mapping[tuple[str, str], ReadTable]
     """Patch tables, for the pictures of single cells."""
     manifest: ReadArtifact
     checkpoint: ReadArtifact

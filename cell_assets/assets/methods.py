@@ -3,7 +3,7 @@
 A method is added to the registry; its three assets appear here by themselves.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ import dagster as dg
 
 from cell_assets.assets.checks import report_check_evaluations, report_check_specs, standing_check_specs
 from cell_assets.assets.experiment_outputs import checkpoint_output, embeddings_output, report_output
-from cell_assets.assets.inputs import ReadArtifact
+from cell_assets.assets.inputs import ReadArtifact, training_tables
 from cell_assets.assets.partitions import (
     experiments,
     representations,
@@ -70,7 +70,7 @@ def checkpoint_asset(entry: MethodEntry) -> dg.AssetsDefinition:
         experiment = context.partition_key
         output = checkpoint_output(store, entry.name, experiment)
         _, frozen = read_manifest(output.manifest.folder)
-        tables = _training_tables(output.tables)
+        tables = training_tables(output.tables)
 
         def write(out: Path) -> Written:
             work = store.root.parent / "training" / f"{experiment}.{entry.name}"
@@ -178,7 +178,7 @@ def embeddings_asset(entry: MethodEntry) -> dg.AssetsDefinition:
                 progress,
                 method,
                 plate_name,
-                _training_tables(output.tables),
+                training_tables(output.tables),
                 frozen,
                 output.model,
             )
@@ -239,10 +239,6 @@ def report_asset(entry: MethodEntry) -> dg.AssetsDefinition:
         yield finished(context, store, name)
 
     return report
-
-
-def _training_tables(tables: Mapping[tuple[str, str], ReadArtifact]) -> Sequence[TrainingTable]:
-    return [TrainingTable(plate, position, read.folder) for (plate, position), read in tables.items()]
 
 
 def _shown(bar: Progress) -> ProgressSink:

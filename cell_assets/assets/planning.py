@@ -17,9 +17,9 @@ from cell_assets.assets.recipes import RECIPES, AssetName
 from cell_assets.errors import NotFoundError
 from cell_assets.imaging.acquisition import Acquisition, open_acquisition
 from cell_assets.imaging.acquisition_views import field_of_view
+from cell_assets.imaging.fields_of_view import FieldOfView
 from cell_assets.imaging.fov_chain import FovRequest, ResolvedFov, Stage, resolve_fov
-from cell_assets.imaging.patches import patch_layout
-from cell_assets.imaging.tracking import TrackingBackend
+from cell_assets.imaging.tracking import TrackingBackend, read_tracks
 from cell_assets.ledger.currency import Currency, CurrencyState, Expectation, is_current
 from cell_assets.ledger.records import Artifact, ArtifactState, JsonValue, Provenance, ReadReceipt
 from cell_assets.store.code_identity import code_version
@@ -197,17 +197,22 @@ def _plan_fov(
     )
 
 
-def patch_bytes(plan: FovPlan) -> int | None:
-    """What the position's patch table will weigh; None where the number of cells is not known before tracking.
+def given_cells(plan: FovPlan) -> int | None:
+    """Cells over all frames of a position, where they are known before tracking; None where they are not.
 
-    Reads the given tracks, which takes longer than the rest of planning.
+    Reads the tracks, which takes longer than the rest of planning.
     """
-    acquisition = _opened(plan.acquisition)
-    given = acquisition.given_tracks(plan.position)
-    if given is None or plan.parameters.tracking.backend is not TrackingBackend.IMPORT:
+    if Stage.TRACKS not in plan.make:
+        return len(read_tracks(plan.made[Stage.TRACKS]))
+    if plan.parameters.tracking.backend is not TrackingBackend.IMPORT:
         return None
-    fov = field_of_view(acquisition.info, plan.position)
-    return patch_layout(fov, plan.parameters.patches, len(given)).total_bytes
+    given = _opened(plan.acquisition).given_tracks(plan.position)
+    return None if given is None else len(given)
+
+
+def field_of_view_of(plan: FovPlan) -> FieldOfView:
+    """What the acquisition says of the position."""
+    return field_of_view(_opened(plan.acquisition).info, plan.position)
 
 
 @lru_cache(maxsize=1)

@@ -20,6 +20,7 @@ from cell_assets.assets.edges import EDGES, is_for_the_picture_only
 from cell_assets.assets.experiment_outputs import ExperimentOutput
 from cell_assets.assets.planning import currency
 from cell_assets.assets.recipes import RECIPES, AssetName, Recipe
+from cell_assets.assets.sizing import GC_ADVICE, largest
 from cell_assets.errors import CellAssetsError
 from cell_assets.ledger.ledger import Ledger
 from cell_assets.ledger.records import (
@@ -155,6 +156,9 @@ class Publisher:
             self._context.log.info(f"{asset} {partition} is current ({state.why}): nothing to make")
             return None
         try:
+            self._store.require_room(
+                largest(self._store.ledger, asset) or 0, f"{asset} {partition}", GC_ADVICE
+            )
             with self._store.write(asset, partition) as staged:
                 written = write(staged.path)
                 commit = self.commit(staged, making, receipts, written.numbers, written.content_digest)

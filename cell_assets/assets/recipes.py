@@ -42,6 +42,9 @@ class Recipe:
     format: FormatName
     code: tuple[str, ...]
     """Modules and packages whose source decides the output's bytes; their digest is the code version."""
+    can_be_made_again: bool = False
+    """Whether plain copying and whole-number work make the same bytes from the store alone, on any machine. Only
+    such bytes are ever evicted; tracks are small and stay, so that patches can always be cut anew."""
 
 
 _IMAGING = "cell_assets.imaging"
@@ -90,6 +93,7 @@ _SHARED: tuple[Recipe, ...] = (
         AssetName.SEGMENTATION,
         FormatName("cell_assets.segmentation", "1"),
         (*_FILES, f"{_IMAGING}.segmentation", f"{_IMAGING}.threshold_segmentation"),
+        can_be_made_again=True,
     ),
     Recipe(
         AssetName.TRACK_CORRECTIONS,
@@ -125,6 +129,7 @@ _SHARED: tuple[Recipe, ...] = (
         AssetName.PATCH_TABLE,
         FormatName("cell_assets.patch_table", "1"),
         (*_FILES, f"{_IMAGING}.patches", f"{_IMAGING}.normalisation"),
+        can_be_made_again=True,
     ),
     Recipe(
         AssetName.EXPERIMENT_MANIFEST,

@@ -90,7 +90,7 @@ def _strip(study: EmbeddingStudy, inputs: ReportInputs) -> PatchStrip | None:
         if rows.empty or rows["row"].isna().any():
             continue
         plate, position = str(rows["plate"].iloc[0]), str(rows["fov_name"].iloc[0])
-        table = open_patch_table(inputs.tables[plate, position].folder)
+        table = open_patch_table(inputs.tables[plate, position].folder, acquisition=inputs.raw[plate].folder)
         patches = table.read(rows["row"].to_numpy(dtype=np.int64))
         interval = study.evaluation.settings.interval_min or 0.0
         t = rows["t"].to_numpy(dtype=np.float64)

@@ -8,6 +8,7 @@ from cell_assets.assets.acquisitions import refuse_other_bytes, refuse_other_exp
 from cell_assets.assets.ingest_request import IngestRequest
 from cell_assets.assets.partitions import register_plate_keys
 from cell_assets.assets.recipes import AssetName
+from cell_assets.assets.sizing import GC_ADVICE, Cost, ingest_cost
 from cell_assets.automation.session import Session
 from cell_assets.errors import CellAssetsError
 from cell_assets.imaging.ingest import prepare_ingest
@@ -33,6 +34,18 @@ class IngestResult(BaseModel):
         )
 
 
+def plan_ingest(session: Session, request: IngestRequest) -> Cost:
+    """What bringing the plate in will take.
+
+    Raises:
+        BadInputError: something about the request or the source is wrong.
+    """
+    check_name("experiment", request.experiment)
+    check_name("plate", request.plate)
+    prepared = prepare_ingest(Path(request.source), request.options())
+    return ingest_cost(session.ledger, prepared.bytes_at_most)
+
+
 def ingest_plate(session: Session, request: IngestRequest) -> IngestResult:
     """Bring a plate in and measure it.
 
@@ -43,6 +56,8 @@ def ingest_plate(session: Session, request: IngestRequest) -> IngestResult:
     check_name("experiment", request.experiment)
     check_name("plate", request.plate)
     prepared = prepare_ingest(Path(request.source), request.options())
+    if session.ledger.latest(AssetName.RAW_ACQUISITION, request.plate) is None:
+        session.store.require_room(prepared.bytes_at_most, f"plate {request.plate}", GC_ADVICE)
     refuse_other_bytes(session.store, request.plate, prepared.source_digest)
     refuse_other_experiment(session.ledger, request)
     with session.executor() as executor:

@@ -1,7 +1,7 @@
 """`cell-assets run`: what is missing or stale of an experiment, stage by stage, as Dagster runs."""
 
 import math
-from statistics import median
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -9,11 +9,12 @@ from pydantic import BaseModel, ConfigDict
 from cell_assets.assets.choices import ExperimentChoices, TrainingChoice, merge
 from cell_assets.assets.inputs import living_plates
 from cell_assets.assets.partitions import POSITION, register_plate_keys
-from cell_assets.assets.planning import FovPlan, patch_bytes, plan_plate
+from cell_assets.assets.planning import FovPlan, plan_plate
 from cell_assets.assets.recipes import AssetName, checkpoint_name, embeddings_name, report_name
+from cell_assets.assets.sizing import ROOM_ADVICE, Cost, fov_cost, output_cost, total_bytes, training_cost
 from cell_assets.automation.executing import Outcome
 from cell_assets.automation.session import Session
-from cell_assets.automation.stages import FOV_ASSETS, NeededRun, next_runs
+from cell_assets.automation.stages import NeededRun, next_runs
 from cell_assets.errors import CellAssetsError
 from cell_assets.ledger.records import ArtifactState, Number, Plate
 from cell_assets.methods.registry import load_method
@@ -54,18 +55,6 @@ class PlatePlan(BaseModel):
     """Uncompressed pixels of the FOVs that must run."""
 
 
-class StageCost(BaseModel):
-    """What one part of a run will take, judged by earlier runs of the same assets on any machine."""
-
-    what: str
-    seconds: float | None
-    """None: nothing like it was ever run with this ledger."""
-
-    def text(self) -> str:
-        """For a person."""
-        return f"{self.what}: " + ("not known yet" if self.seconds is None else _duration(self.seconds))
-
-
 class ExperimentPlan(BaseModel):
     """What would run, before it does."""
 
@@ -73,9 +62,7 @@ class ExperimentPlan(BaseModel):
     method: str
     preset: str
     plates: tuple[PlatePlan, ...]
-    patch_bytes_at_most: int | None
-    """Upper bound of the patch tables to write; None where the number of cells is not known before tracking."""
-    costs: tuple[StageCost, ...]
+    costs: tuple[Cost, ...]
 
     def text(self) -> str:
         """For a person."""
@@ -90,15 +77,17 @@ class ExperimentPlan(BaseModel):
             if plate.withdrawn:
                 state += f", {plate.withdrawn} more were withdrawn"
             lines.append(f"  plate {plate.plate}: {state}")
-        if any(plate.to_make for plate in self.plates):
-            written = (
-                "as many patches as tracking finds cells"
-                if self.patch_bytes_at_most is None
-                else f"{self.patch_bytes_at_most / 1e6:.0f} MB of patches"
-            )
-            lines.append(f"  writes {written}")
         lines += [f"  {cost.text()}" for cost in self.costs]
         return "\n".join(lines)
+
+
+def refuse_without_room(session: Session, plan: ExperimentPlan) -> None:
+    """Refuse a plan that would fill the disk.
+
+    Raises:
+        BadInputError: it would.
+    """
+    session.store.require_room(total_bytes(plan.costs), plan.experiment, ROOM_ADVICE)
 
 
 class RunOutcome(BaseModel):
@@ -169,8 +158,7 @@ def plan_experiment(session: Session, request: RunRequest) -> ExperimentPlan:
         method=request.method,
         preset=choices.training_of(request.method).preset,
         plates=tuple(_plate_plan(plate, fovs) for plate, fovs in plans),
-        patch_bytes_at_most=_patch_bytes([fov for _, fovs in plans for fov in fovs if fov.make]),
-        costs=_costs(session, request, sum(bool(fov.make) for _, fovs in plans for fov in fovs), len(plates)),
+        costs=_costs(session, request, choices, [fov for _, fovs in plans for fov in fovs], len(plates)),
     )
 
 
@@ -255,37 +243,17 @@ def _left_out(session: Session, experiment: str) -> str | None:
     return left_out_text(what_is_left_out(*read_manifest(session.store.path_of(latest.artifact))))
 
 
-def _patch_bytes(todo: list[FovPlan]) -> int | None:
-    sizes = [patch_bytes(fov) for fov in todo]
-    known = [size for size in sizes if size is not None]
-    return sum(known) if len(known) == len(sizes) else None
-
-
-def _costs(session: Session, request: RunRequest, fovs: int, plates: int) -> tuple[StageCost, ...]:
-    """Typical time of each part, whether or not it turns out to be current."""
-
-    def typical(asset: str) -> float | None:
-        seconds = session.ledger.durations(asset)
-        return median(seconds) if seconds else None
-
-    costs = []
-    if fovs:
-        stages = [typical(asset) for asset in FOV_ASSETS]
-        workers = session.settings.processes
-        known = [seconds for seconds in stages if seconds is not None]
-        total = sum(known) * fovs / workers if len(known) == len(stages) else None
-        costs.append(StageCost(what=f"{fovs} FOVs in {workers} processes", seconds=total))
-    method = request.method
-    costs.append(StageCost(what="training, where needed", seconds=typical(checkpoint_name(method))))
-    embedding = typical(embeddings_name(method))
-    costs.append(
-        StageCost(what="embedding, where needed", seconds=None if embedding is None else embedding * plates)
+def _costs(
+    session: Session, request: RunRequest, choices: ExperimentChoices, fovs: Sequence[FovPlan], plates: int
+) -> tuple[Cost, ...]:
+    """Of each part, whether or not it turns out to be current."""
+    ledger, name = session.ledger, request.method
+    method, chosen = load_method(name), choices.training_of(name)
+    training = method.resolve(method.parameters(chosen.preset, chosen.changes)).parameters
+    made = (fov_cost(session.store, fovs, session.settings.processes),) if any(f.make for f in fovs) else ()
+    return (
+        *made,
+        training_cost(ledger, checkpoint_name(name), "training, where needed", training),
+        output_cost(ledger, embeddings_name(name), "embedding, where needed", plates),
+        output_cost(ledger, report_name(name), "report, where needed"),
     )
-    costs.append(StageCost(what="report, where needed", seconds=typical(report_name(method))))
-    return tuple(costs)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"about {seconds:.1f} s"
-    return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"

@@ -75,7 +75,11 @@ def open_session(
         try:
             configured = settings.model_copy(update={"database_url": addresses.base})
             store = Store(
-                settings.store_root, ledger, verify_on_read=settings.verify_on_read, observer=observer
+                settings.store_root,
+                ledger,
+                verify_on_read=settings.verify_on_read,
+                observer=observer,
+                keep_free=settings.keep_free_bytes,
             )
             yield Session(configured, addresses, store, observer, build_definitions)
         finally:

@@ -29,7 +29,7 @@ for command in (
     *(tracking.tracks, tracking.correct),
     *(auditing.numbers, auditing.explain, auditing.verify, auditing.impact, auditing.leakage),
     *(auditing.diff, auditing.same_pixels, auditing.reconcile, auditing.bundle, auditing.verify_bundle),
-    *(operating.demo, operating.dev, operating.gc),
+    *(operating.demo, operating.dev, operating.gc, operating.restore),
 ):
     commands.add_command(command)
 

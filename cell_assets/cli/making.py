@@ -40,6 +40,9 @@ from cell_assets.cli.options import AS_JSON, EXPERIMENT, absolute_text, integers
 @click.option("--pixel-size-um", metavar="Y,X", help="For sources that carry none, in micrometres.")
 @click.option("--z-step-um", type=float, help="For stacks that carry none, in micrometres.")
 @click.option("--interval-min", type=float, help="For movies that carry none, in minutes.")
+@click.option(
+    "--plan", "only_plan", is_flag=True, help="Check everything but pixels, say the size, and stop."
+)
 @AS_JSON
 def ingest(
     source: Path,
@@ -54,6 +57,7 @@ def ingest(
     pixel_size_um: str | None,
     z_step_um: float | None,
     interval_min: float | None,
+    only_plan: bool,
     as_json: bool,
 ) -> None:
     """Copy a plate into the store, pixel for pixel, and measure its quality.
@@ -66,7 +70,7 @@ def ingest(
         --pixel-size-um 0.65,0.65
     """
     from cell_assets.assets.ingest_request import IngestRequest
-    from cell_assets.automation.ingesting import ingest_plate
+    from cell_assets.automation.ingesting import ingest_plate, plan_ingest
 
     request = IngestRequest(
         source=str(source.absolute()),
@@ -83,6 +87,11 @@ def ingest(
         interval_min=interval_min,
     )
     with open_lab() as session:
+        cost = plan_ingest(session, request)
+        click.echo(cost.text(), err=True)
+        if only_plan:
+            click.echo(cost.model_dump_json(indent=1) if as_json else "", nl=as_json)
+            return
         result = ingest_plate(session, request)
     click.echo(result.model_dump_json(indent=1) if as_json else result.sentence())
 
@@ -138,7 +147,12 @@ def run(
     Example:
       cell-assets run --experiment E1 --preset quick
     """
-    from cell_assets.automation.running import RunRequest, plan_experiment, run_experiment
+    from cell_assets.automation.running import (
+        RunRequest,
+        plan_experiment,
+        refuse_without_room,
+        run_experiment,
+    )
 
     request = RunRequest(
         experiment=experiment,
@@ -157,6 +171,7 @@ def run(
         if only_plan:
             click.echo(plan.model_dump_json(indent=1) if as_json else "", nl=as_json)
             return
+        refuse_without_room(session, plan)
         outcome = run_experiment(session, request)
         click.echo(outcome.model_dump_json(indent=1) if as_json else outcome.text())
         if outcome.failed:

@@ -1,7 +1,8 @@
 """Commands that serve a lab and tidy up after it."""
 
 import json
-from dataclasses import asdict
+import sys
+from datetime import timedelta
 
 import click
 
@@ -49,20 +50,63 @@ def dev(port: int | None, mlflow_port: int | None) -> None:
 
 
 @click.command()
+@click.argument("named", nargs=-1, metavar="[ARTIFACT|PLATE|PLATE|FOV]...")
+@click.option("--asset", help="Of a plate or FOV, only this asset: patch_table or segmentation.")
+@click.option(
+    "--older-than",
+    type=click.IntRange(0),
+    metavar="DAYS",
+    help="Let go of what is superseded or withdrawn for so long; CELL_ASSETS_EVICT_AFTER_DAYS.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would go, how large it is and why, and stop.")
 @AS_JSON
-def gc(as_json: bool) -> None:
-    """Remove what crashes left behind: staging folders and unrecorded copies whose lease has ended.
+def gc(
+    named: tuple[str, ...], asset: str | None, older_than: int | None, dry_run: bool, as_json: bool
+) -> None:
+    """Remove what crashes left behind, and let go of bytes that can be made again.
+
+    Bytes go when they can be made again from the store alone, no number rests on them, and they are superseded or
+    withdrawn for long enough, or named here. Their history and the digests of their files stay.
 
     \b
     Example:
-      cell-assets gc
+      cell-assets gc --dry-run
+      cell-assets gc --older-than 90
+      cell-assets gc P2 --asset patch_table
     """
+    from cell_assets.assets.evicting import Evicted, evict, named_artifacts, plan_evictions, plan_named
+    from cell_assets.cli.evictions import to_json, to_text
+
+    if named and older_than is not None:
+        raise click.UsageError("give either what is to go by name or --older-than")
     with open_lab() as session:
-        report = session.store.sweep()
-    if as_json:
-        click.echo(json.dumps(asdict(report), indent=1))
-    else:
-        click.echo(
-            f"removed {report.removed_staging} staging entries and {len(report.removed_orphans)} unrecorded "
-            f"copies, {report.freed_bytes / 1e6:.1f} MB; left {len(report.kept_intents)} living writers alone"
-        )
+        store = session.store
+        swept = None if dry_run else store.sweep()
+        if named:
+            plan = plan_named(store, [one for name in named for one in named_artifacts(store, name, asset)])
+        else:
+            days = session.settings.evict_after_days if older_than is None else older_than
+            plan = plan_evictions(store, timedelta(days=days))
+        done = Evicted(plan.going, plan.staying, plan.n_bytes) if dry_run else evict(store, plan)
+    click.echo(to_json(done, swept) if as_json else to_text(done, swept, each_kept=bool(named)))
+    if named and done.staying:
+        sys.exit(1)
+
+
+@click.command()
+@click.argument("artifacts", nargs=-1, required=True, type=int, metavar="ARTIFACT...")
+@AS_JSON
+def restore(artifacts: tuple[int, ...], as_json: bool) -> None:
+    """Make evicted bytes again, from what they were made from, and put them back if they are the same.
+
+    \b
+    Example:
+      cell-assets restore 12
+    """
+    from cell_assets.assets.restoring import restore as restore_artifact
+
+    with open_lab() as session:
+        for artifact in artifacts:
+            restored = restore_artifact(session.store, artifact)
+            one = {"artifact": restored.artifact.id, "digest": restored.artifact.digest}
+            click.echo(json.dumps(one) if as_json else restored.sentence)

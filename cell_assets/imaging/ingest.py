@@ -43,6 +43,7 @@ from cell_assets.imaging.ome_zarr_plate import (
     NewImage,
     Spacing,
     create_plate,
+    image_bytes_at_most,
     mark_simulated,
     open_image,
     slabs,
@@ -63,6 +64,10 @@ _READ_BYTES = 2**20
 _IN_HAND_BYTES = 12 * 2**20
 """Pixels on their way from the source to the plate at one time: three planes of 2048 x 2048, one slab of a stack. A
 source may hold a whole encoded volume beside them: with two slabs of 8 MiB, frames of 40 MiB took 88 MiB, not 80."""
+_TRACK_ROW_BYTES = 300
+"""Ten numbers and a name as text."""
+_METADATA_BYTES = 2**12
+"""A position's or well's part of `acquisition.json`."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +80,18 @@ class PreparedIngest:
     tracks: GivenTracks
 
     @property
-    def raw_bytes(self) -> int:
-        """Uncompressed size of all pixels, the upper bound of what the plate will weigh."""
-        return sum(int(np.prod(place.shape)) * place.dtype.itemsize for place in self.source.positions)
+    def bytes_at_most(self) -> int:
+        """What the plate weighs when nothing of it compresses: pixels, labels, tracks, states, metadata."""
+        total = _METADATA_BYTES
+        for place in self.source.positions:
+            total += image_bytes_at_most(place.shape, place.dtype) + _METADATA_BYTES
+            labels = self.source.label_dtype(place.name)
+            if labels is not None:
+                total += image_bytes_at_most((place.shape[0], 1, *place.shape[2:]), labels)
+        for position in self.tracks:
+            total += _TRACK_ROW_BYTES * (1 + len(self.tracks[position]))
+        states = self.options.states
+        return total + (0 if states is None else _METADATA_BYTES + 2 * Path(states).stat().st_size)
 
     @cached_property
     def source_digest(self) -> str:

@@ -40,6 +40,12 @@ SHARD_LIMIT_BYTES = 256 * 2**20
 SHARD_LIMIT_CHUNKS = 1024
 """A reader fetches a shard's whole index, 16 bytes a chunk, for each chunk that it reads."""
 
+_CHUNK_OVERHEAD_BYTES = 20
+"""Blosc's header and a checksum."""
+_INDEX_ENTRY_BYTES = 16
+_METADATA_BYTES = 2**14
+"""Metadata of one position and its well, and its part of the plate's."""
+
 DECODE_ERRORS = (RuntimeError, ValueError, OSError, EOFError, zlib.error)
 """What the codecs of zarr and numcodecs raise for bytes that they cannot decode."""
 
@@ -256,6 +262,15 @@ def chunk_layout(
     depth = -(-z // n_slabs)  # slabs of about equal depth
     times = min(t, SHARD_LIMIT_BYTES // (c * z * plane_bytes), SHARD_LIMIT_CHUNKS // (c * n_slabs))
     return (1, 1, depth, y, x), (max(1, times), c, -(-z // depth), 1, 1)
+
+
+def image_bytes_at_most(shape: tuple[int, int, int, int, int], dtype: np.dtype) -> int:
+    """What an image (T, C, Z, Y, X) of a plate made by `create_plate` weighs when nothing of it compresses."""
+    (_, _, depth, y, x), _ = chunk_layout(shape, dtype)
+    n_chunks = shape[0] * shape[1] * -(-shape[2] // depth)
+    # A shard's index has room for chunks that the array's edge leaves out, at most as many as there are.
+    chunk = depth * y * x * dtype.itemsize + _CHUNK_OVERHEAD_BYTES + 2 * _INDEX_ENTRY_BYTES
+    return n_chunks * chunk + _METADATA_BYTES
 
 
 class ImageWriter:

@@ -2,7 +2,7 @@
 
 Where the Zarr array's inner chunks are plain bytes, patches are gathered from memory maps of the shards, at
 the offsets that each shard's own index states; any other encoding is read through TensorStore, to the same
-values.
+values. A table that stores no patches (`PatchPolicy.NONE`) cuts them from the raw acquisition, to the same values.
 """
 
 import mmap
@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ValidationError
 
 from cell_assets.errors import BadInputError, ChangedBytesError
+from cell_assets.imaging.acquisition import open_acquisition
 from cell_assets.imaging.parquet_tables import read_parquet
 from cell_assets.imaging.patch_store import CHECKSUM_BYTES, INDEX_ENTRY_BYTES, NO_CHUNK, shard_path
 from cell_assets.imaging.patches import (
@@ -26,9 +27,13 @@ from cell_assets.imaging.patches import (
     PATCH_TABLE_JSON,
     PATCHES_ZARR,
     NormalisationLevel,
+    PatchPolicy,
     PatchTableRecord,
+    crop,
+    crop_starts,
     scaling_columns,
 )
+from cell_assets.imaging.track_tables import Column
 
 
 class _Endian(BaseModel):
@@ -115,17 +120,21 @@ class _MappedPatches:
 class PatchTable:
     """An opened patch table. It may be handed to other processes, which open it anew."""
 
-    def __init__(self, path: Path, info: PatchTableRecord, memory_map: bool = True) -> None:
+    def __init__(
+        self, path: Path, info: PatchTableRecord, memory_map: bool = True, acquisition: Path | None = None
+    ) -> None:
         self.path = path
         self.info = info
-        self._mapped = _map_patches(path / PATCHES_ZARR) if memory_map else None
+        self._crops = None if stores_patches(path) else _Crops.of(self, acquisition)
+        self._mapped = _map_patches(path / PATCHES_ZARR) if memory_map and self._crops is None else None
         self._memory_map = memory_map
+        self._acquisition = acquisition
 
     def __len__(self) -> int:
         return self.info.n_cells
 
     def __reduce__(self) -> tuple[object, ...]:
-        return open_patch_table, (self.path, self._memory_map)
+        return open_patch_table, (self.path, self._memory_map, self._acquisition)
 
     @property
     def is_memory_mapped(self) -> bool:
@@ -159,6 +168,8 @@ class PatchTable:
             raise IndexError(
                 f"{self.path}: rows {wanted.min()}..{wanted.max()} are not within 0..{len(self) - 1}"
             )
+        if self._crops is not None:
+            return self._crops.read(wanted)
         if self._mapped is None:
             return self._array[wanted].read().result()
         return _gather(self._mapped, wanted)
@@ -169,11 +180,21 @@ class PatchTable:
         return ts.open(spec, read=True).result()
 
 
-def open_patch_table(path: Path, memory_map: bool = True) -> PatchTable:
-    """Open the patch table in folder `path`; without `memory_map` patches are read through TensorStore.
+def stores_patches(path: Path) -> bool:
+    """Whether the patch table in folder `path` holds its patches, and need not be read beside its acquisition."""
+    return (path / PATCHES_ZARR).exists()
+
+
+def open_patch_table(path: Path, memory_map: bool = True, acquisition: Path | None = None) -> PatchTable:
+    """Open the patch table in folder `path`.
+
+    Args:
+        memory_map: without it stored patches are read through TensorStore.
+        acquisition: folder of the raw acquisition that the table was made from; only a table without stored patches
+            needs it.
 
     Raises:
-        BadInputError: there is no readable patch table.
+        BadInputError: there is no readable patch table, or it needs its acquisition.
         ChangedBytesError: a shard's index does not match its checksum.
     """
     file = path / PATCH_TABLE_JSON
@@ -187,7 +208,55 @@ def open_patch_table(path: Path, memory_map: bool = True) -> PatchTable:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise BadInputError(f"{file}: field {field}: {first['msg']}; make the patch table again") from error
-    return PatchTable(path, info, memory_map)
+    if info.parameters.policy is PatchPolicy.ALL and not stores_patches(path):
+        raise BadInputError(f"{path / PATCHES_ZARR}: is missing; make the patch table again")
+    return PatchTable(path, info, memory_map, acquisition)
+
+
+class _Crops:
+    """Patches cut from the raw acquisition, frame by frame: memory holds one frame beside what was asked for."""
+
+    def __init__(
+        self,
+        image: ts.TensorStore,
+        channels: list[int],
+        planes: slice,
+        side: int,
+        times: NDArray[np.int64],
+        starts: NDArray[np.int64],
+    ) -> None:
+        self._image, self._channels, self._planes, self._side = image, channels, planes, side
+        self._times, self._starts = times, starts
+
+    @classmethod
+    def of(cls, table: PatchTable, acquisition: Path | None) -> "_Crops":
+        if acquisition is None:
+            raise BadInputError(
+                f"{table.path}: holds no patches (policy none), so it is read beside the raw acquisition that it was "
+                "made from; give that folder as well"
+            )
+        opened, parameters = open_acquisition(acquisition), table.info.parameters
+        names, cells = opened.info.channel_names, table.cells
+        return cls(
+            opened.image(table.info.position),
+            [names.index(choice.name) for choice in parameters.channels],
+            slice(*parameters.z_range),
+            parameters.side_px,
+            cells[Column.T].to_numpy(np.int64),
+            crop_starts(cells[["y", "x"]].to_numpy(np.float64), parameters.side_px),
+        )
+
+    def read(self, rows: NDArray[np.int64]) -> NDArray[np.generic]:
+        """Patches of `rows`, in their order; each frame is read once."""
+        depth = self._planes.stop - self._planes.start
+        shape = (len(rows), len(self._channels), depth, self._side, self._side)
+        out = np.empty(shape, self._image.dtype.numpy_dtype)
+        times = self._times[rows]
+        for t in np.unique(times):
+            frame = self._image[int(t)][self._channels, self._planes].read().result()
+            for at in np.flatnonzero(times == t):
+                out[at] = crop(frame, self._starts[rows[at]], self._side)
+        return out
 
 
 def _gather(mapped: _MappedPatches, rows: NDArray[np.int64]) -> NDArray[np.generic]:

@@ -8,6 +8,7 @@ image repeats its edge pixels and is flagged `at_border`; no cell is dropped. Ho
 `patch_store`, how they are read in `patch_reading`.
 """
 
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal
@@ -54,6 +55,11 @@ CONDITION_COLUMNS = (
 )
 
 _DEFAULT_SIDE_PX = 96
+_ROW_BYTES = 300
+"""A row of `cells.parquet` without its scalings: indices, centroid, condition."""
+_SCALING_BYTES = 9
+_FILE_BYTES = 2**16
+"""Footer and pages of `cells.parquet`, `patch_table.json` and the array's metadata."""
 _DEFAULT_MAX_BYTES = 64 * 2**30
 
 
@@ -61,6 +67,9 @@ class PatchPolicy(StrEnum):
     """Which cells get a patch on disk."""
 
     ALL = "all"
+    NONE = "none"
+    """Patches are cut from the raw acquisition whenever they are read, to the same values: no byte of pixels is
+    stored twice, and reading is bound by decoding whole frames."""
 
 
 class NormalisationLevel(StrEnum):
@@ -185,6 +194,19 @@ def patch_layout(fov: FieldOfView, parameters: ResolvedPatches, n_cells: int) ->
     return PatchLayout(n_cells, (len(parameters.channels), stop - start, side, side), fov.dtype)
 
 
+def table_bytes(fov: FieldOfView, parameters: ResolvedPatches, n_cells: int) -> int:
+    """What the patch table of `n_cells` rows weighs at most, by its policy."""
+    rows = _FILE_BYTES + n_cells * (_ROW_BYTES + 4 * _SCALING_BYTES * len(parameters.channels))
+    if parameters.policy is PatchPolicy.NONE:
+        return rows
+    return rows + patch_layout(fov, parameters, n_cells).total_bytes
+
+
+def cell_times(folder: Path) -> "pd.Series[int]":
+    """Time point of every row of the patch table in `folder`."""
+    return pd.read_parquet(folder / CELLS_PARQUET, columns=[Column.T])[Column.T]
+
+
 def write_patch_table(
     source: FrameSource, fov: FieldOfView, tracks: Path, parameters: ResolvedPatches, folder: Path
 ) -> PatchTableRecord:
@@ -199,14 +221,20 @@ def write_patch_table(
     """
     cells = read_tracks(tracks)
     layout = patch_layout(fov, parameters, len(cells))
-    if layout.total_bytes > parameters.max_bytes:
+    stores_patches = parameters.policy is PatchPolicy.ALL
+    if stores_patches and layout.total_bytes > parameters.max_bytes:
         raise BadInputError(
             f"{fov.position}: {len(cells)} patches of {layout.patch_bytes:,} bytes need "
-            f"{layout.total_bytes:,} bytes, more than max_bytes={parameters.max_bytes:,}; raise it, or use a "
-            "smaller side_px, z_range or fewer channels"
+            f"{layout.total_bytes:,} bytes, more than max_bytes={parameters.max_bytes:,}; raise it, use a smaller "
+            "side_px, z_range or fewer channels, or the policy none"
         )
     starts = crop_starts(cells[["y", "x"]].to_numpy(np.float64), parameters.side_px)
-    statistics = _stream(source, fov, cells[Column.T].to_numpy(), starts, parameters, layout, folder)
+    times = cells[Column.T].to_numpy()
+    if stores_patches:
+        with PatchWriter(folder / PATCHES_ZARR, layout) as writer:
+            statistics = _stream(source, fov, times, starts, parameters, writer.write)
+    else:
+        statistics = _stream(source, fov, times, starts, parameters, None)
     _add_condition(cells, fov, parameters)
     cells[ROW] = np.arange(len(cells))
     cells[AT_BORDER] = _leaves(starts, parameters.side_px, fov)
@@ -255,20 +283,19 @@ def _stream(
     times: NDArray[np.int64],
     starts: NDArray[np.int64],
     parameters: ResolvedPatches,
-    layout: PatchLayout,
-    folder: Path,
+    write: Callable[[int, NDArray[np.generic]], None] | None,
 ) -> tuple[ChannelStatistics, ...]:
-    """Write the crops of every frame and gather its channels' statistics, reading each frame once."""
+    """Gather the channels' statistics and, with `write`, hand it the crop of every row; reads each frame once."""
     channels = [fov.channel_index(choice.name) for choice in parameters.channels]
     tallies = [ChannelTally(choice.kind, fov.dtype) for choice in parameters.channels]
     planes = slice(*parameters.z_range)
-    with PatchWriter(folder / PATCHES_ZARR, layout) as writer:
-        for t in range(fov.shape[0]):
-            frame = source.read_frame(fov.position, t)[channels]
-            for tally, volume in zip(tallies, frame, strict=True):
-                tally.add(volume)
+    for t in range(fov.shape[0]):
+        frame = source.read_frame(fov.position, t)[channels]
+        for tally, volume in zip(tallies, frame, strict=True):
+            tally.add(volume)
+        if write is not None:
             for row in np.flatnonzero(times == t):
-                writer.write(int(row), crop(frame[:, planes], starts[row], parameters.side_px))
+                write(int(row), crop(frame[:, planes], starts[row], parameters.side_px))
     return tuple(tally.statistics() for tally in tallies)
 
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
-from cell_assets.errors import NotFoundError
+from cell_assets.errors import CellAssetsError, NotFoundError
 from cell_assets.ledger.column_types import DatabaseNow
 from cell_assets.ledger.engine import LedgerEngine, repeatable
 from cell_assets.ledger.records import Intent
@@ -64,6 +64,24 @@ def close_intent(engine: LedgerEngine, intent_id: int, only_if_lease_ended: bool
                 intent.c.id == intent_id, intent.c.closed == closed
             )
     return closed is not None
+
+
+def close_within(connection: sa.Connection, opened: Intent) -> None:
+    """Close the intent in the transaction that records what it announced.
+
+    Raises:
+        CellAssetsError: it has closed.
+    """
+    closed = connection.execute(
+        sa.update(intent)
+        .where(intent.c.id == opened.id, intent.c.closed.is_(None))
+        .values(closed=DatabaseNow())
+    )
+    if closed.rowcount != 1:
+        raise CellAssetsError(
+            f"{opened.asset} {opened.partition} cannot be recorded: its intent {opened.id} is closed, "
+            "so its lease ended and the sweep took its place; make it again"
+        )
 
 
 def _lease_end(lease: timedelta) -> DatabaseNow:

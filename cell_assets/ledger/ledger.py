@@ -11,6 +11,7 @@ from blake3 import blake3
 
 from cell_assets.ledger import (
     changes,
+    eviction,
     extract,
     extract_check,
     intents,
@@ -235,7 +236,7 @@ class Ledger:
 
         Bytes that stood there before are not recorded twice: the new run points at the same artifact, and
         `recreated` is True. Raises CellAssetsError when the intent has closed; BadInputError for the very bytes
-        of a withdrawn artifact, a receipt of one that is withdrawn or not of this ledger, an unregistered
+        of a withdrawn artifact, a receipt of one that is withdrawn, evicted or not of this ledger, an unregistered
         experiment, a diff that is not stored, parameters that JSON cannot say, and inputs that would close a
         cycle.
         """
@@ -273,8 +274,19 @@ class Ledger:
         remarks.withdraw(self._engine, artifacts, plate, positions, reason)
 
     def record_eviction(self, artifact_id: int) -> None:
-        """Record that an artifact's bytes are gone and can be made again."""
-        remarks.record_eviction(self._engine, artifact_id)
+        """Record that an artifact's bytes are let go, to be made again when they are wanted.
+
+        From then on nothing can be recorded that was made from them. Raises BadInputError naming a number that
+        rests on the artifact, superseded or not, unless it was withdrawn.
+        """
+        eviction.record_eviction(self._engine, artifact_id)
+
+    def record_return(self, intent: Intent, artifact_id: int) -> None:
+        """Record that an evicted artifact's very bytes are back; the intent closes, and nothing is superseded.
+
+        Raises CellAssetsError when the intent has closed.
+        """
+        eviction.record_return(self._engine, intent, artifact_id)
 
     def record_verifications(self, said: Sequence[tuple[int, str, str, int]]) -> None:
         """Record what re-hashes said: artifact id, verdict, why, bytes read."""
@@ -299,6 +311,10 @@ class Ledger:
     def artifacts(self, asset: str | None = None, state: ArtifactState | None = None) -> tuple[Artifact, ...]:
         """Artifacts of one asset, in one state, or all; oldest first."""
         return queries.artifacts(self._engine, asset, state)
+
+    def evicted(self) -> frozenset[int]:
+        """Ids of the artifacts whose bytes were let go, withdrawn ones among them."""
+        return eviction.evicted(self._engine)
 
     def find(self, asset: str, partition: str, digest: str) -> Artifact | None:
         """The artifact of this partition with exactly these bytes, if there is one."""

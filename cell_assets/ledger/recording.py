@@ -6,11 +6,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cell_assets.errors import BadInputError, CellAssetsError
+from cell_assets.errors import BadInputError
 from cell_assets.ledger import graph, schema
 from cell_assets.ledger.chain import Recording, recording
-from cell_assets.ledger.column_types import DatabaseNow
 from cell_assets.ledger.engine import LedgerEngine, repeatable
+from cell_assets.ledger.eviction import evicted_among
+from cell_assets.ledger.intents import close_within
 from cell_assets.ledger.records import (
     Artifact,
     ArtifactState,
@@ -48,7 +49,7 @@ def commit(
         )
     input_ids = _distinct(receipts)
     with recording(engine) as history:
-        _close(history, intent)
+        close_within(history.connection, intent)
         reader = f"{output.asset} {output.partition}"
         _refuse_unknown(history, receipts, reader)
         experiment_id = _experiment_id(history, experiment)
@@ -57,7 +58,7 @@ def commit(
             _refuse_cycle(history, artifact, input_ids)
         run_id = _append_run(history, output.asset, output.partition, run, artifact.id, None)
         _append_edges(history, run_id, input_ids)
-        _refuse_withdrawn(history, receipts, reader)
+        _refuse_gone(history, receipts, reader)
         _append_numbers(history, run_id, experiment_id, numbers)
     return Commit(artifact, run_id, recreated)
 
@@ -77,19 +78,6 @@ def record_failure(
         run_id = _append_run(history, asset, partition, run, None, error.replace("\0", "") or "no message")
         _append_edges(history, run_id, _distinct(receipts))
     return run_id
-
-
-def _close(history: Recording, intent: Intent) -> None:
-    closed = history.execute(
-        sa.update(schema.intent)
-        .where(schema.intent.c.id == intent.id, schema.intent.c.closed.is_(None))
-        .values(closed=DatabaseNow())
-    )
-    if closed.rowcount != 1:
-        raise CellAssetsError(
-            f"{intent.asset} {intent.partition} cannot be recorded: its intent {intent.id} is closed, "
-            "so its lease ended and the sweep took its place; make it again"
-        )
 
 
 def _distinct(receipts: Sequence[ReadReceipt]) -> list[int]:
@@ -116,11 +104,11 @@ def _refuse_unknown(history: Recording, receipts: Sequence[ReadReceipt], reader:
             )
 
 
-def _refuse_withdrawn(history: Recording, receipts: Sequence[ReadReceipt], reader: str) -> None:
-    """Refuse inputs that are withdrawn. Call it when their edges are recorded.
+def _refuse_gone(history: Recording, receipts: Sequence[ReadReceipt], reader: str) -> None:
+    """Refuse inputs that are withdrawn or evicted. Call it when their edges are recorded.
 
-    An edge locks its input until the transaction ends, and who withdraws an artifact waits for that lock: either
-    the tombstone is seen here, or what is made here is seen by whoever withdraws.
+    An edge locks its input until the transaction ends, and who withdraws or evicts an artifact waits for that lock:
+    either it is seen here, or what is made here is seen by whoever withdraws or evicts.
     """
     if not receipts:
         return
@@ -134,6 +122,13 @@ def _refuse_withdrawn(history: Recording, receipts: Sequence[ReadReceipt], reade
         raise BadInputError(
             f"{reader} was built upon {receipt.asset} {receipt.partition} (artifact {first}), which has been "
             "withdrawn: make it again from what stands"
+        )
+    first = evicted_among(history, _distinct(receipts))
+    if first is not None:
+        receipt = next(one for one in receipts if one.artifact_id == first)
+        raise BadInputError(
+            f"the bytes of {receipt.asset} {receipt.partition} (artifact {first}) were evicted while {reader} was "
+            "made from them: make it again"
         )
 
 

@@ -1,4 +1,4 @@
-"""What is recorded about an artifact or plate after it was made: withdrawal, eviction, version, event."""
+"""What is recorded about an artifact or plate after it was made: withdrawal, version, event."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -8,8 +8,8 @@ from cell_assets.errors import BadInputError, NotFoundError
 from cell_assets.ledger import schema
 from cell_assets.ledger.chain import Recording, recording
 from cell_assets.ledger.engine import LedgerEngine, repeatable
-from cell_assets.ledger.records import ArtifactState, ModelVersion, Tombstone, Verification
-from cell_assets.ledger.rows import ARTIFACTS, record_of
+from cell_assets.ledger.records import ModelVersion, Tombstone, Verification
+from cell_assets.ledger.rows import record_of
 
 
 @repeatable
@@ -98,20 +98,11 @@ def tombstones(engine: LedgerEngine) -> tuple[Tombstone, ...]:
 
 
 @repeatable
-def record_eviction(engine: LedgerEngine, artifact_id: int) -> None:
-    """Record that an artifact's bytes are gone; they can be made again."""
-    with recording(engine) as history:
-        if _existing_state(history, artifact_id) is ArtifactState.PRESENT:
-            gone = {"artifact_id": artifact_id, "state": ArtifactState.EVICTED.value}
-            history.append(schema.artifact_state, [gone])
-
-
-@repeatable
 def record_model_version(engine: LedgerEngine, artifact_id: int, registered_name: str, version: str) -> None:
     """Record a checkpoint's entry in the MLflow registry; the same entry again changes nothing."""
     table = schema.model_version
     with recording(engine) as history:
-        _existing_state(history, artifact_id)
+        _refuse_unknown(history, artifact_id)
         row = {"artifact_id": artifact_id, "registered_name": registered_name, "version": version}
         history.append(table, [row], unless=["registered_name", "version"])
         owner = history.execute(
@@ -178,8 +169,7 @@ def blob(engine: LedgerEngine, digest: str) -> bytes:
     return bytes(content)
 
 
-def _existing_state(history: Recording, artifact_id: int) -> ArtifactState:
-    row = history.execute(ARTIFACTS.where(schema.artifact.c.id == artifact_id)).one_or_none()
-    if row is None:
+def _refuse_unknown(history: Recording, artifact_id: int) -> None:
+    known = history.execute(sa.select(schema.artifact.c.id).where(schema.artifact.c.id == artifact_id))
+    if known.one_or_none() is None:
         raise NotFoundError(f"artifact {artifact_id} is not in the ledger")
-    return ArtifactState(row.state)

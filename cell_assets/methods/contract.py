@@ -13,11 +13,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainingTable:
-    """One patch table (folder with cells.parquet, patches.zarr, patch_table.json) and where it comes from."""
+    """One patch table (folder with cells.parquet, patch_table.json and, by its policy, patches.zarr)."""
 
     plate: str
     fov_name: str
     path: Path
+    acquisition: Path | None = None
+    """Folder of the raw acquisition, where the table stores no patches and cuts them from there."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ A plain resource function, so that the database address (which may hold a passwo
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import dagster as dg
 
@@ -37,7 +38,11 @@ def store_resource(settings: Settings, observer: Observer) -> dg.ResourceDefinit
         ledger = Ledger.open(DatabaseAddresses.of(require_database_url(settings)).ledger)
         try:
             yield Store(
-                settings.store_root, ledger, verify_on_read=settings.verify_on_read, observer=observer
+                settings.store_root,
+                ledger,
+                verify_on_read=settings.verify_on_read,
+                observer=observer,
+                keep_free=settings.keep_free_bytes,
             )
         finally:
             ledger.close()
@@ -53,3 +58,21 @@ def workers_resource(settings: Settings) -> dg.ResourceDefinition:
         return settings.processes
 
     return workers
+
+
+@dataclass(frozen=True)
+class Retention:
+    """How long what may go is kept."""
+
+    event_log_days: int
+    evict_after_days: int
+
+
+def retention_resource(settings: Settings) -> dg.ResourceDefinition:
+    """How long what may go is kept."""
+
+    @dg.resource(description="How long what may go is kept")
+    def retention(_: dg.InitResourceContext) -> Retention:
+        return Retention(settings.event_log_days, settings.evict_after_days)
+
+    return retention

@@ -43,6 +43,10 @@ class Layout:
         """Lock file of a write."""
         return self.staging / f"{token}.lock"
 
+    def new_aside(self) -> Path:
+        """A fresh path below `staging` for what is about to be removed; without an intent, so the sweep's."""
+        return self.staged(f"{self.new_token()}.aside")
+
     def partition(self, asset: str, partition: str) -> Path:
         """Folder of all versions of one asset's partition; raises BadInputError for unusable names."""
         return self.root / check_asset_name(asset) / encode_partition(partition)

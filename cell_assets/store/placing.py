@@ -59,7 +59,8 @@ def place(staged: Path, spot: Spot, manifest: FileManifest, root: Path) -> None:
         return
     make_folders(spot.folder.parent, root)
     if not stands:
-        set_aside(spot.folder, _aside(staged))
+        # Its manifest is replaced in one step: an evicted artifact must not lose the names of its files.
+        let_go(spot.folder, _aside(staged))
     write_manifest(manifest, manifest_path(spot.folder), scratch)
     if stands:
         remove(staged)
@@ -91,14 +92,18 @@ def set_aside(folder: Path, aside: Path) -> int:
 
     It leaves its name in one rename, to `aside`, so that nobody ever sees half of it there.
     """
-    freed = 0
-    if folder.exists():
-        aside.parent.mkdir(parents=True, exist_ok=True)
-        # A folder that is read-only cannot be renamed into another one.
-        folder.chmod(0o700)
-        folder.rename(aside)
-        freed = remove(aside)
-    return freed + remove(manifest_path(folder))
+    return let_go(folder, aside) + remove(manifest_path(folder))
+
+
+def let_go(folder: Path, aside: Path) -> int:
+    """Remove a folder at a final name, as `set_aside` does, and keep its manifest: it names the evicted files."""
+    if not folder.exists():
+        return 0
+    aside.parent.mkdir(parents=True, exist_ok=True)
+    # A folder that is read-only cannot be renamed into another one.
+    folder.chmod(0o700)
+    folder.rename(aside)
+    return remove(aside)
 
 
 def remove_if_empty(partition: Path) -> None:

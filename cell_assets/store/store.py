@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from cell_assets.errors import CellAssetsError, ChangedBytesError, NotFoundError
+from cell_assets.errors import BadInputError, CellAssetsError, ChangedBytesError, NotFoundError
 from cell_assets.ledger.ledger import Ledger
 from cell_assets.ledger.records import (
     Artifact,
@@ -31,7 +31,8 @@ from cell_assets.store.faults import disk_faults
 from cell_assets.store.layout import Layout
 from cell_assets.store.leases import LeaseKeeper, WriterLock, host_name
 from cell_assets.store.manifest import FileManifest, manifest_path, read_manifest
-from cell_assets.store.placing import Spot, find_spot, place, withdraw
+from cell_assets.store.placing import Spot, find_spot, is_being_written, let_go, place, withdraw
+from cell_assets.store.room import require_room
 from cell_assets.store.staged import Staged
 from cell_assets.store.stat_memory import VerifiedReads
 from cell_assets.store.sweep import Sweep, SweepReport
@@ -70,11 +71,14 @@ class Store:
         ledger: Ledger,
         verify_on_read: bool = False,
         observer: Observer = unobserved,
+        keep_free: int = 0,
     ) -> None:
         self.layout = Layout(root.absolute())
         self.ledger = ledger
         self.verify_on_read = verify_on_read
         self.observer = observer
+        self.keep_free = keep_free
+        """Bytes of the disk that no output may use."""
         self._keeper = LeaseKeeper(ledger)
         self._verified = VerifiedReads()
 
@@ -88,6 +92,10 @@ class Store:
         self.observer(boundary, asset, partition)
 
     # Writing.
+
+    def require_room(self, needed: int, what: str, advice: str) -> None:
+        """Refuse an output of `needed` bytes that the disk has no room for; see `room.require_room`."""
+        require_room(self.root, needed, self.keep_free, what, advice)
 
     def write(self, asset: str, partition: str, *, lease: timedelta = LEASE) -> Staged:
         """Declare the wish to write one output, and get an empty folder to fill.
@@ -201,6 +209,28 @@ class Store:
             # Whether the row exists cannot be asked now: the sweep will, and until then nothing reaches it.
             _log.warning("%s: %s is left to the sweep: %s", staged.title, spot.folder, error)
 
+    def put_back(self, staged: Staged, artifact: Artifact) -> bool:
+        """Give an evicted artifact its bytes back, if the staged files are those very bytes; False if not.
+
+        No version is superseded by it. What was staged is gone afterwards. Raises as `publish` does.
+        """
+        format = FormatName(artifact.format_name, artifact.format_version)
+        try:
+            with disk_faults(self.root, f"putting {staged.title} back"):
+                manifest = self._seal(staged, format)
+                if manifest.folder.root != artifact.digest:
+                    staged.abandon()
+                    return False
+                with self.ledger.lock(staged.asset, staged.partition):
+                    place(staged.path, Spot(self.path_of(artifact), is_recorded=True), manifest, self.root)
+                    self.ledger.record_return(staged.intent, artifact.id)
+        except BaseException:
+            # Bytes that were placed already are those of an evicted artifact: the sweep lets go of them again.
+            staged.abandon()
+            raise
+        staged.finish()
+        return True
+
     # Reading.
 
     def read(self, asset: str, partition: str) -> Read:
@@ -237,7 +267,10 @@ class Store:
         if artifact.state is ArtifactState.TOMBSTONED:
             raise NotFoundError(f"{title} has been withdrawn; make it again from what stands")
         if artifact.state is ArtifactState.EVICTED:
-            raise NotFoundError(f"the bytes of {title} were evicted; materialise it again to have them back")
+            raise NotFoundError(
+                f"the bytes of {title} were evicted; `cell-assets restore {artifact.id}` or materialising it again "
+                "brings them back"
+            )
         if not path.is_dir():
             raise NotFoundError(
                 f"the bytes of {title} are missing at {path}; materialise it again, or restore them"
@@ -286,6 +319,22 @@ class Store:
             one for one in found if one[:2] not in writing and self.layout.uri(one[2]) not in recorded
         )
 
+    def evict(self, artifact: Artifact) -> int:
+        """Let go of an artifact's bytes, and keep its row and the list of its files; returns the bytes freed.
+
+        The row says so before a byte goes: killed in between, this leaves bytes that nobody reads, for the sweep.
+        Raises BadInputError when somebody writes the partition just now, or when a number rests on the artifact.
+        """
+        with self.ledger.lock(artifact.asset, artifact.partition):
+            if is_being_written(self.ledger, artifact.asset, artifact.partition):
+                raise BadInputError(
+                    f"artifact {artifact.id} stays: {artifact.asset} {artifact.partition} is being written just "
+                    "now; try again when that is done"
+                )
+            self.ledger.record_eviction(artifact.id)
+            with disk_faults(self.root, f"evicting {artifact.asset} {artifact.partition}"):
+                return let_go(self.path_of(artifact), self.layout.new_aside())
+
     def sweep(self) -> SweepReport:
-        """Remove what crashed writers left; never what a living writer holds or the ledger knows."""
+        """Remove what crashed writers left; never what a living writer holds, nor what the ledger has as present."""
         return Sweep(self.layout, self.ledger).run()

@@ -1,4 +1,4 @@
-"""Removing what crashed writers left: staging folders and orphans that no ledger row knows."""
+"""Removing what a crash left: staging folders, orphans that no ledger row knows, half-finished evictions."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from cell_assets.store.layout import STAGING, Layout, names_artifact
 from cell_assets.store.leases import Holder, WriterLock, host_name
 from cell_assets.store.manifest import artifact_folder, manifest_path, partition_in_manifest
 from cell_assets.store.names import decode_partition
-from cell_assets.store.placing import is_being_written, remove_if_empty, set_aside
+from cell_assets.store.placing import is_being_written, let_go, remove_if_empty, set_aside
 from cell_assets.store.tree import remove
 
 
@@ -27,13 +27,15 @@ class SweepReport:
     """Folders and files below `.staging`."""
     removed_orphans: tuple[str, ...]
     """Published-looking folders, relative to the root, that no ledger row knew."""
+    removed_evicted: tuple[str, ...]
+    """Folders, relative to the root, whose bytes the ledger held to be evicted."""
     unrecognised: tuple[str, ...]
     """Names in the store that it did not make; left alone."""
     freed_bytes: int
 
 
 class Sweep:
-    """One pass over a store. Never touches what a living writer holds or a ledger row knows."""
+    """One pass over a store. Never touches what a living writer holds or the ledger has as present."""
 
     def __init__(self, layout: Layout, ledger: Ledger) -> None:
         self._layout = layout
@@ -41,22 +43,25 @@ class Sweep:
         self._closed: list[str] = []
         self._kept: list[str] = []
         self._orphans: list[str] = []
+        self._evicted: list[str] = []
         self._unrecognised: list[str] = []
         self._staging = 0
         self._freed = 0
 
     def run(self) -> SweepReport:
-        """Close dead intents, then remove ownerless staging folders, then orphans."""
+        """Close dead intents, then remove ownerless staging folders, then orphans, then evicted bytes."""
         if self._layout.root.is_dir():
             for intent in self._ledger.open_intents():
                 self._end_if_dead(intent)
             self._remove_ownerless_staging()
             self._remove_orphans()
+            self._finish_evictions()
         return SweepReport(
             closed_intents=tuple(self._closed),
             kept_intents=tuple(self._kept),
             removed_staging=self._staging,
             removed_orphans=tuple(self._orphans),
+            removed_evicted=tuple(self._evicted),
             unrecognised=tuple(self._unrecognised),
             freed_bytes=self._freed,
         )
@@ -141,10 +146,22 @@ class Sweep:
             writing = is_being_written(self._ledger, asset, partition)
             if writing or any(artifact.uri == uri for artifact in self._ledger.artifacts(asset)):
                 return
-            aside = self._layout.staged(self._layout.new_token() + ".aside")
-            self._freed += set_aside(folder, aside)
+            self._freed += set_aside(folder, self._layout.new_aside())
             self._orphans.append(uri)
             remove_if_empty(folder.parent)
+
+    def _finish_evictions(self) -> None:
+        """Bytes that the ledger holds to be evicted: whoever evicted or restored them was killed half-way."""
+        for artifact in self._ledger.artifacts_with_ids(sorted(self._ledger.evicted())).values():
+            folder = self._layout.at(artifact.uri)
+            if not folder.exists():
+                continue
+            with self._ledger.lock(artifact.asset, artifact.partition):
+                # Asked again now: somebody may have put them back meanwhile, or be about to.
+                writing = is_being_written(self._ledger, artifact.asset, artifact.partition)
+                if not writing and artifact.id in self._ledger.evicted():
+                    self._freed += let_go(folder, self._layout.new_aside())
+                    self._evicted.append(artifact.uri)
 
     def _partition_of(self, folder: Path) -> str | None:
         try:

@@ -53,8 +53,7 @@ def verify_folder(folder: Path, artifact: Artifact, within: str = "", hashed: Ha
 
     Never raises for what it finds on disk. Raises NotFoundError when the artifact has no folder `within`.
     """
-    if artifact.state is ArtifactState.EVICTED:
-        why = "its bytes were evicted; make it again to verify it"
+    if (why := _why_gone(folder, artifact)) is not None:
         return _verdict(artifact, within, VerdictState.UNVERIFIABLE, why)
     manifest = read_manifest(manifest_path(folder), artifact.digest)
     return compare_folder(folder, artifact, manifest, within, hashed)
@@ -103,6 +102,15 @@ def compare_folder(
     return _verdict(artifact, within, *differences, n_bytes_read=found.n_bytes)
 
 
+def _why_gone(folder: Path, artifact: Artifact) -> str | None:
+    """Why bytes that are not there are no loss; None when they are expected to be there."""
+    if artifact.state is ArtifactState.EVICTED:
+        return f"its bytes were evicted; `cell-assets restore {artifact.id}` makes them again to verify them"
+    if artifact.state is ArtifactState.TOMBSTONED and not folder.exists():
+        return "it was withdrawn and its bytes are no longer kept"
+    return None
+
+
 def _verdict(
     artifact: Artifact,
     within: str,
@@ -124,8 +132,7 @@ def quick_look(folder: Path, artifact: Artifact) -> Verdict:
     later was touched, also where its size and modification time were put back.
     """
     named = (artifact.id, artifact.asset, artifact.partition)
-    if artifact.state is ArtifactState.EVICTED:
-        why = "its bytes were evicted; make it again to verify it"
+    if (why := _why_gone(folder, artifact)) is not None:
         return Verdict(*named, VerdictState.UNVERIFIABLE, why=why)
     path = manifest_path(folder)
     manifest = read_manifest(path, artifact.digest)

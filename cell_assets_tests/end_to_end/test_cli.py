@@ -119,4 +119,4 @@ def test_json_of_every_result(new_lab: Callable[[], Settings], two_fovs: PlateFo
     again = json.loads(cell_assets(settings, "run", "--experiment", "E1", "--json").out)
     assert again["failed"] == []
     assert {number["id"] for number in again["numbers"]} == ids
-    assert json.loads(cell_assets(settings, "gc", "--json").out)["removed_orphans"] == []
+    assert json.loads(cell_assets(settings, "gc", "--json").out)["sweep"]["removed_orphans"] == []

@@ -249,7 +249,7 @@ def test_a_simulated_plate_says_so_however_often_it_is_ingested(tmp_path: Path, 
 def test_nothing_is_written_by_preparing(tmp_path: Path) -> None:
     source = write_ctc(tmp_path / "source", [noise((32, 40))])
     prepared = prepare_ingest(source, CTC_OPTIONS)
-    assert prepared.raw_bytes == 32 * 40 * 2
+    assert prepared.bytes_at_most > 32 * 40 * 2
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 

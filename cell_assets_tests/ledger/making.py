@@ -85,12 +85,12 @@ def fill_every_table(ledger: Ledger) -> None:
     ledger.record_choices("E1", {"preset": "quick", "τ": 0.1})
     ledger.store_blob(b"diff")
     raw = [make(ledger, "raw", f"P{n}", content=f"bytes {n}") for n in range(3)]
+    ledger.record_eviction(raw[0].artifact.id)
+    make(ledger, "raw", "P0", content="bytes 0")
     numbers = [NumberDraft("r", "auc", "test", 0.1 + 0.2, 3, ci_low=0.1, ci_high=1 / 3)]
     made = make(ledger, "report", inputs=raw, numbers=numbers, experiment="E1")
     ledger.announce({made.run_id: 1, raw[0].run_id: 2})
     ledger.record_model_version(made.artifact.id, "model", "1")
-    ledger.record_eviction(raw[0].artifact.id)
-    make(ledger, "raw", "P0", content="bytes 0")
     ledger.record_failure("raw", "P9", run_draft(), "no such plate", [receipt(raw[1])])
     ledger.withdraw({raw[2].artifact.id: "wrong"})
     ledger.withdraw({}, plate="P1", reason="wrong")

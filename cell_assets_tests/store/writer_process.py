@@ -19,6 +19,31 @@ _CHANGES = {"open", "os.mkdir", "os.rename", "os.chmod", "os.remove", "os.rmdir"
 
 def write_until_change(n: int, url: str, root: str, partition: str) -> None:
     """`main`, killed right before the n-th time, counted from 0, that it is about to change the file system."""
+    _kill_before_change(n, root)
+    main(url, root, partition, "content")
+
+
+def evict_until_change(n: int, url: str, root: str, artifact_id: int) -> None:
+    """An eviction, killed as `write_until_change` is."""
+    with Ledger.open(url) as ledger:
+        store = Store(Path(root), ledger)
+        artifact = ledger.artifact(artifact_id)
+        _kill_before_change(n, root)
+        store.evict(artifact)
+
+
+def put_back_until_change(n: int, url: str, root: str, artifact_id: int) -> None:
+    """Evicted bytes made again, killed as `write_until_change` is."""
+    with Ledger.open(url) as ledger:
+        store = Store(Path(root), ledger)
+        artifact = ledger.artifact(artifact_id)
+        _kill_before_change(n, root)
+        with store.write(artifact.asset, artifact.partition) as staged:
+            fill(staged.path)
+            assert store.put_back(staged, artifact)
+
+
+def _kill_before_change(n: int, root: str) -> None:
     seen = 0
 
     def count(event: str, arguments: tuple[object, ...]) -> None:
@@ -32,7 +57,6 @@ def write_until_change(n: int, url: str, root: str, partition: str) -> None:
         seen += 1
 
     sys.addaudithook(count)
-    main(url, root, partition, "content")
 
 
 def main(url: str, root: str, partition: str, content: str, mode: str = "") -> None:
