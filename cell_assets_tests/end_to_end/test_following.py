@@ -6,6 +6,7 @@ Its requests are executed in this process, each run key once, as the daemon does
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import dagster as dg
 
@@ -20,7 +21,14 @@ from cell_assets.automation.running import choose
 from cell_assets.automation.session import Session
 from cell_assets.ledger.records import ArrivalDraft, ArrivalState
 from cell_assets.settings import Settings
-from cell_assets_tests.end_to_end.lab import PlateFolder, assert_dagster_agrees, damage, opened, small_run
+from cell_assets_tests.end_to_end.lab import (
+    PlateFolder,
+    assert_dagster_agrees,
+    damage,
+    opened,
+    small_run,
+    tiny_plate,
+)
 
 FOVS = ("segmentation", "tracks", "patch_table")
 MODEL = ("experiment_manifest", "dynaclr_checkpoint")
@@ -51,13 +59,14 @@ class Daemon:
         self.keys.update(str(one.run_key) for one in new)
         return new
 
-    def run(self, requests: list[dg.RunRequest]) -> list[bool]:
+    def run(self, requests: list[dg.RunRequest]) -> list[str | None]:
+        """What each of them failed with, if it did."""
         return [
             self.executor.materialise(
                 [key.to_user_string() for key in request.asset_selection or ()],
                 partition=request.partition_key,
                 partition_range=_range(request),
-            ).succeeded
+            ).error
             for request in requests
         ]
 
@@ -66,7 +75,7 @@ class Daemon:
         asked: list[Asked] = []
         while requests := self.tick():
             asked += map(_asked, requests)
-            assert all(self.run(requests))
+            assert set(self.run(requests)) == {None}
         return asked
 
 
@@ -95,8 +104,9 @@ def expect(session: Session, experiment: str, *plates: str, closed: bool = False
 
 
 def test_a_complete_experiment_is_followed_to_its_report_and_a_late_plate_makes_new_versions(
-    new_lab: Callable[[], Settings], two_fovs: PlateFolder
+    new_lab: Callable[[], Settings], two_fovs: PlateFolder, tmp_path: Path
 ) -> None:
+    late = tiny_plate(tmp_path / "late", seed=2)
     with daemon(new_lab()) as at:
         expect(at.session, "E1", "P1")
         assert at.tick() == []
@@ -116,7 +126,7 @@ def test_a_complete_experiment_is_followed_to_its_report_and_a_late_plate_makes_
         (report,) = at.session.ledger.artifacts("dynaclr_report")
         first = at.session.ledger.numbers(experiment="E1")
         then = at.session.ledger.now()
-        ingest(at.session, two_fovs, "E1", "P2")
+        ingest(at.session, late, "E1", "P2")
         both = [(EMBEDDINGS, "E1|P1"), (EMBEDDINGS, "E1|P2")]
         late_fovs = (FOVS, "P2|A/1/000 to P2|A/2/000")
         assert at.follow() == [late_fovs, (MODEL, "E1"), *both, (REPORT, "E1")]
@@ -154,7 +164,9 @@ def test_what_fails_waits_and_is_asked_for_again_when_it_was_repaired(
 
         requests = at.tick()
         assert [*map(_asked, requests)] == [(FOVS, "P1|A/1/000 to P1|A/2/000")]
-        assert at.run(requests) == [False]
+        (error,) = at.run(requests)
+        assert error is not None
+        assert "1 FOV failed: P1|A/2/000" in error
         assert at.tick() == []
         assert at.cursor is not None
         assert FollowingCursor.model_validate_json(at.cursor).waiting == ("E0",)
@@ -166,7 +178,7 @@ def test_what_fails_waits_and_is_asked_for_again_when_it_was_repaired(
             (FOVS, "P0|A/1/000 to P0|A/2/000"),
             (FOVS, "P1|A/2/000"),
         ]
-        assert at.run(requests) == [True, True]
+        assert at.run(requests) == [None, None]
         assert {_asked(one) for one in at.tick()} == {(MODEL, "E0"), (MODEL, "E1")}
         assert len(at.session.ledger.attempts("segmentation", "P1|A/1/000")) == 1
         assert len(at.session.ledger.attempts("segmentation", "P1|A/2/000")) == 2
@@ -191,7 +203,7 @@ def test_an_experiment_waits_for_plates_on_their_way_and_for_runs_under_way(
         at.executor.instance.report_run_failed(by_hand)
         requests = at.tick()
         assert [*map(_asked, requests)] == [(FOVS, "P1|A/1/000 to P1|A/2/000")]
-        assert at.run(requests) == [True]
+        assert at.run(requests) == [None]
         assert at.tick() == []
         assert at.skipped == "E1: P2 expected"
         coming = ArrivalDraft("/landing/P3", "0" * 64, "1", "E1", "P3", ArrivalState.ACCEPTED)

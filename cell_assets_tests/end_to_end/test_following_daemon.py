@@ -22,9 +22,9 @@ from cell_assets_tests.end_to_end.lab import (
     tiny_plate,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.needs_chromium]
+pytestmark = [pytest.mark.slow, pytest.mark.needs_chromium, pytest.mark.timeout(1500)]
 
-PATIENCE_S = 240
+PATIENCE_S = 600
 FOVS = ("segmentation", "tracks", "patch_table")
 
 
@@ -51,6 +51,7 @@ def fovs(plate: str) -> list[str]:
 def test_dev_follows_an_experiment_and_its_late_plate(
     home: Path, two_fovs: PlateFolder, tmp_path: Path
 ) -> None:
+    late = tiny_plate(tmp_path / "late", seed=2)
     model = ["dynaclr_checkpoint E1", "experiment_manifest E1"]
     with (
         served(home) as address,
@@ -79,7 +80,7 @@ def test_dev_follows_an_experiment_and_its_late_plate(
         assert numbers
         then, last = session.ledger.now(), max(successful_runs(session, "dynaclr_report"))
 
-        ingest_plate(session, two_fovs.request("E1", "P2"))
+        ingest_plate(session, late.request("E1", "P2"))
         wait_until(lambda: reports() == 2 and settled(ui), PATIENCE_S, ui.runs)
         assert sorted(made(session, after=last).values()) == sorted(
             [
