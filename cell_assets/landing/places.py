@@ -27,7 +27,10 @@ class SeenFile:
 class Place(Protocol):
     """One landing folder. Folders and files are named by text that only this place reads; `title` is for people."""
 
-    root: str
+    @property
+    def root(self) -> str:
+        """The landing folder itself."""
+        ...
 
     def title(self, path: str) -> str:
         """The path or URL as it is shown and recorded."""

@@ -66,7 +66,7 @@ def open_untrusted(path: Path) -> LedgerEngine:
 
 def _refuse_foreign(connection: sa.Connection) -> None:
     revision = current_revision(connection)
-    if revision not in _TABLES_ADDED_SINCE:
+    if revision is None or revision not in _TABLES_ADDED_SINCE:
         read = " and ".join(repr(one) for one in _TABLES_ADDED_SINCE)
         raise BadInputError(
             f"the ledger extract has schema revision {revision!r}, and this cell_assets reads {read}: "
