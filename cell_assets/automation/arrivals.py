@@ -116,8 +116,8 @@ def look(
     ledger.record_arrivals(settled.drafts)
     # Arrivals that Dagster never heard of are as new: they are found, recorded as they are, and asked for again.
     unheard = {one.folder for one in settled.without_run}
-    known = {one.folder: one for one in (ledger.arrivals() if settled.drafts else before)}
-    known = {folder: one for folder, one in known.items() if folder not in unheard}
+    holding = {one.folder: one for one in (ledger.arrivals() if settled.drafts else before)}
+    known = {folder: one for folder, one in holding.items() if folder not in unheard}
     found = scan(settings.landing, known, cursor.scan, still_s=settings.still_s, now=now)
     judged = _judge(ledger, found, settled.under_way)
     recorded = ledger.record_arrivals([draft for draft, _ in judged.drafts])
@@ -126,8 +126,9 @@ def look(
         for arrival, (_, file) in zip(recorded, judged.drafts, strict=True)
         if file is not None and arrival.state is ArrivalState.ACCEPTED
     ]
-    held, held_before = quarantined(ledger.arrivals()), quarantined(before)
-    taken = {draft.folder for draft, _ in judged.drafts}
+    now_holding = holding | {one.folder: one for one in recorded}
+    held, held_before = quarantined(tuple(now_holding.values())), quarantined(before)
+    taken = {one.folder for one in recorded}
     pending = {folder: seen for folder, seen in found.cursor.pending.items() if folder not in taken}
     left = SensorCursor(
         scan=found.cursor.model_copy(update={"pending": pending}), settled_through=settled.through

@@ -41,18 +41,20 @@ def settle(
         if one.state is ArrivalState.ACCEPTED and one.plate is not None and one.id > settled_through
     ]
     runs = _newest_runs(instance, accepted)
+    made = _made_since(ledger, [one for one in accepted if one.id not in runs])
     drafts: list[ArrivalDraft] = []
     under_way: dict[str, Arrival] = {}
     without_run: list[Arrival] = []
     for arrival in accepted:
         assert arrival.plate is not None
         run = runs.get(arrival.id)
-        if run is None and not _is_made(ledger, arrival):
-            without_run.append(arrival)
+        if run is None:
+            if arrival.id not in made:
+                without_run.append(arrival)
+                under_way[arrival.plate] = arrival
+        elif not run.is_finished or run.tags.get(_WILL_RETRY) == "true":
             under_way[arrival.plate] = arrival
-        elif run is not None and (not run.is_finished or run.tags.get(_WILL_RETRY) == "true"):
-            under_way[arrival.plate] = arrival
-        elif run is not None:
+        else:
             drafts += _last_word(instance, ledger, arrival, run)
     waiting = [one.id for one in under_way.values()]
     through = min(waiting) - 1 if waiting else max([settled_through, *(one.id for one in accepted)])
@@ -70,10 +72,11 @@ def _newest_runs(instance: dg.DagsterInstance, arrivals: Sequence[Arrival]) -> d
     return newest
 
 
-def _is_made(ledger: Ledger, arrival: Arrival) -> bool:
-    """Whether the plate came in since; Dagster's runs may be deleted, the ledger's are not."""
-    latest = ledger.latest(AssetName.RAW_ACQUISITION, arrival.plate or "")
-    return latest is not None and latest.run.ended > arrival.recorded
+def _made_since(ledger: Ledger, arrivals: Sequence[Arrival]) -> set[int]:
+    """Those whose plate came in since; Dagster's runs may be deleted, the ledger's are not."""
+    plates = sorted({one.plate for one in arrivals if one.plate is not None})
+    latest = ledger.latest_many(AssetName.RAW_ACQUISITION, plates) if plates else {}
+    return {one.id for one in arrivals if one.plate in latest and latest[one.plate].run.ended > one.recorded}
 
 
 def _last_word(

@@ -29,7 +29,7 @@ class Place(Protocol):
 
     @property
     def root(self) -> str:
-        """What was given to be watched."""
+        """The landing folder itself."""
         ...
 
     def title(self, path: str) -> str:

@@ -63,12 +63,10 @@ class Scan:
 class _Candidate:
     place: Place
     path: str
+    folder: str
+    """The path as it is shown and recorded."""
     fingerprint: str
     is_plate: bool
-
-    @property
-    def folder(self) -> str:
-        return self.place.title(self.path)
 
 
 @dataclass
@@ -200,4 +198,6 @@ def _candidate(place: Place, folder: str, file: str) -> _Candidate | None:
     except OSError as error:
         # Whether a plate lies there cannot be told; that it cannot is worth a word.
         stamp = f"unreadable: {error.strerror}" if file == PLATE_FILE else None
-    return None if stamp is None else _Candidate(place, folder, stamp, file == PLATE_FILE)
+    if stamp is None:
+        return None
+    return _Candidate(place, folder, place.title(folder), stamp, file == PLATE_FILE)
