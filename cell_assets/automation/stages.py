@@ -147,12 +147,13 @@ def _fov_state(store: Store, plans: Sequence[FovPlan], todo: Sequence[FovPlan]) 
     ]
     code: list[JsonValue] = [code_version(RECIPES[stage].code) for stage in FOV_ASSETS]
     raw = plans[0].raw_receipt
+    corrections = [plan.corrections.receipt.digest for plan in plans if plan.corrections is not None]
     stale = {
         stage: [fov_key(plan.plate, plan.position) for plan in todo if plan.make[0] is stage]
         for stage in Stage
     }
     standing = max(_standing_run(store, stage.value, keys) for stage, keys in stale.items())
-    return _digest([wanted, code, raw.digest, _last_made(store, [raw]), standing])
+    return _digest([wanted, [*corrections], code, raw.digest, _last_made(store, [raw]), standing])
 
 
 def _model_runs(store: Store, experiment: str, method: str) -> Iterator[NeededRun]:

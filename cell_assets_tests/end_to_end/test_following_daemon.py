@@ -1,31 +1,43 @@
-"""A real `cell-assets dev` follows an experiment to its report, and a late plate to a second one, by itself."""
+"""A real `cell-assets dev` follows an experiment to its report, from a plate copied slowly; a late plate makes a second one."""
 
+import shutil
+import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
-from cell_assets.assets.choices import ExperimentChoices
+from cell_assets.assets.recipes import RECIPES
 from cell_assets.automation.executing import RANGE_TAGS
 from cell_assets.automation.ingesting import ingest_plate
 from cell_assets.automation.session import Session
-from cell_assets.ledger.records import RunOutcome
+from cell_assets.ledger.records import Arrival, RunOutcome
 from cell_assets.settings import Settings
 from cell_assets_tests.automation.dev_session import wait_until
 from cell_assets_tests.end_to_end.dagster_ui import DagsterUi, browsed, served
 from cell_assets_tests.end_to_end.lab import (
     PlateFolder,
     assert_dagster_agrees,
+    assert_published_is_whole,
     opened,
     small_choices,
     successful_runs,
     tiny_plate,
 )
+from cell_assets_tests.landing.landed import land, plate_yaml, write_checksums
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_chromium, pytest.mark.timeout(1500)]
 
 PATIENCE_S = 600
 FOVS = ("segmentation", "tracks", "patch_table")
+SIDE_FILES = {
+    "source": "plate.zarr",
+    "plate_map": "plate_map.csv",
+    "tracks": "tracks",
+    "states": "states.csv",
+}
 
 
 def settled(ui: DagsterUi) -> bool:
@@ -33,9 +45,9 @@ def settled(ui: DagsterUi) -> bool:
 
 
 def made(session: Session, after: int) -> dict[str, list[str]]:
-    """By Dagster run: what it made of E1 and its plates, every attempt of the ledger after one; none may fail."""
+    """By Dagster run: what it made, by the ledger's attempts after one; none may have failed."""
     found: dict[str, list[str]] = {}
-    for asset in (*FOVS, "experiment_manifest", "dynaclr_checkpoint", "dynaclr_embeddings", "dynaclr_report"):
+    for asset in RECIPES:
         for artifact in session.ledger.artifacts(asset):
             for attempt in session.ledger.attempts(asset, artifact.partition):
                 assert attempt.outcome is RunOutcome.SUCCEEDED
@@ -48,21 +60,62 @@ def fovs(plate: str) -> list[str]:
     return sorted(f"{asset} {plate}|A/{column}/000" for asset in FOVS for column in (1, 2))
 
 
+def ingested(plate: str) -> list[str]:
+    return [f"plate_qc {plate}", f"raw_acquisition {plate}"]
+
+
+def copy_slowly(plate: PlateFolder, folder: Path, between: Callable[[], None]) -> None:
+    """File by file, the larger half of each first; `between` is called ten times on the way."""
+    files = sorted(path for path in plate.folder.rglob("*") if path.is_file())
+    for n, file in enumerate(files):
+        target = folder / file.relative_to(plate.folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        content = file.read_bytes()
+        target.write_bytes(content[: len(content) // 2 + 1])
+        if n % max(1, len(files) // 10) == 0:
+            between()
+        with target.open("ab") as rest:
+            rest.write(content[len(content) // 2 + 1 :])
+
+
 def test_dev_follows_an_experiment_and_its_late_plate(
     home: Path, two_fovs: PlateFolder, tmp_path: Path
 ) -> None:
-    late = tiny_plate(tmp_path / "late", seed=2)
+    first_plate, late = two_fovs, tiny_plate(tmp_path / "late", seed=2)
+    landing = tmp_path / "landing" / "E1"
+    landing.mkdir(parents=True)
+    said = {"experiment": "E1", "plates": ["P1"], "choices": small_choices()}
+    (landing / "experiment.yaml").write_text(yaml.safe_dump(said))
     model = ["dynaclr_checkpoint E1", "experiment_manifest E1"]
     with (
-        served(home) as address,
+        served(home, LANDING=str(landing.parent), STILL_S="2") as address,
         browsed(address) as ui,
         opened(Settings(home=home, database_url=None, workers=1)) as session,
     ):
         # Nobody expects anything of E0; its positions are keys that P1 lacks.
         ingest_plate(session, tiny_plate(tmp_path / "more", fovs_per_well=2).request("E0", "P0"))
-        session.ledger.record_expected_plates("E1", ["P1"], False, "0" * 64)
-        ExperimentChoices.checked(small_choices(), "test").record(session.ledger, "E1")
-        ingest_plate(session, two_fovs.request("E1", "P1"))
+        good = landing / "good"
+
+        def arrived() -> dict[str, Arrival]:
+            return {Path(one.folder).name: one for one in session.ledger.arrivals("E1") if one.plate}
+
+        def nothing_yet() -> None:
+            time.sleep(0.5)
+            assert arrived() == {}
+
+        copy_slowly(first_plate, good, nothing_yet)
+        shutil.copytree(good, landing / "half" / "again")
+        shutil.rmtree(landing / "half" / "again" / "tracks")
+        nothing_yet()
+        plate_yaml(good, "E1", "P1", **SIDE_FILES)
+        wait_until(lambda: "good" in arrived(), PATIENCE_S, arrived)
+        half = land(late, landing / "half_copied", "E1", "P7")
+        (half / "plate_map.csv").unlink()
+        corrupt = land(late, landing / "corrupt", "E1", "P8", checksums="checksums.txt")
+        write_checksums(corrupt)
+        spoilt = next(path for path in sorted((corrupt / "plate.zarr").rglob("c/**/*")) if path.is_file())
+        spoilt.write_bytes(spoilt.read_bytes()[:-1])
+        land(first_plate, landing / "duplicate", "E1", "P1")
 
         def reports() -> int:
             return len(successful_runs(session, "dynaclr_report"))
@@ -71,32 +124,46 @@ def test_dev_follows_an_experiment_and_its_late_plate(
         runs = {run.run_id: run for run in ui.runs()}
         first = made(session, after=0)
         assert sorted(first.values()) == sorted(
-            [fovs("P1"), model, ["dynaclr_embeddings E1|P1"], ["dynaclr_report E1"]]
+            [
+                ingested("P0"),
+                ingested("P1"),
+                fovs("P1"),
+                model,
+                ["dynaclr_embeddings E1|P1"],
+                ["dynaclr_report E1"],
+            ]
         )
-        assert Counter(run.status for run in runs.values()) == {"SUCCESS": 2 + 4}
+        assert Counter(run.status for run in runs.values()) == {"SUCCESS": len(first)}
         (range_run,) = (run for id, run in runs.items() if first.get(id) == fovs("P1"))
         assert [range_run.tags[tag] for tag in RANGE_TAGS] == ["P1|A/1/000", "P1|A/2/000"]
         numbers = session.ledger.numbers(experiment="E1")
         assert numbers
-        then, last = session.ledger.now(), max(successful_runs(session, "dynaclr_report"))
+        wait_until(lambda: len(arrived()) == 4, PATIENCE_S, arrived)
+        assert {name: one.state.value for name, one in arrived().items()} == {
+            "good": "accepted",
+            "half_copied": "quarantined",
+            "corrupt": "quarantined",
+            "duplicate": "ignored",
+        }
+        assert "plate_map.csv" in str(arrived()["half_copied"].reason)
+        assert spoilt.name in str(arrived()["corrupt"].reason)
+        assert {plate.draft.name for plate in session.ledger.plates("E1")} == {"P1"}
 
-        ingest_plate(session, late.request("E1", "P2"))
+        then, last = session.ledger.now(), max(successful_runs(session, "dynaclr_report"))
+        land(late, landing / "late", "E1", "P2")
         wait_until(lambda: reports() == 2 and settled(ui), PATIENCE_S, ui.runs)
-        assert sorted(made(session, after=last).values()) == sorted(
-            [
-                fovs("P2"),
-                model,
-                ["dynaclr_embeddings E1|P1"],
-                ["dynaclr_embeddings E1|P2"],
-                ["dynaclr_report E1"],
-            ]
+        second = made(session, after=last)
+        both = [["dynaclr_embeddings E1|P1"], ["dynaclr_embeddings E1|P2"]]
+        assert sorted(second.values()) == sorted(
+            [ingested("P2"), fovs("P2"), model, *both, ["dynaclr_report E1"]]
         )
-        assert Counter(run.status for run in ui.runs()) == {"SUCCESS": 6 + 1 + 5}
+        assert Counter(run.status for run in ui.runs()) == {"SUCCESS": len(first) + len(second)}
         assert session.ledger.numbers(experiment="E1", as_of=then) == numbers
+        assert_published_is_whole(session)
+        assert_dagster_agrees(session)
         ui.open("/automation")
         ui.wait_for("follow_through")
         ui.screenshot("sensors")
         ui.open("/runs")
-        ui.wait_for("sensor")
-        ui.screenshot("runs_of_the_sensor")
-        assert_dagster_agrees(session)
+        ui.wait_for("follow_through")
+        ui.screenshot("runs_of_the_sensors")
