@@ -1,4 +1,4 @@
-"""A real `cell-assets dev` follows an experiment to its report, from a plate copied slowly; a late plate makes a second one."""
+"""A real `cell-assets dev` takes a plate copied slowly through to its report; a late plate makes a second one."""
 
 import shutil
 import time
