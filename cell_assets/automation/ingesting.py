@@ -11,7 +11,7 @@ from cell_assets.assets.recipes import AssetName
 from cell_assets.assets.sizing import GC_ADVICE, Cost, ingest_cost
 from cell_assets.automation.session import Session
 from cell_assets.errors import CellAssetsError
-from cell_assets.imaging.ingest import prepare_ingest
+from cell_assets.imaging.ingest import PreparedIngest, prepare_ingest
 from cell_assets.ledger.names import check_name
 
 
@@ -40,10 +40,7 @@ def plan_ingest(session: Session, request: IngestRequest) -> Cost:
     Raises:
         BadInputError: something about the request or the source is wrong.
     """
-    check_name("experiment", request.experiment)
-    check_name("plate", request.plate)
-    prepared = prepare_ingest(Path(request.source), request.options())
-    return ingest_cost(session.ledger, prepared.bytes_at_most)
+    return ingest_cost(session.ledger, _checked(session, request).bytes_at_most)
 
 
 def ingest_plate(session: Session, request: IngestRequest) -> IngestResult:
@@ -53,13 +50,9 @@ def ingest_plate(session: Session, request: IngestRequest) -> IngestResult:
         BadInputError: something about the request or the source is wrong; nothing was kept.
         CellAssetsError: the run failed.
     """
-    check_name("experiment", request.experiment)
-    check_name("plate", request.plate)
-    prepared = prepare_ingest(Path(request.source), request.options())
+    prepared = _checked(session, request)
     if session.ledger.latest(AssetName.RAW_ACQUISITION, request.plate) is None:
         session.store.require_room(prepared.bytes_at_most, f"plate {request.plate}", GC_ADVICE)
-    refuse_other_bytes(session.store, request.plate, prepared.source_digest)
-    refuse_other_experiment(session.ledger, request)
     with session.executor() as executor:
         positions = [position.name for position in prepared.source.positions]
         register_plate_keys(executor.instance, request.experiment, request.plate, positions)
@@ -80,3 +73,15 @@ def ingest_plate(session: Session, request: IngestRequest) -> IngestResult:
         positions=len(positions),
         bytes=latest.artifact.n_bytes,
     )
+
+
+def _checked(session: Session, request: IngestRequest) -> PreparedIngest:
+    """The source, after everything that can be refused without reading its pixels."""
+    check_name("experiment", request.experiment)
+    check_name("plate", request.plate)
+    prepared = prepare_ingest(Path(request.source), request.options())
+    refuse_other_experiment(session.ledger, request)
+    if session.ledger.latest(AssetName.RAW_ACQUISITION, request.plate) is not None:
+        # Hashes the source, which a plate that is new need not wait for.
+        refuse_other_bytes(session.store, request.plate, prepared.source_digest)
+    return prepared

@@ -114,9 +114,9 @@ class Said:
 
     @property
     def error_lines(self) -> list[str]:
-        """Standard error without progress bars."""
+        """Standard error without progress bars and what is said of size beforehand."""
         lines = [line.rpartition("\r")[2] for line in self.err.splitlines()]
-        return [line for line in lines if line.strip() and not re.search(r"\d(it)? \[", line)]
+        return [line for line in lines if line.strip() and not re.search(r"\d(it)? \[|GPU hours", line)]
 
 
 def cell_assets(settings: Settings, *arguments: str) -> Said:
