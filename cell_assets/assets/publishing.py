@@ -240,19 +240,26 @@ def _provenance_tags(run: Provenance, storage_ids: Mapping[int, int]) -> dict[st
             if artifact.asset == upstream and artifact.id in storage_ids
         }
         if not shown:
+            if is_for_the_picture_only(edge):
+                tags |= _pointer(upstream, _NOTHING_READ, _AFTER_EVERY_EVENT)
             continue
         # Dagster keeps one pointer per edge and asks whether any partition has a later event.
         newest = max(shown)
-        tags[f"dagster/input_data_version/{upstream}"] = shown[newest].digest[:12]
-        tags[f"dagster/input_event_pointer/{upstream}"] = str(
-            _AFTER_EVERY_EVENT if is_for_the_picture_only(edge) else newest
-        )
+        pointer = _AFTER_EVERY_EVENT if is_for_the_picture_only(edge) else newest
+        tags |= _pointer(upstream, shown[newest].digest[:12], pointer)
     return tags
 
 
+def _pointer(upstream: str, data_version: str, storage_id: int) -> dict[str, str]:
+    """The tags of one edge: without both, Dagster takes it for a new one and calls the output stale."""
+    return {
+        f"dagster/input_data_version/{upstream}": data_version,
+        f"dagster/input_event_pointer/{upstream}": str(storage_id),
+    }
+
+
 def _uncorrected(store: Store, runs: Sequence[Provenance]) -> dict[int, dict[str, str]]:
-    """By run that made tracks without corrections, the tags that say so: without them Dagster would take their
-    edge for a new one and call every such track table stale."""
+    """By run that made tracks without corrections, the tags that say so."""
     without = [
         run
         for run in runs
@@ -265,10 +272,7 @@ def _uncorrected(store: Store, runs: Sequence[Provenance]) -> dict[int, dict[str
     for run in without:
         newest = withdrawn.get(run.run.partition)
         shown = None if newest is None else newest.run.event_storage_id
-        tags[run.run.id] = {
-            f"dagster/input_data_version/{AssetName.TRACK_CORRECTIONS}": _NOTHING_READ,
-            f"dagster/input_event_pointer/{AssetName.TRACK_CORRECTIONS}": str(shown or _BEFORE_EVERY_EVENT),
-        }
+        tags[run.run.id] = _pointer(AssetName.TRACK_CORRECTIONS, _NOTHING_READ, shown or _BEFORE_EVERY_EVENT)
     return tags
 
 
