@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -222,6 +223,7 @@ def in_a_child(lab: Lab, home: Path, source: Path, before: str = "") -> Said:
         env={
             **os.environ,
             "CELL_ASSETS_HOME": str(home),
+            "CELL_ASSETS_KEEP_FREE_BYTES": "0",
             "CELL_ASSETS_DATABASE_URL": str(lab.settings.database_url),
         },
         capture_output=True,
@@ -262,16 +264,32 @@ def assert_found_full(lab: Lab, home: Path, said: Said) -> None:
     assert [path for path in (home / "store").rglob("*") if path.is_file()] == []
 
 
-def test_a_full_disk(lab: Lab, tmp_path: Path) -> None:
-    source, home = large_plate(tmp_path), tmp_path / "disk"
-    home.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(home)]
+@contextmanager
+def small_disk(folder: Path, options: str) -> Iterator[Path]:
+    """A file system of its own at the new folder `folder`."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("this user may not mount a file system")
     try:
-        assert_found_full(lab, home, in_a_child(lab, home, source))
+        yield folder
     finally:
-        subprocess.run(["umount", "-l", str(home)], check=True)
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_disk_without_room(lab: Lab, tmp_path: Path) -> None:
+    source = large_plate(tmp_path)
+    with small_disk(tmp_path / "disk", "size=3m") as home:
+        said = in_a_child(lab, home, source)
+        assert_refused(lab, said, "plate P1 will write up to 8.4 MB", str(home), "MB free", "larger disk")
+        assert [path for path in home.rglob("*") if path.is_file()] == []
+
+
+def test_a_disk_that_fills_up(lab: Lab, tmp_path: Path) -> None:
+    """It has the bytes and runs out of files, which nobody foresees."""
+    source = large_plate(tmp_path)
+    with small_disk(tmp_path / "disk", "size=64m,nr_inodes=18") as home:
+        assert_found_full(lab, home, in_a_child(lab, home, source))
 
 
 def test_a_limit_on_the_size_of_files(lab: Lab, tmp_path: Path) -> None:
