@@ -3,7 +3,8 @@
 import itertools
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -214,14 +215,30 @@ def test_what_cannot_be_taken_is_told_and_stops_nothing(tmp_path: Path) -> None:
     assert found.keys() == {"good", "below", *expected}
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
-def test_an_unreadable_folder_is_told(tmp_path: Path) -> None:
-    folder = plate(tmp_path)
-    folder.chmod(0)
+@contextmanager
+def as_an_ordinary_user() -> Iterator[None]:
+    """Root reads every folder; the block runs as nobody where the tests run as root."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
     try:
-        (look,) = arrived_after_stillness(tmp_path)
+        yield
     finally:
-        folder.chmod(0o755)
+        os.seteuid(before)
+
+
+def test_an_unreadable_folder_is_told() -> None:
+    # Not below pytest's own folder, which nobody may enter but its owner.
+    with tempfile.TemporaryDirectory() as made:
+        root = Path(made)
+        root.chmod(0o755)
+        folder = plate(root)
+        folder.chmod(0)
+        try:
+            with as_an_ordinary_user():
+                (look,) = arrived_after_stillness(root)
+        finally:
+            folder.chmod(0o755)
     assert "cannot be read (Permission denied)" in (look.problem or "")
 
 
