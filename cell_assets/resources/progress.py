@@ -33,7 +33,9 @@ class Progress:
         self._done = 0
         self._started = time.monotonic()
         self._last_said = self._started
-        self._bar = tqdm(total=total or None, desc=what) if display is ProgressDisplay.BAR else None
+        # With a delay, work in which there was nothing to do leaves no empty bar behind.
+        show = display is ProgressDisplay.BAR
+        self._bar = tqdm(total=total or None, desc=what, delay=0.01) if show else None
 
     def __enter__(self) -> "Progress":
         return self
