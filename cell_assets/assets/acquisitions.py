@@ -1,6 +1,7 @@
 """Raw acquisitions and their quality: where every history begins."""
 
 import shutil
+from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
 
@@ -80,10 +81,9 @@ def raw_acquisition(
     )
     try:
         refuse_other_experiment(store.ledger, request)
-        with (
-            Progress(context, progress, f"fetching {plate}", 0) as bar,
-            request.at_hand(_fetched(context, store), bar.stand) as local,
-        ):
+        with ExitStack() as fetched:
+            with Progress(context, progress, f"fetching {plate}", 0) as bar:
+                local = fetched.enter_context(request.at_hand(_fetched(context, store), bar.stand))
             _ingest(context, store, progress, request, local, config.on_duplicate)
     except CellAssetsError as error:
         raise dg.Failure(description=str(error), allow_retries=False) from error
