@@ -170,7 +170,7 @@ def test_dev_follows_an_experiment_and_its_late_plate(
         assert_published_is_whole(session)
         assert_dagster_agrees(session)
         ui.open("/automation")
-        ui.wait_for("follow_through")
+        ui.wait_for("Standard sensor")
         ui.screenshot("sensors")
         ui.open("/runs")
         ui.wait_for("follow_through")
