@@ -6,6 +6,7 @@ from cell_assets.assets.acquisitions import plate_qc, raw_acquisition
 from cell_assets.assets.corrections import track_corrections
 from cell_assets.assets.experiments import experiment_manifest
 from cell_assets.assets.fov_chain import fov_chain
+from cell_assets.assets.manifest_patches import manifest_patches
 from cell_assets.assets.methods import method_assets
 from cell_assets.automation.arrivals import arrival_job, arrivals_sensor
 from cell_assets.automation.following import follow_through
@@ -36,6 +37,7 @@ def build_defs(
             track_corrections,
             fov_chain,
             experiment_manifest,
+            manifest_patches,
             *method_assets(),
         ],
         jobs=[arrival_job],

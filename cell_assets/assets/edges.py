@@ -32,11 +32,14 @@ def _edges_of_method(method: str) -> dict[str, tuple[dg.AssetDep, ...]]:
     return {
         checkpoint: (
             _edge(AssetName.EXPERIMENT_MANIFEST),
+            _edge(AssetName.MANIFEST_PATCHES, _PICTURE_ONLY),
             _edge(AssetName.PATCH_TABLE, _PICTURE_ONLY),
         ),
         embeddings: (
             _edge(checkpoint, _TO_EXPERIMENT),
             _edge(AssetName.EXPERIMENT_MANIFEST, _TO_EXPERIMENT),
+            # Only of plates whose patches are kept by the manifest: a closer edge would call all others stale.
+            _edge(AssetName.MANIFEST_PATCHES, _PICTURE_ONLY),
             _edge(AssetName.PATCH_TABLE, _SAME_PLATE),
         ),
         report_name(method): (
@@ -66,6 +69,11 @@ _SHARED: dict[str, tuple[dg.AssetDep, ...]] = {
         _edge(AssetName.PATCH_TABLE, _PICTURE_ONLY),
         _edge(AssetName.RAW_ACQUISITION, _PICTURE_ONLY),
         _edge(AssetName.PLATE_QC, _PICTURE_ONLY),
+    ),
+    AssetName.MANIFEST_PATCHES: (
+        _edge(AssetName.EXPERIMENT_MANIFEST, _TO_EXPERIMENT),
+        _edge(AssetName.PATCH_TABLE, _SAME_PLATE),
+        _edge(AssetName.RAW_ACQUISITION, _TO_PLATE),
     ),
 }
 

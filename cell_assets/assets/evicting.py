@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from cell_assets.assets.recipes import RECIPES
+from cell_assets.assets.partitions import split_representation_key
+from cell_assets.assets.recipes import RECIPES, AssetName
 from cell_assets.errors import CellAssetsError, NotFoundError
 from cell_assets.ledger.records import Artifact, ArtifactState, Run, Tombstone
 from cell_assets.store.store import Store
@@ -111,7 +112,7 @@ def named_artifacts(store: Store, named: str, asset: str | None) -> tuple[int, .
         artifact.id
         for one in ([asset] if asset is not None else assets)
         for artifact in store.ledger.artifacts(one, ArtifactState.PRESENT)
-        if f"{artifact.partition}/".startswith((f"{named}/", f"{named}|"))
+        if _is_of(artifact, named)
     )
     if not found:
         raise NotFoundError(
@@ -119,6 +120,12 @@ def named_artifacts(store: Store, named: str, asset: str | None) -> tuple[int, .
             "PLATE|WELL or PLATE|FOV"
         )
     return found
+
+
+def _is_of(artifact: Artifact, named: str) -> bool:
+    if artifact.asset == AssetName.MANIFEST_PATCHES:
+        return split_representation_key(artifact.partition)[1] == named
+    return f"{artifact.partition}/".startswith((f"{named}/", f"{named}|"))
 
 
 def evict(store: Store, plan: EvictionPlan) -> Evicted:

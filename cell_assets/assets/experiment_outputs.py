@@ -1,4 +1,4 @@
-"""Manifest, checkpoint, embeddings and report of an experiment as they would be made now.
+"""Manifest, kept patches, checkpoint, embeddings and report of an experiment as they would be made now.
 
 Each function reads the choices and the newest inputs of one output. The body that makes the output and the plan
 that asks whether it must be made call the same function. No Dagster here.
@@ -20,16 +20,21 @@ from cell_assets.assets.inputs import (
     plate_tables,
     read_report_inputs,
     table_receipts,
+    tables_with_patches,
 )
+from cell_assets.assets.keeping import rows_to_keep
 from cell_assets.assets.partitions import representation_key
 from cell_assets.assets.planning import currency, expectation
 from cell_assets.assets.recipes import AssetName, checkpoint_name, embeddings_name, report_name
 from cell_assets.errors import NotFoundError
 from cell_assets.evaluation.splits import SplitParameters
 from cell_assets.evaluation.study_parameters import StudyParameters
+from cell_assets.imaging.kept_patches import KeptRows
+from cell_assets.imaging.patch_reading import patch_policy
+from cell_assets.imaging.patches import PatchPolicy
 from cell_assets.imaging.quality.thresholds import Threshold, excluding
 from cell_assets.ledger.currency import Currency, Expectation
-from cell_assets.ledger.records import JsonValue, ReadReceipt
+from cell_assets.ledger.records import JsonValue, Plate, ReadReceipt
 from cell_assets.methods.registry import load_method
 from cell_assets.store.store import Store
 
@@ -63,6 +68,20 @@ class ManifestOutput(ExperimentOutput):
     split: SplitParameters
     thresholds: tuple[Threshold, ...]
     """Those that leave something out; those that only warn decide nothing of it."""
+
+
+@dataclass(frozen=True)
+class ManifestPatchesOutput(ExperimentOutput):
+    """The patches of one plate that the newest manifest does not leave out."""
+
+    raw: ReadArtifact
+    manifest: ReadArtifact
+    tables: Mapping[tuple[str, str], ReadTable]
+    """Patch tables by the policy `manifest`, by plate and position; empty where there is nothing to keep."""
+
+    def chosen(self) -> list[KeptRows]:
+        """The rows of each table whose patches are kept."""
+        return rows_to_keep(self.manifest.folder, {key: table.folder for key, table in self.tables.items()})
 
 
 @dataclass(frozen=True)
@@ -119,18 +138,51 @@ def manifest_output(store: Store, experiment: str) -> ManifestOutput:
     )
 
 
+def manifest_patches_output(store: Store, experiment: str, plate_name: str) -> ManifestPatchesOutput:
+    """The patches that the newest manifest keeps of one plate, whether or not the manifest lists the plate.
+
+    Raises:
+        NotFoundError: there is no such plate, or manifest, patch tables or raw acquisition have not been made.
+    """
+    plate = _known_plate(store, plate_name)
+    raw = ReadArtifact(*store.read(AssetName.RAW_ACQUISITION, plate_name))
+    manifest = ReadArtifact(*store.read(AssetName.EXPERIMENT_MANIFEST, experiment))
+    tables = {
+        key: table
+        for key, table in plate_tables(store, plate).items()
+        if patch_policy(table.folder) is PatchPolicy.MANIFEST
+    }
+    return ManifestPatchesOutput(
+        AssetName.MANIFEST_PATCHES,
+        representation_key(experiment, plate_name),
+        experiment,
+        {},
+        (raw.receipt, manifest.receipt, *table_receipts(tables)),
+        raw,
+        manifest,
+        tables,
+    )
+
+
+def _known_plate(store: Store, name: str) -> Plate:
+    plate = store.ledger.plate(name)
+    if plate is None:
+        raise NotFoundError(f"plate {name} is not registered: run `cell-assets ingest` for it")
+    return plate
+
+
 def checkpoint_output(store: Store, method: str, experiment: str) -> CheckpointOutput:
     """The checkpoint that the chosen training gives on the newest manifest.
 
     Raises:
-        NotFoundError: manifest or patch tables have not been made.
+        NotFoundError: manifest, patch tables or kept patches have not been made.
         BadInputError: the choices do not fit the method, or this machine cannot run them.
     """
     loaded = load_method(method)
     choice = ExperimentChoices.of(store.ledger, experiment).training_of(method)
     training = loaded.resolve(loaded.parameters(choice.preset, choice.changes)).parameters
     manifest = ReadArtifact(*store.read(AssetName.EXPERIMENT_MANIFEST, experiment))
-    tables = experiment_inputs(store, experiment).tables
+    tables = tables_with_patches(store, experiment, experiment_inputs(store, experiment).tables)
     return CheckpointOutput(
         checkpoint_name(method),
         experiment,
@@ -147,14 +199,13 @@ def embeddings_output(store: Store, method: str, experiment: str, plate_name: st
     """The embeddings that the newest checkpoint gives of one plate.
 
     Raises:
-        NotFoundError: there is no such plate, or checkpoint, manifest or patch tables have not been made.
+        NotFoundError: there is no such plate, or checkpoint, manifest, patch tables or kept patches have not been
+            made.
     """
-    plate = store.ledger.plate(plate_name)
-    if plate is None:
-        raise NotFoundError(f"plate {plate_name} is not registered: run `cell-assets ingest` for it")
+    plate = _known_plate(store, plate_name)
     model = ReadArtifact(*store.read(checkpoint_name(method), experiment))
     manifest = ReadArtifact(*store.read(AssetName.EXPERIMENT_MANIFEST, experiment))
-    tables = plate_tables(store, plate)
+    tables = tables_with_patches(store, experiment, plate_tables(store, plate))
     return EmbeddingsOutput(
         embeddings_name(method),
         representation_key(experiment, plate_name),

@@ -5,12 +5,11 @@ its own earlier stages nor any other FOV.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from multiprocessing import active_children, get_context
 from typing import Any
 
 import dagster as dg
@@ -25,7 +24,8 @@ from cell_assets.assets.sizing import ROOM_ADVICE, fov_cost, total_bytes
 from cell_assets.assets.specs import asset_spec
 from cell_assets.assets.steps import StepResults, begin, finished
 from cell_assets.errors import BadInputError
-from cell_assets.imaging.fov_chain import FovResult, FovTask, Stage, process_fov, start_worker
+from cell_assets.imaging.fov_chain import FovResult, FovTask, Stage, process_fov
+from cell_assets.imaging.workers import worker_pool
 from cell_assets.ledger.records import Commit, ReadReceipt
 from cell_assets.resources.progress import Progress, ProgressDisplay
 from cell_assets.store.store import Staged, Store
@@ -159,7 +159,7 @@ def _made(
     committing: dict[Future[list[Commit]], FovResult] = {}
     with (
         _abandoning(in_hand),
-        _worker_pool(n_workers) as pool,
+        worker_pool(n_workers) as pool,
         ThreadPoolExecutor(COMMITTERS, "commit") as committers,
     ):
         while waiting or running or committing:
@@ -188,21 +188,6 @@ def _made(
             if len(unseen) >= EMIT_EVERY:
                 _emit(context, publisher, unseen)
         _emit(context, publisher, unseen)
-
-
-@contextmanager
-def _worker_pool(n_workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Fresh processes; a step that ends early kills them, since what they have in hand is given up."""
-    others = set(active_children())
-    pool = ProcessPoolExecutor(n_workers, mp_context=get_context("spawn"), initializer=start_worker)
-    try:
-        yield pool
-    except BaseException:
-        for process in set(active_children()) - others:
-            process.kill()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _worker_died(running: Iterable[OpenFov]) -> dg.Failure:

@@ -1,13 +1,14 @@
 """What the assets of an experiment read: published folders together with the receipts of reading them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cell_assets.assets.partitions import fov_key, representation_key
 from cell_assets.assets.recipes import AssetName, checkpoint_name, embeddings_name
 from cell_assets.errors import NotFoundError
-from cell_assets.imaging.patch_reading import stores_patches
+from cell_assets.imaging.patch_reading import patch_policy
+from cell_assets.imaging.patches import PatchPolicy
 from cell_assets.ledger.records import Plate, ReadReceipt
 from cell_assets.methods.contract import TrainingTable
 from cell_assets.store.store import Store
@@ -23,9 +24,12 @@ class ReadArtifact:
 
 @dataclass(frozen=True)
 class ReadTable(ReadArtifact):
-    """A published patch table, and the raw acquisition of its plate where it cuts its patches from there."""
+    """A published patch table and, where it stores no patches, what they are read from."""
 
     raw: ReadArtifact | None = None
+    """The raw acquisition of its plate, from which they are cut."""
+    kept: ReadArtifact | None = None
+    """The manifest_patches of its plate, which hold them."""
 
 
 @dataclass(frozen=True)
@@ -50,18 +54,24 @@ class ExperimentInputs:
 
 
 def table_receipts(tables: Mapping[tuple[str, str], ReadTable]) -> list[ReadReceipt]:
-    """Of the tables and of the raw acquisitions that their patches are cut from, each once."""
-    raw = {read.raw.receipt for read in tables.values() if read.raw is not None}
+    """Of the tables and of what their patches are read from, each once."""
+    beside = {one.receipt for read in tables.values() for one in (read.raw, read.kept) if one is not None}
     return [
         *(read.receipt for read in tables.values()),
-        *sorted(raw, key=lambda one: one.artifact_id),
+        *sorted(beside, key=lambda one: one.artifact_id),
     ]
 
 
 def training_tables(tables: Mapping[tuple[str, str], ReadTable]) -> list[TrainingTable]:
     """The tables as a method takes them."""
     return [
-        TrainingTable(plate, position, read.folder, None if read.raw is None else read.raw.folder)
+        TrainingTable(
+            plate,
+            position,
+            read.folder,
+            acquisition=None if read.raw is None else read.raw.folder,
+            kept=None if read.kept is None else read.kept.folder,
+        )
         for (plate, position), read in tables.items()
     ]
 
@@ -123,13 +133,64 @@ def plate_tables(store: Store, plate: Plate) -> dict[tuple[str, str], ReadTable]
     name = plate.draft.name
     keys = {fov_key(name, position): position for position in plate.living_positions}
     read = store.read_many(AssetName.PATCH_TABLE, list(keys))
-    raw = None
-    if not all(stores_patches(table.path) for table in read.values()):
-        raw = ReadArtifact(*store.read(AssetName.RAW_ACQUISITION, name))
-    return {
-        (name, position): ReadTable(*read[key], None if stores_patches(read[key].path) else raw)
-        for key, position in keys.items()
+    return {(name, position): ReadTable(*read[key]) for key, position in keys.items()}
+
+
+def tables_with_patches(
+    store: Store, experiment: str, tables: Mapping[tuple[str, str], ReadTable]
+) -> dict[tuple[str, str], ReadTable]:
+    """Patch tables with what their patches are read from, each by the policy that it was made by.
+
+    Args:
+        experiment: whose manifest says which patches were kept.
+
+    Raises:
+        NotFoundError: a plate's manifest_patches were not made, or of another manifest or other patch tables.
+    """
+    policies = {key: patch_policy(table.folder) for key, table in tables.items()}
+    raw = {
+        plate: ReadArtifact(*store.read(AssetName.RAW_ACQUISITION, plate))
+        for plate in sorted({plate for (plate, _), policy in policies.items() if policy is PatchPolicy.NONE})
     }
+    kept = {
+        plate: _kept_patches(store, experiment, plate, tables, policies)
+        for plate in sorted(
+            {plate for (plate, _), policy in policies.items() if policy is PatchPolicy.MANIFEST}
+        )
+    }
+    return {
+        (plate, position): replace(
+            table,
+            raw=raw[plate] if policies[plate, position] is PatchPolicy.NONE else None,
+            kept=kept[plate] if policies[plate, position] is PatchPolicy.MANIFEST else None,
+        )
+        for (plate, position), table in tables.items()
+    }
+
+
+def _kept_patches(
+    store: Store,
+    experiment: str,
+    plate: str,
+    tables: Mapping[tuple[str, str], ReadTable],
+    policies: Mapping[tuple[str, str], PatchPolicy],
+) -> ReadArtifact:
+    key = representation_key(experiment, plate)
+    read = ReadArtifact(*store.read(AssetName.MANIFEST_PATCHES, key))
+    made = store.ledger.latest(AssetName.MANIFEST_PATCHES, key)
+    manifest = store.ledger.latest(AssetName.EXPERIMENT_MANIFEST, experiment)
+    assert made is not None and manifest is not None
+    wanted = {manifest.artifact.digest} | {
+        table.receipt.digest
+        for of, table in tables.items()
+        if of[0] == plate and policies[of] is PatchPolicy.MANIFEST
+    }
+    if not wanted <= {artifact.digest for artifact in made.inputs}:
+        raise NotFoundError(
+            f"manifest_patches {key} were made of an earlier manifest or earlier patch tables; materialise "
+            "manifest_patches first"
+        )
+    return read
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ class AssetName(StrEnum):
     TRACKS = "tracks"
     PATCH_TABLE = "patch_table"
     EXPERIMENT_MANIFEST = "experiment_manifest"
+    MANIFEST_PATCHES = "manifest_patches"
 
 
 def checkpoint_name(method: str) -> str:
@@ -56,6 +57,7 @@ _FILES = (
     f"{_IMAGING}.label_geometry",
     f"{_IMAGING}.label_store",
     f"{_IMAGING}.parquet_tables",
+    f"{_IMAGING}.workers",
 )
 
 _MANIFEST = ("cell_assets.evaluation.manifest", "cell_assets.evaluation.exclusions")
@@ -135,6 +137,19 @@ _SHARED: tuple[Recipe, ...] = (
         AssetName.EXPERIMENT_MANIFEST,
         FormatName("cell_assets.experiment_manifest", "2"),
         (*_MANIFEST, "cell_assets.evaluation.splits", f"{_IMAGING}.quality.breaches"),
+    ),
+    Recipe(
+        AssetName.MANIFEST_PATCHES,
+        FormatName("cell_assets.kept_patches", "1"),
+        (
+            f"{_IMAGING}.kept_patches",
+            f"{_IMAGING}.patches",
+            f"{_IMAGING}.patch_reading",
+            f"{_IMAGING}.patch_store",
+            f"{_IMAGING}.acquisition",
+            *_MANIFEST,
+        ),
+        can_be_made_again=True,
     ),
 )
 

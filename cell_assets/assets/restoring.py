@@ -4,18 +4,19 @@ No Dagster here: what comes back is the artifact that Dagster shows already.
 """
 
 import json
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
+from cell_assets.assets.keeping import rows_to_keep
 from cell_assets.assets.partitions import split_fov_key
 from cell_assets.assets.recipes import RECIPES, AssetName
 from cell_assets.errors import BadInputError, CellAssetsError
 from cell_assets.imaging.acquisition import open_acquisition
-from cell_assets.imaging.fov_chain import FovRequest, FovTask, Stage, process_fov, resolve_fov, start_worker
+from cell_assets.imaging.fov_chain import FovRequest, FovTask, Stage, process_fov, resolve_fov
+from cell_assets.imaging.kept_patches import keep_patches
+from cell_assets.imaging.workers import worker_pool
 from cell_assets.ledger.records import Artifact, ArtifactState, Provenance
 from cell_assets.store.code_identity import code_identity
 from cell_assets.store.store import Store
@@ -106,6 +107,26 @@ def _differences(store: Store, made: Provenance) -> tuple[str, ...]:
 
 
 def _make_again(store: Store, made: Provenance, out: Path) -> None:
+    if made.artifact.asset == AssetName.MANIFEST_PATCHES:
+        _keep_again(store, made, out)
+    else:
+        _chain_again(store, made, out)
+
+
+def _keep_again(store: Store, made: Provenance, out: Path) -> None:
+    inputs = {read.asset: read for read in made.inputs}
+    raw = inputs[AssetName.RAW_ACQUISITION]
+    tables = {
+        split_fov_key(read.partition): store.path_of(read)
+        for read in made.inputs
+        if read.asset == AssetName.PATCH_TABLE
+    }
+    chosen = rows_to_keep(store.path_of(inputs[AssetName.EXPERIMENT_MANIFEST]), tables)
+    for _ in keep_patches(store.path_of(raw), raw, chosen, out, workers=1):
+        pass
+
+
+def _chain_again(store: Store, made: Provenance, out: Path) -> None:
     stage = Stage(made.artifact.asset)
     _, position = split_fov_key(made.artifact.partition)
     inputs = {read.asset: read for read in made.inputs}
@@ -125,7 +146,7 @@ def _make_again(store: Store, made: Provenance, out: Path) -> None:
         ),
     )
     # As in the chain: one thread for each library, since sums may depend on how many there are.
-    with ProcessPoolExecutor(1, get_context("spawn"), start_worker) as pool:
+    with worker_pool(1) as pool:
         result = pool.submit(process_fov, task).result()
     if result.error is not None:
         raise CellAssetsError(result.error)

@@ -6,14 +6,16 @@ elsewhere. Every cost says which. Times are those of earlier runs on any machine
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from statistics import mean, median
 
 from pydantic import BaseModel, ConfigDict
 
 from cell_assets.assets.partitions import fov_key
 from cell_assets.assets.planning import FovPlan, field_of_view_of, given_cells
+from cell_assets.assets.recipes import AssetName
 from cell_assets.imaging.fov_chain import Stage
-from cell_assets.imaging.patches import PatchPolicy, cell_times, table_bytes
+from cell_assets.imaging.patches import PatchPolicy, cell_times, patch_layout, table_bytes
 from cell_assets.ledger.ledger import Ledger
 from cell_assets.ledger.records import ArtifactState, Run
 from cell_assets.store.room import said_bytes
@@ -88,14 +90,11 @@ def fov_cost(store: Store, plans: Sequence[FovPlan], workers: int) -> Cost:
             sizes += 4 * voxels // LABELS_COMPRESS + _SMALL_FILES
         if Stage.PATCH_TABLE not in plan.make:
             continue
-        n_cells = given_cells(plan)
-        if n_cells is None:
-            per_frame = guess.per_frame(plan)
-            guessed += per_frame is not None
-            unknown += per_frame is None
-            n_cells = None if per_frame is None else math.ceil(SPREAD_OF_CELLS * per_frame * fov.shape[0])
-        if n_cells is not None:
-            sizes += table_bytes(fov, plan.parameters.patches, n_cells)
+        found = guess.cells(plan)
+        guessed += found.guessed
+        unknown += found.n is None
+        if found.n is not None:
+            sizes += table_bytes(fov, plan.parameters.patches, found.n)
     seconds = [_typical(store.ledger, stage.value) for stage in Stage]
     known = [one for one in seconds if one is not None]
     if unknown:
@@ -104,15 +103,41 @@ def fov_cost(store: Store, plans: Sequence[FovPlan], workers: int) -> Cost:
         said = f"cells of {guessed} FOVs guessed from earlier ones, within a factor of {SPREAD_OF_CELLS:g}"
     else:
         said = "cells counted in the given tracks"
-    policies = {plan.parameters.patches.policy for plan in todo}
-    if policies == {PatchPolicy.NONE}:
-        said = "labels and tables; patches are cut from the plate when they are read"
+    stores_some = any(plan.parameters.patches.policy is PatchPolicy.ALL for plan in todo)
+    if not stores_some:
+        said = "labels and tables without patches"
     return Cost(
         what=f"{len(todo)} FOVs in {workers} processes",
-        bytes_at_most=None if unknown and policies != {PatchPolicy.NONE} else sizes,
+        bytes_at_most=None if unknown and stores_some else sizes,
         bytes_from=said,
         seconds=sum(known) * len(todo) / workers if len(known) == len(seconds) else None,
     )
+
+
+def kept_patches_cost(store: Store, plans: Sequence[FovPlan]) -> Cost:
+    """Of the patches that a manifest keeps of these FOVs, made or not, at most: it may leave cells out."""
+    guess, keeping = _CellsGuess(store), [plan for plan in plans if keeps_patches(plan)]
+    found = [(plan, guess.cells(plan)) for plan in keeping]
+    known = [
+        patch_layout(field_of_view_of(plan), plan.parameters.patches, cells.n).total_bytes
+        for plan, cells in found
+        if cells.n is not None
+    ]
+    seconds = _typical(store.ledger, AssetName.MANIFEST_PATCHES)
+    plates = len({plan.plate for plan in keeping})
+    return Cost(
+        what=f"kept patches of {len(keeping)} FOVs",
+        bytes_at_most=sum(known) if len(known) == len(keeping) else None,
+        bytes_from="all of their cells"
+        if len(known) == len(keeping)
+        else "as many as tracking will find cells",
+        seconds=None if seconds is None else plates * seconds,
+    )
+
+
+def keeps_patches(plan: FovPlan) -> bool:
+    """Whether the patches of this FOV are kept by the manifest."""
+    return plan.parameters.patches.policy is PatchPolicy.MANIFEST
 
 
 def output_cost(ledger: Ledger, asset: str, what: str, times: int = 1) -> Cost:
@@ -178,14 +203,33 @@ def _rates(ledger: Ledger, asset: str) -> list[float]:
     return [sizes[one] / took for one, took in seconds.items() if took > 0]
 
 
+@dataclass(frozen=True)
+class _Cells:
+    """How many cell images a FOV has; None where nobody can tell."""
+
+    n: int | None
+    guessed: bool
+
+
 class _CellsGuess:
-    """Cells in a frame of earlier FOVs: of the plate, or else of any."""
+    """Cells of a FOV: counted, or guessed by a frame of earlier FOVs, of the plate or else of any."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._by_plate: dict[str, float | None] = {}
 
-    def per_frame(self, plan: FovPlan) -> float | None:
+    def cells(self, plan: FovPlan) -> _Cells:
+        """Of one FOV, made or not."""
+        given = given_cells(plan)
+        if given is not None:
+            return _Cells(given, guessed=False)
+        per_frame = self._per_frame(plan)
+        if per_frame is None:
+            return _Cells(None, guessed=False)
+        n_frames = field_of_view_of(plan).shape[0]
+        return _Cells(math.ceil(SPREAD_OF_CELLS * per_frame * n_frames), guessed=True)
+
+    def _per_frame(self, plan: FovPlan) -> float | None:
         """None where no FOV was ever tracked."""
         if plan.plate not in self._by_plate:
             tables = self._store.ledger.artifacts(Stage.PATCH_TABLE.value, ArtifactState.PRESENT)

@@ -7,11 +7,21 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from cell_assets.assets.choices import ExperimentChoices, TrainingChoice, merge
+from cell_assets.assets.experiment_outputs import manifest_patches_output
 from cell_assets.assets.inputs import living_plates
 from cell_assets.assets.partitions import POSITION, register_plate_keys
 from cell_assets.assets.planning import FovPlan, plan_plate
 from cell_assets.assets.recipes import AssetName, checkpoint_name, embeddings_name, report_name
-from cell_assets.assets.sizing import ROOM_ADVICE, Cost, fov_cost, output_cost, total_bytes, training_cost
+from cell_assets.assets.sizing import (
+    ROOM_ADVICE,
+    Cost,
+    fov_cost,
+    keeps_patches,
+    kept_patches_cost,
+    output_cost,
+    total_bytes,
+    training_cost,
+)
 from cell_assets.automation.executing import Outcome
 from cell_assets.automation.session import Session
 from cell_assets.automation.stages import NeededRun, next_runs
@@ -158,7 +168,7 @@ def plan_experiment(session: Session, request: RunRequest) -> ExperimentPlan:
         method=request.method,
         preset=choices.training_of(request.method).preset,
         plates=tuple(_plate_plan(plate, fovs) for plate, fovs in plans),
-        costs=_costs(session, request, choices, [fov for _, fovs in plans for fov in fovs], len(plates)),
+        costs=_costs(session, request, choices, [fovs for _, fovs in plans]),
     )
 
 
@@ -244,16 +254,38 @@ def _left_out(session: Session, experiment: str) -> str | None:
 
 
 def _costs(
-    session: Session, request: RunRequest, choices: ExperimentChoices, fovs: Sequence[FovPlan], plates: int
+    session: Session, request: RunRequest, choices: ExperimentChoices, plates: Sequence[Sequence[FovPlan]]
 ) -> tuple[Cost, ...]:
-    """Of each part, whether or not it turns out to be current."""
+    """Of the FOVs and patches to make, and of each later part, whether or not it turns out to be current.
+
+    Args:
+        plates: the plans of each plate's FOVs.
+    """
     ledger, name = session.ledger, request.method
+    fovs = [fov for plate in plates for fov in plate]
+    keeping = [fov for plate in plates if _must_keep(session, plate) for fov in plate]
     method, chosen = load_method(name), choices.training_of(name)
     training = method.resolve(method.parameters(chosen.preset, chosen.changes)).parameters
     made = (fov_cost(session.store, fovs, session.settings.processes),) if any(f.make for f in fovs) else ()
+    kept = (kept_patches_cost(session.store, keeping),) if keeping else ()
     return (
         *made,
+        *kept,
         training_cost(ledger, checkpoint_name(name), "training, where needed", training),
-        output_cost(ledger, embeddings_name(name), "embedding, where needed", plates),
+        output_cost(ledger, embeddings_name(name), "embedding, where needed", len(plates)),
         output_cost(ledger, report_name(name), "report, where needed"),
     )
+
+
+def _must_keep(session: Session, fovs: Sequence[FovPlan]) -> bool:
+    """Whether the patches that the manifest keeps of a plate are missing or stale, as far as can be told beforehand."""
+    if not any(map(keeps_patches, fovs)):
+        return False
+    if any(fov.make for fov in fovs):
+        return True
+    experiment, plate = fovs[0].experiment, fovs[0].plate
+    made = session.ledger.latest(AssetName.EXPERIMENT_MANIFEST, experiment)
+    if made is None or made.artifact.state is not ArtifactState.PRESENT:
+        return True
+    output = manifest_patches_output(session.store, experiment, plate)
+    return not output.currency(session.store).is_current

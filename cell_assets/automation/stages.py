@@ -1,5 +1,7 @@
 """What an experiment needs next: FOVs of each plate, then manifest and checkpoint, embeddings, report.
 
+Where patches are kept by the manifest, it is made by itself, and the patches of each plate before the checkpoint.
+
 `cell-assets run` carries the answer out in its own process, the sensor `follow_through` asks Dagster for it.
 Whether something is current is the one rule of `assets.planning`; what is current is not asked for.
 """
@@ -16,6 +18,7 @@ from cell_assets.assets.experiment_outputs import (
     checkpoint_output,
     embeddings_output,
     manifest_output,
+    manifest_patches_output,
     report_output,
 )
 from cell_assets.assets.inputs import living_plates
@@ -23,6 +26,8 @@ from cell_assets.assets.partitions import fov_key
 from cell_assets.assets.planning import FovPlan, plan_plate
 from cell_assets.assets.recipes import RECIPES, AssetName, checkpoint_name
 from cell_assets.imaging.fov_chain import Stage
+from cell_assets.imaging.patch_reading import patch_policy
+from cell_assets.imaging.patches import PatchPolicy
 from cell_assets.ledger.currency import Expectation
 from cell_assets.ledger.records import JsonValue, ReadReceipt
 from cell_assets.store.code_identity import code_version
@@ -93,7 +98,7 @@ def fov_runs(
 def runs_after_fovs(store: Store, experiment: str, method: str) -> tuple[NeededRun, ...]:
     """Of an experiment whose FOVs are all current: the runs of the first stage that is not.
 
-    Cost: a few ledger queries and one stat for each FOV. Where the manifest is current, torch is imported, because
+    Cost: a few ledger queries and two stats for each FOV. Where the manifest is current, torch is imported, because
     only the method knows what this machine makes of its parameters.
 
     Raises:
@@ -102,6 +107,7 @@ def runs_after_fovs(store: Store, experiment: str, method: str) -> tuple[NeededR
     """
     looking = _unverified(store)
     stages = (
+        _kept_patches_runs(looking, experiment),
         _model_runs(looking, experiment, method),
         _embeddings_runs(looking, experiment, method),
         _report_runs(looking, experiment, method),
@@ -154,6 +160,21 @@ def _fov_state(store: Store, plans: Sequence[FovPlan], todo: Sequence[FovPlan]) 
     }
     standing = max(_standing_run(store, stage.value, keys) for stage, keys in stale.items())
     return _digest([wanted, [*corrections], code, raw.digest, _last_made(store, [raw]), standing])
+
+
+def _kept_patches_runs(store: Store, experiment: str) -> Iterator[NeededRun]:
+    """Where patches are kept by the manifest: the manifest by itself, then the patches of each plate."""
+    manifest = manifest_output(store, experiment)
+    plates = {
+        plate
+        for (plate, _), table in manifest.inputs.tables.items()
+        if patch_policy(table.folder) is PatchPolicy.MANIFEST
+    }
+    if plates and not manifest.currency(store).is_current:
+        yield from _unless_current(store, manifest)
+        return
+    for plate in sorted(plates):
+        yield from _unless_current(store, manifest_patches_output(store, experiment, plate))
 
 
 def _model_runs(store: Store, experiment: str, method: str) -> Iterator[NeededRun]:

@@ -51,7 +51,9 @@ def dev(port: int | None, mlflow_port: int | None) -> None:
 
 @click.command()
 @click.argument("named", nargs=-1, metavar="[ARTIFACT|PLATE|PLATE|FOV]...")
-@click.option("--asset", help="Of a plate or FOV, only this asset: patch_table or segmentation.")
+@click.option(
+    "--asset", help="Of a plate or FOV, only this asset: patch_table, segmentation or manifest_patches."
+)
 @click.option(
     "--older-than",
     type=click.IntRange(0),

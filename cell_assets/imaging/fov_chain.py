@@ -3,10 +3,6 @@
 Serves a notebook as well: it takes folders and parameters, and knows neither the store nor Dagster.
 """
 
-import multiprocessing
-import os
-import signal
-import threading
 import time
 import traceback
 from collections.abc import Mapping
@@ -18,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
-from threadpoolctl import threadpool_limits
 
 from cell_assets.errors import CellAssetsError, ChangedBytesError
 from cell_assets.imaging.acquisition import LABELS, PLATE, Acquisition, open_acquisition
@@ -139,28 +134,6 @@ def resolve_fov(acquisition: Acquisition, position: str, request: FovRequest) ->
     )
 
 
-def start_worker() -> None:
-    """One thread for each library in a pool worker, because the pool already uses every core.
-
-    Ctrl-C reaches the whole foreground: the parent alone answers it. A worker whose parent was killed ends.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, name="end with parent", daemon=True).start()
-    # NumPy's BLAS is loaded by now and read its variable then; its idle threads spin, which doubled the
-    # processor time of a small FOV (77 ms instead of 38 ms).
-    threadpool_limits(1)
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
-        os.environ[variable] = "1"
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        # Not an exception: it would reach this thread alone.
-        os._exit(1)
-
-
 def process_fov(task: FovTask) -> FovResult:
     """Make the stages that `task` asks for; the first that fails ends it, and what is finished stays.
 
@@ -171,7 +144,9 @@ def process_fov(task: FovTask) -> FovResult:
     stage = next(iter(task.make), Stage.SEGMENTATION)
     try:
         acquisition = open_acquisition(task.acquisition)
-        _refuse_changed(task, acquisition.info.position(task.position).has_labels)
+        refuse_changed(
+            task.acquisition, task.raw, task.position, acquisition.info.position(task.position).has_labels
+        )
         fov = field_of_view(acquisition.info, task.position)
         folders = {**task.made, **task.make}
         for stage in task.make:
@@ -259,12 +234,17 @@ def _given_frame(acquisition: Acquisition, position: str, t: int) -> NDArray[np.
     return frame
 
 
-def _refuse_changed(task: FovTask, has_labels: bool) -> None:
+def refuse_changed(acquisition: Path, raw: Artifact, position: str, has_labels: bool) -> None:
+    """Hold a position's raw bytes, and the labels that came with them, against what was ingested.
+
+    Raises:
+        ChangedBytesError: they are other bytes.
+    """
     for folder in (Path(PLATE), LABELS) if has_labels else (Path(PLATE),):
-        within = folder / task.position
-        verdict = verify_folder(task.acquisition, task.raw, within.as_posix())
+        within = folder / position
+        verdict = verify_folder(acquisition, raw, within.as_posix())
         if not verdict.is_verified:
             raise ChangedBytesError(
-                f"raw acquisition {task.raw.partition}, {within.as_posix()} is not what was ingested: "
+                f"raw acquisition {raw.partition}, {within.as_posix()} is not what was ingested: "
                 f"{verdict.why}; ingest the plate again from its source to put the bytes back"
             )

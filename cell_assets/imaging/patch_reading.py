@@ -2,7 +2,8 @@
 
 Where the Zarr array's inner chunks are plain bytes, patches are gathered from memory maps of the shards, at
 the offsets that each shard's own index states; any other encoding is read through TensorStore, to the same
-values. A table that stores no patches (`PatchPolicy.NONE`) cuts them from the raw acquisition, to the same values.
+values. A table that stores no patches takes them from those that were kept beside it (`PatchPolicy.MANIFEST`), or
+cuts them from the raw acquisition (`PatchPolicy.NONE`), to the same values.
 """
 
 import mmap
@@ -24,8 +25,10 @@ from cell_assets.imaging.parquet_tables import read_parquet
 from cell_assets.imaging.patch_store import CHECKSUM_BYTES, INDEX_ENTRY_BYTES, NO_CHUNK, shard_path
 from cell_assets.imaging.patches import (
     CELLS_PARQUET,
+    KEPT_ROWS_PARQUET,
     PATCH_TABLE_JSON,
     PATCHES_ZARR,
+    ROW,
     NormalisationLevel,
     PatchPolicy,
     PatchTableRecord,
@@ -121,25 +124,34 @@ class PatchTable:
     """An opened patch table. It may be handed to other processes, which open it anew."""
 
     def __init__(
-        self, path: Path, info: PatchTableRecord, memory_map: bool = True, acquisition: Path | None = None
+        self,
+        path: Path,
+        info: PatchTableRecord,
+        memory_map: bool = True,
+        acquisition: Path | None = None,
+        kept: Path | None = None,
     ) -> None:
         self.path = path
         self.info = info
-        self._crops = None if stores_patches(path) else _Crops.of(self, acquisition)
-        self._mapped = _map_patches(path / PATCHES_ZARR) if memory_map and self._crops is None else None
-        self._memory_map = memory_map
-        self._acquisition = acquisition
+        self._opened_with = (memory_map, acquisition, kept)
+        self._patches: _Stored | _Kept | _Crops
+        if stores_patches(path):
+            self._patches = _Stored(path / PATCHES_ZARR, memory_map)
+        elif kept is not None:
+            self._patches = _Kept(self, kept, memory_map)
+        else:
+            self._patches = _Crops.of(self, acquisition)
 
     def __len__(self) -> int:
         return self.info.n_cells
 
     def __reduce__(self) -> tuple[object, ...]:
-        return open_patch_table, (self.path, self._memory_map, self._acquisition)
+        return open_patch_table, (self.path, *self._opened_with)
 
     @property
     def is_memory_mapped(self) -> bool:
-        """Whether patches come from memory maps, not through TensorStore."""
-        return self._mapped is not None
+        """Whether patches come from memory maps, not through TensorStore or from whole frames."""
+        return self._patches.is_memory_mapped
 
     @cached_property
     def cells(self) -> pd.DataFrame:
@@ -162,22 +174,14 @@ class PatchTable:
 
         Raises:
             IndexError: a row is not in 0..N-1.
+            BadInputError: its patch was not kept.
         """
         wanted = np.asarray(rows, np.int64)
         if wanted.size and (wanted.min() < 0 or wanted.max() >= len(self)):
             raise IndexError(
                 f"{self.path}: rows {wanted.min()}..{wanted.max()} are not within 0..{len(self) - 1}"
             )
-        if self._crops is not None:
-            return self._crops.read(wanted)
-        if self._mapped is None:
-            return self._array[wanted].read().result()
-        return _gather(self._mapped, wanted)
-
-    @cached_property
-    def _array(self) -> ts.TensorStore:
-        spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": f"{self.path / PATCHES_ZARR}/"}}
-        return ts.open(spec, read=True).result()
+        return self._patches.read(wanted)
 
 
 def stores_patches(path: Path) -> bool:
@@ -185,21 +189,46 @@ def stores_patches(path: Path) -> bool:
     return (path / PATCHES_ZARR).exists()
 
 
-def open_patch_table(path: Path, memory_map: bool = True, acquisition: Path | None = None) -> PatchTable:
+def patch_policy(path: Path) -> PatchPolicy:
+    """By which policy the patch table in folder `path` was made.
+
+    Raises:
+        BadInputError: there is no readable patch table.
+    """
+    return PatchPolicy.ALL if stores_patches(path) else read_patch_record(path).parameters.policy
+
+
+def open_patch_table(
+    path: Path, memory_map: bool = True, acquisition: Path | None = None, kept: Path | None = None
+) -> PatchTable:
     """Open the patch table in folder `path`.
 
     Args:
         memory_map: without it stored patches are read through TensorStore.
         acquisition: folder of the raw acquisition that the table was made from; only a table without stored patches
-            needs it.
+            needs it, or `kept`.
+        kept: folder of patches that were kept for it (`kept_patches`); comes before `acquisition`.
 
     Raises:
-        BadInputError: there is no readable patch table, or it needs its acquisition.
+        BadInputError: there is no readable patch table, or it needs its acquisition, or `kept` holds none of its
+            patches.
         ChangedBytesError: a shard's index does not match its checksum.
+    """
+    info = read_patch_record(path)
+    if info.parameters.policy is PatchPolicy.ALL and not stores_patches(path):
+        raise BadInputError(f"{path / PATCHES_ZARR}: is missing; make the patch table again")
+    return PatchTable(path, info, memory_map, acquisition, kept)
+
+
+def read_patch_record(path: Path) -> PatchTableRecord:
+    """`patch_table.json` of the patch table in folder `path`.
+
+    Raises:
+        BadInputError: it is not there, or not readable.
     """
     file = path / PATCH_TABLE_JSON
     try:
-        info = PatchTableRecord.model_validate_json(file.read_bytes())
+        return PatchTableRecord.model_validate_json(file.read_bytes())
     except OSError as error:
         raise BadInputError(
             f"{file}: cannot be read ({error.strerror}); give a patch_table folder"
@@ -208,9 +237,62 @@ def open_patch_table(path: Path, memory_map: bool = True, acquisition: Path | No
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise BadInputError(f"{file}: field {field}: {first['msg']}; make the patch table again") from error
-    if info.parameters.policy is PatchPolicy.ALL and not stores_patches(path):
-        raise BadInputError(f"{path / PATCHES_ZARR}: is missing; make the patch table again")
-    return PatchTable(path, info, memory_map, acquisition)
+
+
+class _Stored:
+    """A patch array on disk, read by its own rows."""
+
+    def __init__(self, root: Path, memory_map: bool) -> None:
+        self._root = root
+        self._mapped = _map_patches(root) if memory_map else None
+
+    @property
+    def is_memory_mapped(self) -> bool:
+        return self._mapped is not None
+
+    def read(self, rows: NDArray[np.int64]) -> NDArray[np.generic]:
+        if self._mapped is None:
+            return self._array[rows].read().result()
+        return _gather(self._mapped, rows)
+
+    @cached_property
+    def _array(self) -> ts.TensorStore:
+        spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": f"{self._root}/"}}
+        return ts.open(spec, read=True).result()
+
+
+class _Kept:
+    """Patches of some rows of a table, kept beside it."""
+
+    def __init__(self, table: PatchTable, kept: Path, memory_map: bool) -> None:
+        folder = kept / table.info.position
+        if not (folder / PATCHES_ZARR).exists():
+            raise BadInputError(
+                f"{kept}: holds no patches of {table.info.position}; materialise manifest_patches again"
+            )
+        rows = read_parquet(folder / KEPT_ROWS_PARQUET)[ROW].to_numpy(np.int64)
+        if rows.size and rows.max() >= len(table):
+            raise BadInputError(
+                f"{folder}: was kept of another patch table than {table.path}; materialise manifest_patches again"
+            )
+        self._table, self._folder = table, folder
+        self._stored = _Stored(folder / PATCHES_ZARR, memory_map)
+        self._place = np.full(len(table), -1)
+        self._place[rows] = np.arange(len(rows))
+
+    @property
+    def is_memory_mapped(self) -> bool:
+        return self._stored.is_memory_mapped
+
+    def read(self, rows: NDArray[np.int64]) -> NDArray[np.generic]:
+        places = self._place[rows]
+        if (places < 0).any():
+            cell = self._table.cells.iloc[rows[np.argmin(places)]]
+            raise BadInputError(
+                f"{self._folder}: the patch of track {cell['track_id']} at t={cell['t']} was not kept, since the "
+                "manifest leaves it out; read the table beside its raw acquisition"
+            )
+        return self._stored.read(places)
 
 
 class _Crops:
@@ -232,8 +314,8 @@ class _Crops:
     def of(cls, table: PatchTable, acquisition: Path | None) -> "_Crops":
         if acquisition is None:
             raise BadInputError(
-                f"{table.path}: holds no patches (policy none), so it is read beside the raw acquisition that it was "
-                "made from; give that folder as well"
+                f"{table.path}: holds no patches (policy {table.info.parameters.policy.value}), so it is read beside "
+                "the raw acquisition that it was made from; give that folder as well"
             )
         opened, parameters = open_acquisition(acquisition), table.info.parameters
         names, cells = opened.info.channel_names, table.cells
@@ -245,6 +327,8 @@ class _Crops:
             cells[Column.T].to_numpy(np.int64),
             crop_starts(cells[["y", "x"]].to_numpy(np.float64), parameters.side_px),
         )
+
+    is_memory_mapped = False
 
     def read(self, rows: NDArray[np.int64]) -> NDArray[np.generic]:
         """Patches of `rows`, in their order; each frame is read once."""

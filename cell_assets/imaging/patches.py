@@ -36,6 +36,8 @@ from cell_assets.imaging.tracking import read_tracks
 CELLS_PARQUET = "cells.parquet"
 PATCHES_ZARR = "patches.zarr"
 PATCH_TABLE_JSON = "patch_table.json"
+KEPT_ROWS_PARQUET = "rows.parquet"
+"""Which rows of a patch table its kept patches are of, in their order."""
 
 ROW = "row"
 """Index into the patches."""
@@ -67,6 +69,10 @@ class PatchPolicy(StrEnum):
     """Which cells get a patch on disk."""
 
     ALL = "all"
+    """Every cell image's, in the patch table itself."""
+    MANIFEST = "manifest"
+    """Of the cell images that the experiment's manifest does not leave out, in an artifact made after it
+    (`kept_patches`)."""
     NONE = "none"
     """Patches are cut from the raw acquisition whenever they are read, to the same values: no byte of pixels is
     stored twice, and reading is bound by decoding whole frames."""
@@ -197,9 +203,23 @@ def patch_layout(fov: FieldOfView, parameters: ResolvedPatches, n_cells: int) ->
 def table_bytes(fov: FieldOfView, parameters: ResolvedPatches, n_cells: int) -> int:
     """What the patch table of `n_cells` rows weighs at most, by its policy."""
     rows = _FILE_BYTES + n_cells * (_ROW_BYTES + 4 * _SCALING_BYTES * len(parameters.channels))
-    if parameters.policy is PatchPolicy.NONE:
+    if parameters.policy is not PatchPolicy.ALL:
         return rows
     return rows + patch_layout(fov, parameters, n_cells).total_bytes
+
+
+def refuse_too_large(position: str, layout: PatchLayout, max_bytes: int) -> None:
+    """Refuse to store patches that weigh more than somebody allowed.
+
+    Raises:
+        BadInputError: they do.
+    """
+    if layout.total_bytes > max_bytes:
+        raise BadInputError(
+            f"{position}: {layout.n_rows} patches of {layout.patch_bytes:,} bytes need {layout.total_bytes:,} bytes, "
+            f"more than max_bytes={max_bytes:,}; raise it, use a smaller side_px, z_range or fewer channels, or the "
+            "policy none"
+        )
 
 
 def cell_times(folder: Path) -> "pd.Series[int]":
@@ -222,12 +242,8 @@ def write_patch_table(
     cells = read_tracks(tracks)
     layout = patch_layout(fov, parameters, len(cells))
     stores_patches = parameters.policy is PatchPolicy.ALL
-    if stores_patches and layout.total_bytes > parameters.max_bytes:
-        raise BadInputError(
-            f"{fov.position}: {len(cells)} patches of {layout.patch_bytes:,} bytes need "
-            f"{layout.total_bytes:,} bytes, more than max_bytes={parameters.max_bytes:,}; raise it, use a smaller "
-            "side_px, z_range or fewer channels, or the policy none"
-        )
+    if stores_patches:
+        refuse_too_large(fov.position, layout, parameters.max_bytes)
     starts = crop_starts(cells[["y", "x"]].to_numpy(np.float64), parameters.side_px)
     times = cells[Column.T].to_numpy()
     if stores_patches:

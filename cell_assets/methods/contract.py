@@ -13,13 +13,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainingTable:
-    """One patch table (folder with cells.parquet, patch_table.json and, by its policy, patches.zarr)."""
+    """One patch table (folder with cells.parquet, patch_table.json and, by its policy, patches.zarr).
+
+    `imaging.patch_reading.open_patch_table(path, acquisition=acquisition, kept=kept)` reads it by any policy.
+    """
 
     plate: str
     fov_name: str
     path: Path
     acquisition: Path | None = None
     """Folder of the raw acquisition, where the table stores no patches and cuts them from there."""
+    kept: Path | None = None
+    """Folder of the plate's kept patches, where the table stores none and they are read from there."""
 
 
 @dataclass(frozen=True)

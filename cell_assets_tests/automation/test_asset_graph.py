@@ -12,8 +12,12 @@ GRAPH = {
     "tracks": ("plate|position", {"raw_acquisition", "segmentation", "track_corrections"}),
     "patch_table": ("plate|position", {"raw_acquisition", "tracks"}),
     "experiment_manifest": ("experiment", {"raw_acquisition", "patch_table", "plate_qc"}),
-    "dynaclr_checkpoint": ("experiment", {"experiment_manifest", "patch_table"}),
-    "dynaclr_embeddings": ("experiment|plate", {"dynaclr_checkpoint", "experiment_manifest", "patch_table"}),
+    "manifest_patches": ("experiment|plate", {"experiment_manifest", "patch_table", "raw_acquisition"}),
+    "dynaclr_checkpoint": ("experiment", {"experiment_manifest", "manifest_patches", "patch_table"}),
+    "dynaclr_embeddings": (
+        "experiment|plate",
+        {"dynaclr_checkpoint", "experiment_manifest", "manifest_patches", "patch_table"},
+    ),
     "dynaclr_report": (
         "experiment",
         {"dynaclr_checkpoint", "dynaclr_embeddings", "experiment_manifest", "patch_table", "raw_acquisition"},

@@ -42,8 +42,8 @@ def blurred(tmp_path_factory: pytest.TempPathFactory) -> PlateFolder:
     return plate
 
 
-def request(quality: list[dict[str, object]]) -> RunRequest:
-    return RunRequest(experiment="E1", choices={**small_choices(), "quality": quality})
+def request(quality: list[dict[str, object]], **choices: object) -> RunRequest:
+    return RunRequest(experiment="E1", choices={**small_choices(), "quality": quality, **choices})
 
 
 def test_a_blurred_frame_is_out_of_everything_and_the_report_names_it(
@@ -89,6 +89,16 @@ def test_a_blurred_frame_is_out_of_everything_and_the_report_names_it(
         assert run(session, request([strict, {"measure": "drift_um", "high": 0.01}])).failed == ()
         again = session.ledger.latest("experiment_manifest", "E1")
         assert again is not None and again.artifact.id == manifest.artifact.id
+
+        # Where the manifest decides which patches are stored, the blurred ones are not.
+        by_manifest = {"patches": {"side_px": 32, "policy": "manifest"}}
+        assert run(session, request([strict], fovs=by_manifest)).failed == ()
+        kept, _ = session.store.read("manifest_patches", "E1|P1")
+        positions = json.loads((kept / "kept_patches.json").read_text())["positions"]
+        assert len(positions) == 6
+        fewer = {one["position"]: one["n_cells"] - one["n_kept"] for one in positions}
+        assert {position: n for position, n in fewer.items() if n} == {FOV: int(is_out.sum())}
+        assert embedded(session).index.tolist() == whole.index[~is_out].tolist()
 
         refused = run(session, request([{**strict, "channel": "nothing"}]))
         (why,) = refused.failed

@@ -1,4 +1,4 @@
-"""Sizes said before work against real runs, refusals, and a whole experiment whose tables store no patches."""
+"""Sizes said before work against real runs, refusals, and whole experiments whose tables store no patches."""
 
 import json
 from collections.abc import Callable
@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from cell_assets.automation.ingesting import ingest_plate
+from cell_assets.automation.running import RunRequest, choose, plan_experiment
 from cell_assets.settings import Settings
 from cell_assets_tests.end_to_end.lab import (
     PlateFolder,
@@ -150,3 +151,99 @@ def test_an_experiment_without_stored_patches_states_the_same_numbers(
     cell = cell_assets(lab, "explain", str(number), "--cell", "0", "--json")
     assert cell.code == 0, cell.err
     assert json.loads(cell.out)["chunks_give_patch"] is True
+
+
+def keeping(experiment: str) -> RunRequest:
+    """Choices under which the manifest decides which patches are stored."""
+    choices = {**small_choices(), "fovs": {"patches": {"side_px": 32, "policy": "manifest"}}}
+    return small_run(experiment).model_copy(update={"choices": choices})
+
+
+def test_patches_that_the_manifest_keeps_state_the_same_numbers(lab: Settings, two_fovs: PlateFolder) -> None:
+    """Manifest, kept patches and checkpoint are then a run each."""
+    with opened(lab) as session:
+        ingest_plate(session, two_fovs.request("E3", "P3"))
+        request = keeping("E3")
+        (said,) = (one for one in plan_experiment(session, request).costs if one.what.startswith("kept"))
+        assert (said.what, said.bytes_from) == ("kept patches of 2 FOVs", "all of their cells")
+        outcome = run(session, request)
+        assert (outcome.failed, len(outcome.dagster_runs)) == ((), 6)
+        made = session.ledger.latest("manifest_patches", "E3|P3")
+        assert made is not None
+        assert sorted(one.asset for one in made.inputs) == [
+            "experiment_manifest",
+            "patch_table",
+            "patch_table",
+            "raw_acquisition",
+        ]
+        folder = session.store.path_of(made.artifact)
+        assert (
+            sum(one.stat().st_size for one in folder.rglob("c/**/*") if one.is_file()) == said.bytes_at_most
+        )
+        for asset, partition in (("dynaclr_checkpoint", "E3"), ("dynaclr_embeddings", "E3|P3")):
+            later = session.ledger.latest(asset, partition)
+            assert later is not None
+            assert made.artifact.id in {one.id for one in later.inputs}, asset
+            assert "raw_acquisition" not in {one.asset for one in later.inputs}, asset
+        stored, kept = (
+            {
+                (n.draft.report, n.draft.name, n.draft.split): n.draft.value
+                for n in session.ledger.numbers(name)
+            }
+            for name in ("E1", "E3")
+        )
+        assert stored == kept
+        assert_published_is_whole(session)
+        assert_dagster_agrees(session)
+        assert not any(one.what.startswith("kept") for one in plan_experiment(session, request).costs)
+        number = session.ledger.numbers("E3")[0].id
+        with session.executor() as executor:
+            other = executor.materialise(["manifest_patches"], partition="E1|P1")
+        assert other.error is not None
+        assert "no patch table of P1 was made by fovs.patches.policy manifest" in other.error
+    refused = cell_assets(lab, "gc", "P3", "--asset", "manifest_patches")
+    assert (refused.code, "a number rests on it" in refused.out) == (1, True)
+    assert cell_assets(lab, "verify", str(number)).code == 0
+
+
+def test_kept_patches_are_asked_for_again_and_come_back_when_evicted(
+    lab: Settings, two_fovs: PlateFolder
+) -> None:
+    with opened(lab) as session:
+        ingest_plate(session, two_fovs.request("E4", "P4"))
+        choose(session, keeping("E4"))
+        record = session.ledger.plate("P4")
+        assert record is not None
+        positions = record.draft.positions
+        with session.executor() as executor:
+            keys = (f"P4|{positions[0]}", f"P4|{positions[-1]}")
+            fovs = ["segmentation", "tracks", "patch_table"]
+            assert executor.materialise(fovs, partition_range=keys).succeeded
+            assert executor.materialise(["experiment_manifest"], partition="E4").succeeded
+            early = executor.materialise(["dynaclr_checkpoint"], partition="E4")
+            assert early.error is not None and "manifest_patches" in early.error
+            assert executor.materialise(["manifest_patches"], partition="E4|P4").succeeded
+        made = session.ledger.latest("manifest_patches", "E4|P4")
+        assert made is not None
+        folder = session.store.path_of(made.artifact)
+    assert cell_assets(lab, "gc", "P4", "--asset", "manifest_patches").code == 0
+    assert not folder.exists()
+    again = cell_assets(lab, "restore", str(made.artifact.id))
+    assert (again.code, f"the same digest {made.artifact.digest[:12]}" in again.out) == (0, True), again.err
+    with opened(lab) as session:
+        assert session.store.verify(made.artifact).is_verified
+        # Another split is another manifest: patches kept by the one before would not do.
+        request = keeping("E4")
+        assert request.choices is not None
+        request = request.model_copy(update={"choices": {**request.choices, "split": {"seed": 5}}})
+        choose(session, request)
+        with session.executor() as executor:
+            assert executor.materialise(["experiment_manifest"], partition="E4").succeeded
+            stale = executor.materialise(["dynaclr_checkpoint"], partition="E4")
+            assert stale.error is not None
+            assert "manifest_patches E4|P4 were made of an earlier manifest" in stale.error
+        assert run(session, request).failed == ()
+        attempts = session.ledger.attempts("manifest_patches", "E4|P4")
+        assert [one.artifact_id for one in attempts] == [made.artifact.id, made.artifact.id]
+        assert_published_is_whole(session)
+        assert_dagster_agrees(session)

@@ -1,4 +1,4 @@
-"""Patches that are stored and patches that are cut when they are read: one interface, the same values."""
+"""Patches that are stored, kept beside their table, or cut when they are read: one interface, the same values."""
 
 import pickle
 from pathlib import Path
@@ -67,8 +67,9 @@ def table(acquisition: Acquisition, folder: Path, parameters: ResolvedPatches) -
 
 def both(acquisition: Acquisition, folder: Path, **request: object) -> tuple[PatchTable, PatchTable]:
     """The stored and the cut one."""
+    policies = (PatchPolicy.ALL, PatchPolicy.NONE)
     folders = [
-        table(acquisition, folder, resolved(acquisition, policy=policy, **request)) for policy in PatchPolicy
+        table(acquisition, folder, resolved(acquisition, policy=policy, **request)) for policy in policies
     ]
     assert [stores_patches(one) for one in folders] == [True, False]
     stored, cut = (open_patch_table(one, acquisition=acquisition.path) for one in folders)
@@ -128,9 +129,8 @@ def test_each_frame_is_decoded_once_and_only_one_is_held(
     acquisition: Acquisition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, cut = both(acquisition, tmp_path, side_px=20)
-    assert cut._crops is not None
     read: list[int] = []
-    image = cut._crops._image
+    image = cut._patches._image
 
     class Counted:
         dtype = image.dtype
@@ -139,16 +139,19 @@ def test_each_frame_is_decoded_once_and_only_one_is_held(
             read.append(t)
             return image[t]
 
-    monkeypatch.setattr(cut._crops, "_image", Counted())
+    monkeypatch.setattr(cut._patches, "_image", Counted())
     times = cut.cells[Column.T].to_numpy()
     cut.read(np.arange(len(cut))[::-1])
     assert read == sorted(set(times))
 
 
-def test_a_table_without_patches_asks_for_its_acquisition(acquisition: Acquisition, tmp_path: Path) -> None:
-    path = table(acquisition, tmp_path, resolved(acquisition, policy="none", side_px=20))
+@pytest.mark.parametrize("policy", [PatchPolicy.MANIFEST, PatchPolicy.NONE])
+def test_a_table_without_patches_asks_for_its_acquisition(
+    acquisition: Acquisition, tmp_path: Path, policy: PatchPolicy
+) -> None:
+    path = table(acquisition, tmp_path, resolved(acquisition, policy=policy, side_px=20))
     assert {one.name for one in path.iterdir()} == {"cells.parquet", "patch_table.json"}
-    with pytest.raises(BadInputError, match=r"holds no patches \(policy none\)"):
+    with pytest.raises(BadInputError, match=rf"holds no patches \(policy {policy.value}\)"):
         open_patch_table(path)
 
 

@@ -124,7 +124,7 @@ def open_tables(tables: Sequence[TrainingTable], manifest: FrozenCells) -> Patch
 
 
 def _open(table: TrainingTable, manifest: FrozenCells) -> OpenTable:
-    opened = open_patch_table(table.path, acquisition=table.acquisition)
+    opened = open_patch_table(table.path, acquisition=table.acquisition, kept=table.kept)
     offset, scale = opened.scaling(NormalisationLevel.FOV)
     unusable = np.isnan(offset) | np.isnan(scale)
     named = opened.cells.assign(plate=table.plate, fov_name=table.fov_name)

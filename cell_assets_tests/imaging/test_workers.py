@@ -1,15 +1,15 @@
-"""A worker of the FOV chain: what its process may take of the machine."""
+"""A worker process: what it may take of the machine."""
 
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
+import numpy as np
 from threadpoolctl import threadpool_info
 
-from cell_assets.imaging.fov_chain import start_worker
+from cell_assets.imaging.workers import start_worker
 
 
 def _threads_of_libraries() -> dict[str, int]:
-    import numpy as np
     import scipy.linalg
 
     assert scipy.linalg.norm(np.ones((2, 2)) @ np.ones((2, 2))) == 4
