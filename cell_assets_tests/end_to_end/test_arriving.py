@@ -20,6 +20,7 @@ from cell_assets.definitions import build_defs
 from cell_assets.ledger.records import Arrival
 from cell_assets.settings import Settings
 from cell_assets_tests.end_to_end.lab import PlateFolder, cell_assets, instance_of, opened, tiny_plate
+from cell_assets_tests.landing.brittle_files import BrittleFiles, brittle_landing
 from cell_assets_tests.landing.landed import land
 
 GIVEN = {"source": "plate.zarr", "plate_map": "plate_map.csv", "tracks": "tracks", "states": "states.csv"}
@@ -34,6 +35,7 @@ class Landing:
     instance: dg.DagsterInstance
     cursor: str | None = None
     run_keys: set[str] = field(default_factory=set)
+    skipped: str = ""
 
     @property
     def arrivals(self) -> dict[str, Arrival]:
@@ -48,6 +50,7 @@ class Landing:
         said = arrivals_sensor(settings)(context, store=self.session.store)
         assert isinstance(said, dg.SensorResult)
         self.cursor = said.cursor
+        self.skipped = "" if said.skip_reason is None else said.skip_reason.skip_message or ""
         for keys in said.dynamic_partitions_requests or ():
             assert isinstance(keys, dg.AddDynamicPartitionsRequest)
             self.instance.add_dynamic_partitions(keys.partitions_def_name, list(keys.partition_keys))
@@ -231,3 +234,24 @@ def test_a_plate_behind_a_url_is_fetched_and_leaves_nothing_beside_its_artifact(
     finally:
         if files.exists("/arriving"):
             files.rm("/arriving", recursive=True)
+
+
+def test_a_remote_that_fails_in_its_own_way_hinders_no_other_landing_folder(
+    landing: Landing, two_fovs: PlateFolder
+) -> None:
+    land(two_fovs, landing.root / "local", "E9", "P9")
+    with brittle_landing() as url:
+        places = ("nothing://x", url, str(landing.root))
+        BrittleFiles.broken = {"ls": "/"}
+        assert landing.tick(places) == []
+        assert f"landing folder {url} cannot be listed (ThrottledError: slow down: ls was" in landing.skipped
+        assert "landing folder nothing://x cannot be opened (ValueError" in landing.skipped
+        assert [one.partition_key for one in landing.tick(places)] == ["P9"]
+        BrittleFiles.broken = {"find": "/brittle_landing/a"}
+        landing.tick(places)
+        assert [one.partition_key for one in landing.tick(places)] == ["P2"]
+        assert landing.arrivals["a"].state == "quarantined"
+        assert "a cannot be read (ThrottledError: slow down" in (landing.arrivals["a"].reason or "")
+        BrittleFiles.broken = {}
+        landing.tick(places)
+        assert [one.partition_key for one in landing.tick(places)] == ["P1"]
