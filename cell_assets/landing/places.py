@@ -25,7 +25,7 @@ class SeenFile:
     """Relative to the folder that was walked."""
     size: int
     stamp: str
-    """When it was written, as its place says it."""
+    """When it was written, as its place says it; of a disk also who may read it, so that this is seen mended."""
 
 
 class Place(Protocol):
@@ -116,7 +116,8 @@ class LocalPlace:
                         raise BadInputError(f"{name} is a symbolic link that leads back to a folder above it")
                     yield from self._walk(entry.path, f"{name}/", above)
                 elif stat.S_ISREG(seen.st_mode):
-                    yield SeenFile(name, seen.st_size, str(seen.st_mtime_ns))
+                    may = f"{seen.st_mode:o} {seen.st_uid} {seen.st_gid}"
+                    yield SeenFile(name, seen.st_size, f"{seen.st_mtime_ns} {may}")
                 else:
                     raise BadInputError(f"{name} is neither a file nor a folder")
 
