@@ -9,8 +9,10 @@ from datetime import datetime, timedelta
 
 from cell_assets.assets.partitions import split_representation_key
 from cell_assets.assets.recipes import RECIPES, AssetName
+from cell_assets.audit.counting import counted
 from cell_assets.errors import CellAssetsError, NotFoundError
 from cell_assets.ledger.records import Artifact, ArtifactState, Run, Tombstone
+from cell_assets.store.room import said_bytes
 from cell_assets.store.store import Store
 
 
@@ -25,7 +27,7 @@ class Judged:
     def sentence(self) -> str:
         """For a person."""
         one = self.artifact
-        return f"artifact {one.id} ({one.asset} {one.partition}, {one.n_bytes / 1e6:.1f} MB): {self.why}"
+        return f"artifact {one.id} ({one.asset} {one.partition}, {said_bytes(one.n_bytes)}): {self.why}"
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def plan_evictions(store: Store, older_than: timedelta) -> EvictionPlan:
             if why_not is None and end is None:
                 why_not = "it is the newest version of its partition"
             if why_not is None and end is not None and now - end.since < older_than:
-                why_not = f"it is out of use for less than {older_than.days} days"
+                why_not = f"it is out of use for less than {counted(older_than.days, 'day')}"
             if why_not is not None or end is None:
                 staying.append(Judged(artifact, why_not or ""))
             else:

@@ -19,6 +19,7 @@ from cell_assets.imaging.kept_patches import keep_patches
 from cell_assets.imaging.workers import worker_pool
 from cell_assets.ledger.records import Artifact, ArtifactState, Provenance
 from cell_assets.store.code_identity import code_identity
+from cell_assets.store.room import said_bytes
 from cell_assets.store.store import Store
 
 
@@ -34,7 +35,7 @@ class Restored:
         one = self.artifact
         return (
             f"artifact {one.id} ({one.asset} {one.partition}) was made again: the same digest {one.digest[:12]}, "
-            f"{one.n_bytes / 1e6:.1f} MB"
+            f"{said_bytes(one.n_bytes)}"
         )
 
 

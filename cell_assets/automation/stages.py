@@ -187,7 +187,7 @@ def _model_runs(store: Store, experiment: str, method: str) -> Iterator[NeededRu
     asset = checkpoint_name(method)
     # Of what the manifest is made of, since the checkpoint's own inputs are known only once it stands.
     chosen: list[JsonValue] = [asset, code_version(RECIPES[asset].code), training.model_dump(mode="json")]
-    made = [_last_made(store, manifest.receipts), _standing_run(store, asset, [experiment])]
+    made: list[JsonValue] = [_last_made(store, manifest.receipts), _standing_run(store, asset, [experiment])]
     state = _digest([_said(manifest.expectation()), chosen, *made])
     yield NeededRun((AssetName.EXPERIMENT_MANIFEST.value, asset), None, experiment, None, why, state)
 
@@ -212,7 +212,10 @@ def _report_runs(store: Store, experiment: str, method: str) -> Iterator[NeededR
 
 def _unless_current(store: Store, output: ExperimentOutput) -> Iterator[NeededRun]:
     if why := _why_outdated(store, output):
-        made = [_last_made(store, output.receipts), _standing_run(store, output.asset, [output.partition])]
+        made: list[JsonValue] = [
+            _last_made(store, output.receipts),
+            _standing_run(store, output.asset, [output.partition]),
+        ]
         state = _digest([_said(output.expectation()), *made])
         yield NeededRun((output.asset,), None, output.partition, None, why, state)
 
@@ -222,9 +225,14 @@ def _why_outdated(store: Store, output: ExperimentOutput) -> str:
     return "" if found.is_current else f"{output.asset}: {found.why}"
 
 
-def _last_made(store: Store, inputs: Sequence[ReadReceipt]) -> int:
-    """The newest run that made one of these bytes: a damaged input that was made again has a newer one."""
-    return max((run.id for run in store.ledger.runs_of([one.artifact_id for one in inputs])), default=0)
+def _last_made(store: Store, inputs: Sequence[ReadReceipt]) -> list[JsonValue]:
+    """The newest run that made one of these bytes: a damaged input that was made again has a newer one.
+
+    Beside it, when bytes of one last went or came back: what was evicted may be restored without a run.
+    """
+    artifacts = [one.artifact_id for one in inputs]
+    newest = max((run.id for run in store.ledger.runs_of(artifacts)), default=0)
+    return [newest, store.ledger.newest_state_change(artifacts)]
 
 
 def _standing_run(store: Store, asset: str, partitions: Sequence[str]) -> int:

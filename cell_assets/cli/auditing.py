@@ -9,7 +9,7 @@ import click
 
 from cell_assets.cli.lab import open_lab
 from cell_assets.cli.options import AS_JSON, AS_OF, moment, write_page
-from cell_assets.cli.progress import BYTES, progress
+from cell_assets.cli.progress import BYTES, progress, progress_in_turn
 from cell_assets.errors import BadInputError
 
 
@@ -121,7 +121,7 @@ def verify(subject: str, quick: bool, resume_hours: float | None, recompute: boo
         since = None
         if resume_hours is not None:
             since = session.ledger.now() - timedelta(hours=resume_hours)
-        with progress(BYTES) as step, progress(" entries of history") as history_step:
+        with progress_in_turn(BYTES, " entries of history") as (step, history_step):
             found = verify_subject(
                 session.store,
                 about,

@@ -2,20 +2,18 @@
 
 import json
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import asdict
 
 from cell_assets.assets.evicting import Evicted, Judged
+from cell_assets.audit.counting import counted
+from cell_assets.store.room import said_bytes
 from cell_assets.store.store import SweepReport
 
 
-def to_text(done: Evicted, swept: SweepReport | None, each_kept: bool) -> str:
-    """Line by line what goes; what stays is counted by its reason, unless each was asked for by name.
-
-    Args:
-        swept: what the sweep before it did; None for a dry run.
-    """
-    going = "would be" if swept is None else "was"
-    lines = [] if swept is None else [_swept(swept)]
+def to_text(done: Evicted, swept: SweepReport, *, dry_run: bool, each_kept: bool) -> str:
+    """Line by line what goes; what stays is counted by its reason, unless each was asked for by name."""
+    lines = [*_swept(swept, dry_run)]
     lines += [f"evicted  {one.sentence}" for one in done.gone]
     if each_kept:
         lines += [f"kept     {one.sentence}" for one in done.staying]
@@ -25,31 +23,42 @@ def to_text(done: Evicted, swept: SweepReport | None, each_kept: bool) -> str:
             artifacts[one.why] += 1
             n_bytes[one.why] += one.artifact.n_bytes
         lines += [
-            f"kept     {count} artifacts, {n_bytes[why] / 1e6:.1f} MB: {why}"
+            f"kept     {counted(count, 'artifact')}, {said_bytes(n_bytes[why])}: {why}"
             for why, count in artifacts.most_common()
         ]
-    lines.append(f"{len(done.gone)} artifacts, {done.freed_bytes / 1e6:.1f} MB {going} let go")
+    what = (
+        f"{counted(len(done.gone), 'artifact')}, {said_bytes(done.freed_bytes)}" if done.gone else "nothing"
+    )
+    lines.append(f"{'would let' if dry_run else 'let'} go of {what}")
     return "\n".join(lines)
 
 
-def to_json(done: Evicted, swept: SweepReport | None) -> str:
+def to_json(done: Evicted, swept: SweepReport, *, dry_run: bool) -> str:
     """The whole of it as one JSON document."""
     document = {
-        "dry_run": swept is None,
+        "dry_run": dry_run,
         "evicted": [_plain(one) for one in done.gone],
         "kept": [_plain(one) for one in done.staying],
         "freed_bytes": done.freed_bytes,
-        "sweep": None if swept is None else asdict(swept),
+        "sweep": asdict(swept),
     }
     return json.dumps(document, indent=1)
 
 
-def _swept(report: SweepReport) -> str:
-    halves = f" and {len(report.removed_evicted)} half-finished evictions" if report.removed_evicted else ""
-    return (
-        f"removed {report.removed_staging} staging entries, {len(report.removed_orphans)} unrecorded copies{halves}, "
-        f"{report.freed_bytes / 1e6:.1f} MB; left {len(report.kept_intents)} living writers alone"
+def _swept(report: SweepReport, dry_run: bool) -> Iterator[str]:
+    """What crashes left, by name where it has one, then counted."""
+    yield from (f"swept    {writer}, whose writer died" for writer in report.closed_intents)
+    yield from (f"swept    {uri}, of which nothing is recorded" for uri in report.removed_orphans)
+    yield from (f"swept    {uri}, evicted before and not to its end" for uri in report.removed_evicted)
+    yield from (f"left     {writer}, whose writer lives or may" for writer in report.kept_intents)
+    counts = (
+        (report.removed_staging, "staging entry", "staging entries"),
+        (len(report.removed_orphans), "unrecorded copy", "unrecorded copies"),
+        (len(report.removed_evicted), "half-finished eviction", "half-finished evictions"),
     )
+    removed = [counted(n, one, many) for n, one, many in counts if n]
+    what = ", ".join([*removed, said_bytes(report.freed_bytes)]) if removed else "nothing that a crash left"
+    yield f"{'would remove' if dry_run else 'removed'} {what}"
 
 
 def _plain(one: Judged) -> dict[str, object]:

@@ -83,14 +83,17 @@ def gc(
         raise click.UsageError("give either what is to go by name or --older-than")
     with open_lab() as session:
         store = session.store
-        swept = None if dry_run else store.sweep()
+        swept = store.foresee_sweep() if dry_run else store.sweep()
         if named:
             plan = plan_named(store, [one for name in named for one in named_artifacts(store, name, asset)])
         else:
             days = session.settings.evict_after_days if older_than is None else older_than
             plan = plan_evictions(store, timedelta(days=days))
         done = Evicted(plan.going, plan.staying, plan.n_bytes) if dry_run else evict(store, plan)
-    click.echo(to_json(done, swept) if as_json else to_text(done, swept, each_kept=bool(named)))
+    if as_json:
+        click.echo(to_json(done, swept, dry_run=dry_run))
+    else:
+        click.echo(to_text(done, swept, dry_run=dry_run, each_kept=bool(named)))
     if named and done.staying:
         sys.exit(1)
 

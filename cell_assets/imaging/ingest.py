@@ -52,6 +52,7 @@ from cell_assets.imaging.overlap import Overlap
 from cell_assets.imaging.pixel_digest import PixelDigest
 from cell_assets.imaging.readers.base import PlateSource
 from cell_assets.imaging.readers.registry import open_source
+from cell_assets.imaging.source_access import only_reading
 from cell_assets.imaging.source_position import SourcePosition
 from cell_assets.imaging.track_files import write_track_csv
 from cell_assets.imaging.track_tables import ImageExtent, check_tracks
@@ -95,8 +96,13 @@ class PreparedIngest:
 
     @cached_property
     def source_digest(self) -> str:
-        """See `source_digest`; the source's files are read once for it."""
-        return source_digest(self.source)
+        """See `source_digest`; the source's files are read once for it.
+
+        Raises:
+            BadInputError: a file cannot be read.
+        """
+        with only_reading():
+            return source_digest(self.source)
 
     def write(self, target: Path, progress: Progress | None = None) -> AcquisitionInfo:
         """Write the raw_acquisition folder into `target`, which must be absent or empty.
@@ -138,12 +144,13 @@ def prepare_ingest(path: Path, options: IngestOptions) -> PreparedIngest:
     Raises:
         BadInputError: one sentence that names file, field and value.
     """
-    source = open_source(path, options.format, options.pattern)
-    facts = plate_facts(source, options)
-    source.check()
-    tracks = given_tracks(source, options.tracks)
-    tracks.check_files()
-    given_states(options.states, tracks)
+    with only_reading():
+        source = open_source(path, options.format, options.pattern)
+        facts = plate_facts(source, options)
+        source.check()
+        tracks = given_tracks(source, options.tracks)
+        tracks.check_files()
+        given_states(options.states, tracks)
     return PreparedIngest(source, options, facts, tracks)
 
 

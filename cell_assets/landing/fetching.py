@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from cell_assets.errors import BadInputError, CellAssetsError
+from cell_assets.landing.places import open_remote, remote_errors, remote_size
 
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, what); here bytes."""
@@ -17,15 +18,15 @@ def fetch_folder(url: str, target: Path, progress: Progress) -> int:
     """Copy every file below `url` into the new folder `target`; returns the number of bytes.
 
     Raises:
-        BadInputError: nothing lies there, a name leads out of the folder, or no package knows the protocol.
+        BadInputError: nothing lies there, a name leads out of the folder, or the URL cannot be opened.
         CellAssetsError: the disk has no room for it, or a file came short; nothing of it should be used.
     """
-    from fsspec.core import url_to_fs
-
+    fs, root = open_remote(url)
     try:
-        fs, root = url_to_fs(url, use_listings_cache=False)
-        found = {str(path): int(info["size"]) for path, info in fs.find(root, detail=True).items()}
-    except (ImportError, ValueError, OSError) as error:
+        with remote_errors():
+            listed = fs.find(root, detail=True)
+            found = {str(path): remote_size(fs, path, info) for path, info in listed.items()}
+    except OSError as error:
         raise BadInputError(f"{url}: cannot be listed ({error}); see that it is there") from error
     if not found:
         raise BadInputError(f"{url}: holds no file; see that it is there")
@@ -40,7 +41,8 @@ def fetch_folder(url: str, target: Path, progress: Progress) -> int:
         local = target / name
         local.parent.mkdir(parents=True, exist_ok=True)
         try:
-            fs.get_file(path, str(local))
+            with remote_errors():
+                fs.get_file(path, str(local))
         except OSError as error:
             raise CellAssetsError(f"{url}/{name} cannot be fetched ({error}); try again") from error
         if local.stat().st_size != size:

@@ -49,9 +49,9 @@ def look_at_plate(place: Place, path: str, fingerprint: str, is_out_of_time: Out
     """What lies in the folder of a plate.
 
     The digest is BLAKE3 over the bytes of `plate.yaml`, of the plate map, of the states and of the list of
-    checksums, and over path, size and time of writing of every file. The pixels' own bytes are not read: a sensor
-    has a minute, and a plate of a terabyte takes hours to read. So a file that was changed without any trace in its
-    size and time is not noticed here. The run that follows reads every byte.
+    checksums, and over path, size, time of writing and permissions of every file. The pixels' own bytes are not
+    read: a sensor has a minute, and a plate of a terabyte takes hours to read. So a file that was changed without
+    any trace in its size and time is not noticed here. The run that follows reads every byte.
 
     Raises:
         OutOfTimeError: the folder has more files than could be listed in time.

@@ -3,6 +3,7 @@
 import os
 import stat
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,6 +12,9 @@ from cell_assets.errors import BadInputError
 
 _NOISE = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 """What desktops leave in folders that somebody looked into."""
+
+_MAX_SAID = 200
+"""Characters of a backend's error: some quote a whole answer of the server."""
 
 
 @dataclass(frozen=True)
@@ -21,11 +25,14 @@ class SeenFile:
     """Relative to the folder that was walked."""
     size: int
     stamp: str
-    """When it was written, as its place says it."""
+    """When it was written, as its place says it; of a disk also who may read it, so that this is seen mended."""
 
 
 class Place(Protocol):
-    """One landing folder. Folders and files are named by text that only this place reads; `title` is for people."""
+    """One landing folder. Folders and files are named by text that only this place reads; `title` is for people.
+
+    Whatever cannot be asked or read raises OSError, of the remote as of the disk.
+    """
 
     @property
     def root(self) -> str:
@@ -109,7 +116,8 @@ class LocalPlace:
                         raise BadInputError(f"{name} is a symbolic link that leads back to a folder above it")
                     yield from self._walk(entry.path, f"{name}/", above)
                 elif stat.S_ISREG(seen.st_mode):
-                    yield SeenFile(name, seen.st_size, str(seen.st_mtime_ns))
+                    may = f"{seen.st_mode:o} {seen.st_uid} {seen.st_gid}"
+                    yield SeenFile(name, seen.st_size, f"{seen.st_mtime_ns} {may}")
                 else:
                     raise BadInputError(f"{name} is neither a file nor a folder")
 
@@ -133,40 +141,89 @@ class RemotePlace:
     """A folder behind an fsspec URL. Stores without a time of writing say by size, and ETag where they have one."""
 
     def __init__(self, url: str) -> None:
-        """Open it; nothing is asked of the other side yet.
+        """Open it; most backends ask nothing of the other side yet.
 
         Raises:
-            BadInputError: no installed package knows the URL's protocol.
+            BadInputError: the URL cannot be opened.
         """
-        from fsspec.core import url_to_fs
-
-        try:
-            self._fs, self.root = url_to_fs(url, use_listings_cache=False)
-        except (ImportError, ValueError) as error:
-            raise BadInputError(f"landing folder {url} cannot be opened: {error}") from error
+        self._fs, self.root = open_remote(url)
 
     def title(self, path: str) -> str:
         return str(self._fs.unstrip_protocol(path))
 
     def subfolders(self, folder: str) -> list[str]:
-        entries = self._fs.ls(folder, detail=True)
-        return sorted(str(entry["name"]).rstrip("/") for entry in entries if entry["type"] == "directory")
+        with remote_errors():
+            entries = self._fs.ls(folder, detail=True)
+            return sorted(str(entry["name"]).rstrip("/") for entry in entries if entry["type"] == "directory")
 
     def stamp(self, file: str) -> str | None:
-        try:
-            info = self._fs.info(file)
-        except FileNotFoundError:
-            return None
-        return f"{info['size']} {_written(info)}" if info["type"] == "file" else None
+        with remote_errors():
+            try:
+                info = self._fs.info(file)
+            except FileNotFoundError:
+                return None
+            return f"{info['size']} {_written(info)}" if info["type"] == "file" else None
 
     def read(self, file: str, at_most: int) -> bytes:
-        return bytes(self._fs.cat_file(file, start=0, end=at_most))
+        with remote_errors():
+            return bytes(self._fs.cat_file(file, start=0, end=at_most))
 
     def walk(self, folder: str) -> Iterator[SeenFile]:
-        for path, info in self._fs.find(folder, detail=True).items():
-            name = str(path)[len(folder) :].lstrip("/")
-            if name.rpartition("/")[2] not in _NOISE:
-                yield SeenFile(name, int(info["size"]), _written(info))
+        with remote_errors():
+            found = self._fs.find(folder, detail=True)
+            seen = [
+                SeenFile(
+                    str(path)[len(folder) :].lstrip("/"), remote_size(self._fs, path, info), _written(info)
+                )
+                for path, info in found.items()
+            ]
+        return (file for file in seen if file.path.rpartition("/")[2] not in _NOISE)
+
+
+def open_remote(url: str) -> tuple[Any, str]:
+    """The filesystem of an fsspec URL, and the path in it.
+
+    Raises:
+        BadInputError: the URL chains several, no installed package knows its protocol, or its backend refuses it.
+    """
+    from fsspec.core import url_to_fs
+
+    if "::" in url:
+        # A file below it would be named by a URL that has lost the second half.
+        raise BadInputError(f"{url} cannot be opened: it chains URLs, give that of the folder itself")
+    try:
+        with remote_errors():
+            return url_to_fs(url, use_listings_cache=False)
+    except OSError as error:
+        raise BadInputError(
+            f"{url} cannot be opened ({error}): see how it is written and that it is there"
+        ) from error
+
+
+@contextmanager
+def remote_errors() -> Iterator[None]:
+    """Turns what a backend raises into OSError: the client libraries beneath fsspec have errors of their own."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.strerror is not None:
+            raise
+        said = " ".join(str(error).split())[:_MAX_SAID]
+        raise OSError(f"{type(error).__name__}: {said}") from error
+
+
+def remote_size(fs: Any, path: str, info: Mapping[str, Any]) -> int:
+    """Bytes of a file, from its entry in a listing; a web server's listing has none, so it is asked once more.
+
+    Raises:
+        OSError: the backend does not know.
+    """
+    size = info["size"] if info.get("size") is not None else fs.size(path)
+    if size is None:
+        raise OSError(f"how many bytes {path} has is not told by its server")
+    return int(size)
 
 
 def _written(info: Mapping[str, Any]) -> str:
@@ -185,6 +242,22 @@ def open_place(place: str) -> Place:
     """The place that a path or an fsspec URL names.
 
     Raises:
-        BadInputError: no installed package knows the URL's protocol.
+        BadInputError: the URL cannot be opened, or the path starts with the home of a user that there is not.
     """
-    return RemotePlace(place) if is_remote(place) else LocalPlace(str(Path(place).expanduser().absolute()))
+    named = named_folder(place)
+    return RemotePlace(named) if is_remote(named) else LocalPlace(named)
+
+
+def named_folder(named: str) -> str:
+    """A folder's absolute path, also where it is named as `file://`, or its URL.
+
+    Raises:
+        BadInputError: the path starts with the home of a user that there is not.
+    """
+    path = named.removeprefix("file://")
+    if is_remote(path):
+        return path
+    try:
+        return str(Path(path).expanduser().absolute())
+    except RuntimeError as error:
+        raise BadInputError(f"{named} cannot be opened ({error}): write the path in full") from error

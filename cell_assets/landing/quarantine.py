@@ -3,10 +3,9 @@
 import os
 import pwd
 from collections.abc import Sequence
-from pathlib import Path
 
 from cell_assets.errors import BadInputError, NotFoundError
-from cell_assets.landing.places import is_remote
+from cell_assets.landing.places import named_folder
 from cell_assets.ledger.records import Arrival, ArrivalState
 
 
@@ -20,9 +19,9 @@ def find_quarantined(arrivals: Sequence[Arrival], named: str) -> Arrival:
 
     Raises:
         NotFoundError: nothing of that name has arrived.
-        BadInputError: it is not in quarantine, or the plate is so in several folders.
+        BadInputError: it is not in quarantine, or the plate is so in several folders, or no user has that home.
     """
-    folder = named.rstrip("/") if is_remote(named) else str(Path(named).expanduser().absolute())
+    folder = named_folder(named).rstrip("/")
     found = [one for one in arrivals if one.folder == folder] or [
         one for one in arrivals if one.plate == named
     ]

@@ -6,7 +6,7 @@ written anew. What was seen of folders that are not still yet is the cursor, and
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pydantic import BaseModel, ConfigDict
@@ -161,35 +161,35 @@ def _list(places: Sequence[str]) -> _Listing:
         try:
             place = open_place(name)
             for folder in place.subfolders(place.root):
-                listing.candidates += _candidates(place, folder)
+                _add_candidates(listing, place, folder)
         except BadInputError as error:
-            listing.unreachable.append(str(error))
+            listing.unreachable.append(f"landing folder {error}")
         except OSError as error:
-            why = error.strerror or str(error)
-            listing.unreachable.append(
-                f"landing folder {name} cannot be listed ({why}): see that it is there"
-            )
+            listing.unreachable.append(_not_listed(f"landing folder {name}", error))
     return listing
 
 
-def _candidates(place: Place, folder: str) -> Iterator[_Candidate]:
+def _not_listed(what: str, error: OSError) -> str:
+    return f"{what} cannot be listed ({error.strerror or error}): see that it is there"
+
+
+def _add_candidates(listing: _Listing, place: Place, folder: str) -> None:
     """The plate in a folder, or the experiment and the plates below it."""
     found = _candidate(place, folder, PLATE_FILE)
     if found is not None:
-        yield found
+        listing.candidates.append(found)
         return
     experiment = _candidate(place, folder, EXPERIMENT_FILE)
     if experiment is None:
         return
-    yield experiment
+    listing.candidates.append(experiment)
     try:
         below = place.subfolders(folder)
-    except OSError:
-        return  # Looking at the experiment's own file says what is wrong.
-    for one in below:
-        plate = _candidate(place, one, PLATE_FILE)
-        if plate is not None:
-            yield plate
+    except OSError as error:
+        listing.unreachable.append(_not_listed(f"folder {place.title(folder)}", error))
+        return
+    plates = (_candidate(place, one, PLATE_FILE) for one in below)
+    listing.candidates += [plate for plate in plates if plate is not None]
 
 
 def _candidate(place: Place, folder: str, file: str) -> _Candidate | None:
@@ -197,7 +197,7 @@ def _candidate(place: Place, folder: str, file: str) -> _Candidate | None:
         stamp = place.stamp(f"{folder}/{file}")
     except OSError as error:
         # Whether a plate lies there cannot be told; that it cannot is worth a word.
-        stamp = f"unreadable: {error.strerror}" if file == PLATE_FILE else None
+        stamp = f"unreadable: {error.strerror or error}" if file == PLATE_FILE else None
     if stamp is None:
         return None
     return _Candidate(place, folder, place.title(folder), stamp, file == PLATE_FILE)

@@ -59,6 +59,10 @@ def _experiment_names(table: sa.Table) -> sa.Select[tuple[str]]:
 
 _NAMES: dict[str, sa.Select[tuple[str]]] = {
     "run": sa.select(schema.run.c.partition),
+    # Bytes let go of, or put back.
+    "artifact_state": sa.select(schema.artifact.c.partition).select_from(
+        schema.artifact_state.join(schema.artifact)
+    ),
     "plate": sa.select(schema.plate.c.name),
     "tombstone": sa.select(sa.func.coalesce(schema.plate.c.name, schema.artifact.c.partition)).select_from(
         schema.tombstone.outerjoin(schema.plate).outerjoin(schema.artifact)

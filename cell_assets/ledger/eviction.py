@@ -43,6 +43,16 @@ def evicted(engine: LedgerEngine) -> frozenset[int]:
         return frozenset(connection.execute(_evicted_ids()).scalars())
 
 
+@repeatable
+def newest_state_change(engine: LedgerEngine, artifact_ids: Sequence[int]) -> int:
+    """See `Ledger.newest_state_change`."""
+    table = schema.artifact_state.c
+    with engine.read() as connection:
+        newest = sa.select(sa.func.coalesce(sa.func.max(table.id), 0))
+        among = table.artifact_id.in_(engine.integers(artifact_ids))
+        return int(connection.execute(newest.where(among)).scalar_one())
+
+
 def evicted_among(history: Recording, artifact_ids: Sequence[int]) -> int | None:
     """The first of these artifacts whose bytes were let go."""
     wanted = _evicted_ids().where(

@@ -132,7 +132,7 @@ class Ledger:
         return lab.plates(self._engine, experiment)
 
     def changes_since(self, entry_id: int | None) -> Changes:
-        """Experiments of which runs, plates, choices, withdrawals or arrivals were recorded after an entry.
+        """Experiments of which runs, plates, choices, withdrawals, evictions or arrivals were recorded after an entry.
 
         All of them for None. One query when nothing was recorded, else linear in what was.
         """
@@ -315,6 +315,10 @@ class Ledger:
     def evicted(self) -> frozenset[int]:
         """Ids of the artifacts whose bytes were let go, withdrawn ones among them."""
         return eviction.evicted(self._engine)
+
+    def newest_state_change(self, artifact_ids: Iterable[int]) -> int:
+        """The newest record by which bytes of one of these artifacts went or came back; 0 where none ever did."""
+        return eviction.newest_state_change(self._engine, list(artifact_ids))
 
     def find(self, asset: str, partition: str, digest: str) -> Artifact | None:
         """The artifact of this partition with exactly these bytes, if there is one."""

@@ -338,3 +338,7 @@ class Store:
     def sweep(self) -> SweepReport:
         """Remove what crashed writers left; never what a living writer holds, nor what the ledger has as present."""
         return Sweep(self.layout, self.ledger).run()
+
+    def foresee_sweep(self) -> SweepReport:
+        """What `sweep` would do now."""
+        return Sweep(self.layout, self.ledger).foresee()

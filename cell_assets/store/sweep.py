@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from cell_assets.errors import BadInputError
@@ -12,7 +13,7 @@ from cell_assets.store.leases import Holder, WriterLock, host_name
 from cell_assets.store.manifest import artifact_folder, manifest_path, partition_in_manifest
 from cell_assets.store.names import decode_partition
 from cell_assets.store.placing import is_being_written, let_go, remove_if_empty, set_aside
-from cell_assets.store.tree import remove
+from cell_assets.store.tree import remove, size
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,48 @@ class Sweep:
             self._remove_ownerless_staging()
             self._remove_orphans()
             self._finish_evictions()
+        return self._report()
+
+    def foresee(self) -> SweepReport:
+        """What `run` would do now; nothing is removed and no intent closed."""
+        if self._layout.root.is_dir():
+            now = self._ledger.now()
+            living = [one for one in self._ledger.open_intents() if not self._would_end(one, now)]
+            self._foresee_staging({self._layout.at(one.staging).name for one in living})
+            written = {(one.asset, one.partition) for one in living}
+            for asset, partition, folder in self.orphans():
+                if partition is None:
+                    self._unrecognised.append(self._layout.uri(folder))
+                elif (asset, partition) not in written:
+                    self._orphans.append(self._layout.uri(folder))
+                    self._freed += size(folder) + size(manifest_path(folder))
+            for artifact in self._ledger.artifacts_with_ids(sorted(self._ledger.evicted())).values():
+                folder = self._layout.at(artifact.uri)
+                if folder.exists() and (artifact.asset, artifact.partition) not in written:
+                    self._evicted.append(artifact.uri)
+                    self._freed += size(folder)
+        return self._report()
+
+    def _would_end(self, intent: Intent, now: datetime) -> bool:
+        """Whether its writer is dead, as `_end_if_dead` judges."""
+        holder, lock = WriterLock.probe(self._layout.lock(self._layout.at(intent.staging).name))
+        if lock is not None:
+            lock.let_go()
+        here = holder is Holder.GONE and intent.owner.rpartition(":")[0] == host_name()
+        ends = holder is not Holder.ALIVE and (here or intent.lease_until < now)
+        (self._closed if ends else self._kept).append(f"{intent.asset} {intent.partition}")
+        return ends
+
+    def _foresee_staging(self, owned: set[str]) -> None:
+        for token, paths in self._staging_by_token().items():
+            holder, lock = WriterLock.probe(self._layout.lock(token))
+            if lock is not None:
+                lock.let_go()
+            if token not in owned and holder is not Holder.ALIVE:
+                self._freed += sum(map(size, paths))
+                self._staging += sum(path != self._layout.lock(token) for path in paths)
+
+    def _report(self) -> SweepReport:
         return SweepReport(
             closed_intents=tuple(self._closed),
             kept_intents=tuple(self._kept),
@@ -88,11 +131,7 @@ class Sweep:
     def _remove_ownerless_staging(self) -> None:
         """What lies in `.staging` without an open intent. Listed before the intents are asked for, because a
         writer records its intent first and makes its folder after."""
-        if not self._layout.staging.is_dir():
-            return
-        by_token: dict[str, list[Path]] = {}
-        for path in sorted(self._layout.staging.iterdir()):
-            by_token.setdefault(path.name.partition(".")[0], []).append(path)
+        by_token = self._staging_by_token()
         owned = {self._layout.at(intent.staging).name for intent in self._ledger.open_intents()}
         for token in by_token.keys() - owned:
             holder, lock = WriterLock.probe(self._layout.lock(token))
@@ -103,6 +142,12 @@ class Sweep:
                 self._staging += path != self._layout.lock(token)
             if lock is not None:
                 lock.release()
+
+    def _staging_by_token(self) -> dict[str, list[Path]]:
+        by_token: dict[str, list[Path]] = {}
+        for path in sorted(self._layout.staging.iterdir()) if self._layout.staging.is_dir() else ():
+            by_token.setdefault(path.name.partition(".")[0], []).append(path)
+        return by_token
 
     def orphans(self) -> Iterator[tuple[str, str | None, Path]]:
         """Asset, partition and folder at every published name that no ledger row knows; removes nothing.

@@ -169,6 +169,20 @@ def remove(path: Path) -> int:
     return freed
 
 
+def size(path: Path) -> int:
+    """Bytes that `remove` would free."""
+    if path.is_symlink() or not path.is_dir():
+        return _size(path)
+    return sum(_size(Path(at) / name) for at, _, files in os.walk(path, onerror=_raise) for name in files)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def _raise(error: OSError) -> None:
     if not isinstance(error, FileNotFoundError):
         raise error

@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 
+from cell_assets.assets.sizing import LABELS_COMPRESS
 from cell_assets.errors import BadInputError
+from cell_assets.imaging.fields_of_view import FieldOfView
+from cell_assets.imaging.label_store import write_labels
 from cell_assets.imaging.ome_zarr_plate import (
     ImageWriter,
     NewImage,
@@ -15,6 +20,7 @@ from cell_assets.imaging.ome_zarr_plate import (
     create_plate,
     image_bytes_at_most,
 )
+from cell_assets.ledger.records import WellDraft
 from cell_assets.store.room import require_room, said_bytes
 
 
@@ -46,6 +52,27 @@ def test_an_image_of_noise_weighs_no_more_than_was_said(
     assert written <= at_most
     # Half a percent of overhead beside the fixed metadata.
     assert at_most <= 1.005 * int(np.prod(shape)) * kind.itemsize + 2**15
+
+
+def mosaic(side: int, width: int, rng: np.random.Generator) -> NDArray[np.uint32]:
+    """`(1, side, side)`: a plane that touching cells fill wholly, each as wide as `width` on average."""
+    centres = rng.integers(0, side, ((side // width) ** 2, 2))
+    labels = np.zeros((side, side), np.uint32)
+    labels[tuple(centres.T)] = 1 + rng.permutation(len(centres))
+    nearest = distance_transform_edt(labels == 0, return_distances=False, return_indices=True)
+    return labels[tuple(nearest)][np.newaxis]
+
+
+@pytest.mark.parametrize("width", [32, 8, 4])
+def test_labels_of_a_layer_without_background_weigh_no_more_than_was_said(tmp_path: Path, width: int) -> None:
+    rng = np.random.default_rng(0)
+    shape = (2, 1, 1, 512, 512)
+    fov = FieldOfView(
+        "A/1/000", shape, np.dtype("uint16"), ("phase",), (None, 0.5, 0.5), 5.0, WellDraft("A/1")
+    )
+    write_labels(tmp_path, fov, (mosaic(512, width, rng) for _ in range(2)))
+    written = sum(one.stat().st_size for one in tmp_path.rglob("*") if one.is_file())
+    assert written <= 4 * int(np.prod(shape)) // LABELS_COMPRESS
 
 
 @given(st.integers(0, 10**18))

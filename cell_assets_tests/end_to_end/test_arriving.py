@@ -17,10 +17,14 @@ from cell_assets.assets.recipes import AssetName
 from cell_assets.automation.arrivals import SensorCursor, arrivals_sensor
 from cell_assets.automation.session import Session
 from cell_assets.definitions import build_defs
+from cell_assets.imaging.ingest import PreparedIngest, prepare_ingest
+from cell_assets.imaging.ingest_checks import IngestOptions
 from cell_assets.ledger.records import Arrival
 from cell_assets.settings import Settings
 from cell_assets_tests.end_to_end.lab import PlateFolder, cell_assets, instance_of, opened, tiny_plate
+from cell_assets_tests.landing.brittle_files import BrittleFiles, brittle_landing
 from cell_assets_tests.landing.landed import land
+from cell_assets_tests.ordinary_user import as_an_ordinary_user, closed, open_to_all
 
 GIVEN = {"source": "plate.zarr", "plate_map": "plate_map.csv", "tracks": "tracks", "states": "states.csv"}
 
@@ -34,6 +38,7 @@ class Landing:
     instance: dg.DagsterInstance
     cursor: str | None = None
     run_keys: set[str] = field(default_factory=set)
+    skipped: str = ""
 
     @property
     def arrivals(self) -> dict[str, Arrival]:
@@ -48,6 +53,7 @@ class Landing:
         said = arrivals_sensor(settings)(context, store=self.session.store)
         assert isinstance(said, dg.SensorResult)
         self.cursor = said.cursor
+        self.skipped = "" if said.skip_reason is None else said.skip_reason.skip_message or ""
         for keys in said.dynamic_partitions_requests or ():
             assert isinstance(keys, dg.AddDynamicPartitionsRequest)
             self.instance.add_dynamic_partitions(keys.partitions_def_name, list(keys.partition_keys))
@@ -231,3 +237,49 @@ def test_a_plate_behind_a_url_is_fetched_and_leaves_nothing_beside_its_artifact(
     finally:
         if files.exists("/arriving"):
             files.rm("/arriving", recursive=True)
+
+
+def test_a_remote_that_fails_in_its_own_way_hinders_no_other_landing_folder(
+    landing: Landing, two_fovs: PlateFolder
+) -> None:
+    land(two_fovs, landing.root / "local", "E9", "P9")
+    with brittle_landing() as url:
+        places = ("nothing://x", url, str(landing.root))
+        BrittleFiles.broken = {"ls": "/"}
+        assert landing.tick(places) == []
+        assert f"landing folder {url} cannot be listed (ThrottledError: slow down: ls was" in landing.skipped
+        assert "landing folder nothing://x cannot be opened (ValueError" in landing.skipped
+        assert [one.partition_key for one in landing.tick(places)] == ["P9"]
+        BrittleFiles.broken = {"find": "/brittle_landing/a"}
+        landing.tick(places)
+        assert [one.partition_key for one in landing.tick(places)] == ["P2"]
+        assert landing.arrivals["a"].state == "quarantined"
+        assert "a cannot be read (ThrottledError: slow down" in (landing.arrivals["a"].reason or "")
+        BrittleFiles.broken = {}
+        landing.tick(places)
+        assert [one.partition_key for one in landing.tick(places)] == ["P1"]
+
+
+def test_a_file_that_may_not_be_read_waits_in_quarantine_until_it_may(
+    landing: Landing, two_fovs: PlateFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The source is read as an ordinary user; the store is written as whoever runs the tests."""
+
+    def prepared(path: Path, options: IngestOptions) -> PreparedIngest:
+        with as_an_ordinary_user():
+            return prepare_ingest(path, options)
+
+    monkeypatch.setattr("cell_assets.imaging.ingest.prepare_ingest", prepared)
+    with open_to_all() as root:
+        folder = land(two_fovs, root / "a", "E1", "P1")
+        for part in (folder, *folder.rglob("*")):
+            part.chmod(0o755 if part.is_dir() else 0o644)
+        with closed(folder / "tracks" / "A_1_000.csv") as tracks:
+            assert landing.arrive((str(root),)) == [False]
+            held = landing.arrivals["a"]
+            assert held.state == "quarantined"
+            assert str(tracks) in (held.reason or "")
+            assert "Permission denied" in (held.reason or "")
+            assert landing.tick((str(root),)) == landing.tick((str(root),)) == []
+        assert landing.arrive((str(root),)) == [True]
+        assert landing.check() == (True, None)

@@ -74,7 +74,7 @@ class Daemon:
         """Tick and run until nothing more is asked for."""
         asked: list[Asked] = []
         while requests := self.tick():
-            asked += map(_asked, requests)
+            asked += map(in_short, requests)
             assert set(self.run(requests)) == {None}
         return asked
 
@@ -84,7 +84,7 @@ def _range(request: dg.RunRequest) -> tuple[str, str] | None:
     return None if first is None or last is None else (first, last)
 
 
-def _asked(request: dg.RunRequest) -> Asked:
+def in_short(request: dg.RunRequest) -> Asked:
     where = request.partition_key or " to ".join(_range(request) or ())
     return tuple(key.to_user_string() for key in request.asset_selection or ()), where
 
@@ -163,7 +163,7 @@ def test_what_fails_waits_and_is_asked_for_again_when_it_was_repaired(
         damage(at.session, "A/2/000")
 
         requests = at.tick()
-        assert [*map(_asked, requests)] == [(FOVS, "P1|A/1/000 to P1|A/2/000")]
+        assert [*map(in_short, requests)] == [(FOVS, "P1|A/1/000 to P1|A/2/000")]
         (error,) = at.run(requests)
         assert error is not None
         assert "1 FOV failed: P1|A/2/000" in error
@@ -174,12 +174,12 @@ def test_what_fails_waits_and_is_asked_for_again_when_it_was_repaired(
         ingest(at.session, two_fovs, "E1", "P1")
         lost.with_name("away").rename(lost)
         requests = at.tick()
-        assert [*map(_asked, requests)] == [
+        assert [*map(in_short, requests)] == [
             (FOVS, "P0|A/1/000 to P0|A/2/000"),
             (FOVS, "P1|A/2/000"),
         ]
         assert at.run(requests) == [None, None]
-        assert {_asked(one) for one in at.tick()} == {(MODEL, "E0"), (MODEL, "E1")}
+        assert {in_short(one) for one in at.tick()} == {(MODEL, "E0"), (MODEL, "E1")}
         assert len(at.session.ledger.attempts("segmentation", "P1|A/1/000")) == 1
         assert len(at.session.ledger.attempts("segmentation", "P1|A/2/000")) == 2
 
@@ -202,7 +202,7 @@ def test_an_experiment_waits_for_plates_on_their_way_and_for_runs_under_way(
         assert at.skipped == "E1: a run of P1 is under way"
         at.executor.instance.report_run_failed(by_hand)
         requests = at.tick()
-        assert [*map(_asked, requests)] == [(FOVS, "P1|A/1/000 to P1|A/2/000")]
+        assert [*map(in_short, requests)] == [(FOVS, "P1|A/1/000 to P1|A/2/000")]
         assert at.run(requests) == [None]
         assert at.tick() == []
         assert at.skipped == "E1: P2 expected"
@@ -214,4 +214,4 @@ def test_an_experiment_waits_for_plates_on_their_way_and_for_runs_under_way(
         ledger.record_arrivals(
             [replace(coming, state=ArrivalState.QUARANTINED, reason="half of it is there")]
         )
-        assert [*map(_asked, at.tick())] == [(MODEL, "E1")]
+        assert [*map(in_short, at.tick())] == [(MODEL, "E1")]

@@ -85,7 +85,13 @@ def test_gc_lets_go_of_what_no_number_rests_on_and_of_nothing_else(lab: Settings
     assert (young["evicted"], young["freed_bytes"]) == ([], 0)
     assert "it is out of use for less than 30 days" in {one["why"] for one in young["kept"]}
 
+    with opened(lab) as session:
+        left = session.store.root / ".staging" / "0123456789abcdef"
+        (left / "half").mkdir(parents=True)
+        (left / "half" / "file").write_bytes(b"bytes")
     dry = json.loads(cell_assets(lab, "gc", "--older-than", "0", "--dry-run", "--json").out)
+    assert (dry["sweep"]["removed_staging"], dry["sweep"]["freed_bytes"]) == (1, 5)
+    assert left.is_dir()
     assert {one["artifact"] for one in dry["evicted"]} == superseded
     assert dry["freed_bytes"] == sum(one.n_bytes for one in tables if one.id in superseded)
     with opened(lab) as session:
@@ -95,6 +101,8 @@ def test_gc_lets_go_of_what_no_number_rests_on_and_of_nothing_else(lab: Settings
     done = json.loads(cell_assets(lab, "gc", "--older-than", "0", "--json").out)
     assert {one["artifact"] for one in done["evicted"]} == superseded
     assert done["freed_bytes"] == dry["freed_bytes"]
+    assert done["sweep"] == dry["sweep"]
+    assert not left.exists()
     assert resting <= {one["artifact"] for one in done["kept"]}
     with opened(lab) as session:
         assert session.ledger.evicted() == superseded

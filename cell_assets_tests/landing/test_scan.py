@@ -3,8 +3,7 @@
 import itertools
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from cell_assets.landing.looking import Look
 from cell_assets.landing.scan import Scan, ScanCursor, scan
 from cell_assets.ledger.records import Arrival, ArrivalRelease, ArrivalState
 from cell_assets_tests.landing.landed import plate_yaml
+from cell_assets_tests.ordinary_user import as_an_ordinary_user, closed, open_to_all
 
 STILL_S = 10.0
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -215,31 +215,19 @@ def test_what_cannot_be_taken_is_told_and_stops_nothing(tmp_path: Path) -> None:
     assert found.keys() == {"good", "below", *expected}
 
 
-@contextmanager
-def as_an_ordinary_user() -> Iterator[None]:
-    """Root reads every folder; the block runs as nobody where the tests run as root."""
-    before = os.geteuid()
-    if before == 0:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(before)
-
-
-def test_an_unreadable_folder_is_told() -> None:
-    # Not below pytest's own folder, which nobody may enter but its owner.
-    with tempfile.TemporaryDirectory() as made:
-        root = Path(made)
-        root.chmod(0o755)
+def test_what_may_not_be_read_is_told_and_seen_when_it_may() -> None:
+    with open_to_all() as root:
         folder = plate(root)
-        folder.chmod(0)
-        try:
-            with as_an_ordinary_user():
+        for part in (folder, folder / "plate.yaml"):
+            with closed(part), as_an_ordinary_user():
                 (look,) = arrived_after_stillness(root)
-        finally:
-            folder.chmod(0o755)
-    assert "cannot be read (Permission denied)" in (look.problem or "")
+            assert "cannot be read (Permission denied)" in (look.problem or "")
+        # That a file's bytes may not be read is found by the run. Only its permission changes when it is mended.
+        with closed(folder / "x.tif"), as_an_ordinary_user():
+            (refused,) = arrived_after_stillness(root)
+        held = recorded(refused, released=True)
+        unreleased = Arrival(**{**held.__dict__, "release": None})
+        assert len(arrived_after_stillness(root, [unreleased])) == 1
 
 
 def test_a_landing_folder_that_is_gone_is_told_beside_what_the_others_hold(tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ CHANGES: dict[str, Callable[[Ledger], object]] = {
     "a withdrawn FOV": lambda ledger: ledger.withdraw(
         {}, plate="P2", positions=["A/1/000"], reason="out of focus"
     ),
+    "an eviction": lambda ledger: ledger.record_eviction(raw_of(ledger, "P2")),
     "a withdrawn artifact": lambda ledger: ledger.withdraw({raw_of(ledger, "P2"): "wrong plate map"}),
 }
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cell_assets.ledger.records import CodeIdentity, Commit, ReadReceipt, RunDraft
-from cell_assets.store.store import FormatName, Store
+from cell_assets.store.store import FormatName, Store, SweepReport
 
 FORMAT = FormatName("cell_assets.test", "1")
 FILES = {"tracks.parquet": b"rows", "labels.zarr/zarr.json": b"{}", "labels.zarr/c/0/0": bytes(64)}
@@ -52,3 +52,15 @@ def leftovers(store: Store) -> list[str]:
         if not owned and not is_empty_asset and name != ".staging":
             found.append(name)
     return found
+
+
+def swept_as_foreseen(store: Store) -> SweepReport:
+    """Sweep, after it was said beforehand what it would do, which changed nothing."""
+    before = sorted(store.root.rglob("*"))
+    intents = [one.id for one in store.ledger.open_intents()]
+    foreseen = store.foresee_sweep()
+    assert sorted(store.root.rglob("*")) == before
+    assert [one.id for one in store.ledger.open_intents()] == intents
+    report = store.sweep()
+    assert report == foreseen
+    return report

@@ -20,7 +20,15 @@ from cell_assets.store.boundaries import Boundary
 from cell_assets.store.leases import Holder, WriterLock
 from cell_assets.store.store import Store
 from cell_assets_tests.store import writer_process
-from cell_assets_tests.store.drafts import FORMAT, contents, fill, leftovers, publish, run_draft
+from cell_assets_tests.store.drafts import (
+    FORMAT,
+    contents,
+    fill,
+    leftovers,
+    publish,
+    run_draft,
+    swept_as_foreseen,
+)
 
 CHECKOUT = Path(__file__).parents[2]
 KEY = "P1|A/1/000"
@@ -67,13 +75,13 @@ def test_killed_at_a_boundary(store: Store, ledger_url: str, boundary: Boundary)
         with pytest.raises(NotFoundError):
             store.read("tracks", KEY)
 
-    report = store.sweep()
+    report = swept_as_foreseen(store)
     assert leftovers(store) == []
     assert store.ledger.open_intents() == ()
     assert report.closed_intents == (() if boundary is Boundary.COMMIT else (f"tracks {KEY}",))
     assert len(report.removed_orphans) == (boundary is Boundary.RENAME)
     assert nothing_is_wrong(store)
-    assert store.sweep().freed_bytes == 0
+    assert swept_as_foreseen(store).freed_bytes == 0
 
     rerun = start(ledger_url, store, KEY, "content")
     output, _ = rerun.communicate(timeout=60)
@@ -95,7 +103,7 @@ def test_killed_before_every_change_to_the_file_system(store: Store, ledger_url:
         writer = forks.Process(target=writer_process.write_until_change, args=arguments)
         writer.start()
         writer.join(60)
-        store.sweep()
+        swept_as_foreseen(store)
         assert leftovers(store) == [], f"killed before change {n}"
         assert store.ledger.open_intents() == ()
         if writer.exitcode == 0:
@@ -119,14 +127,14 @@ def test_rerun_takes_the_place_of_an_orphan_without_a_sweep(store: Store, ledger
     assert not commit.recreated
     assert store.path_of(commit.artifact) == orphan
     assert nothing_is_wrong(store)
-    store.sweep()
+    swept_as_foreseen(store)
     assert leftovers(store) == []
 
 
 def test_the_sweep_leaves_a_living_writer_alone(store: Store, ledger_url: str) -> None:
     with waiting(ledger_url, store, KEY) as process:
         before = sorted(store.root.rglob("*"))
-        report = store.sweep()
+        report = swept_as_foreseen(store)
         assert report.kept_intents == (f"tracks {KEY}",)
         assert report.closed_intents == ()
         assert sorted(store.root.rglob("*")) == before
@@ -139,7 +147,7 @@ def test_the_sweep_leaves_a_living_writer_alone(store: Store, ledger_url: str) -
 def test_the_sweep_leaves_writers_of_this_process_alone(store: Store) -> None:
     with store.write("tracks", KEY, lease=timedelta(seconds=-1)) as staged:
         fill(staged.path)
-        store.sweep()
+        swept_as_foreseen(store)
         store.publish(staged, run_draft(), [], FORMAT)
     assert nothing_is_wrong(store)
 
@@ -150,10 +158,10 @@ def test_a_lease_from_another_machine_is_respected_until_it_ends(store: Store) -
     WriterLock.create(store.layout.lock(staging.name)).let_go()
     uri = store.layout.uri(staging)
     intent = store.ledger.open_intent("tracks", KEY, uri, "elsewhere:1", timedelta(minutes=1))
-    assert store.sweep().kept_intents == (f"tracks {KEY}",)
+    assert swept_as_foreseen(store).kept_intents == (f"tracks {KEY}",)
     assert (staging / "a").exists()
     store.ledger.renew_intent(intent.id, timedelta(seconds=-1))
-    assert store.sweep().closed_intents == (f"tracks {KEY}",)
+    assert swept_as_foreseen(store).closed_intents == (f"tracks {KEY}",)
     assert not staging.exists()
     assert leftovers(store) == []
 
@@ -202,7 +210,7 @@ def test_without_locks_only_the_lease_tells(store: Store, monkeypatch: pytest.Mo
     fill(staged.path)
     with monkeypatch.context() as patched:
         patched.setattr("cell_assets.store.leases.fcntl.flock", unsupported)
-        assert store.sweep().kept_intents == (f"tracks {KEY}",)
+        assert swept_as_foreseen(store).kept_intents == (f"tracks {KEY}",)
     assert staged.path.exists()
     store.publish(staged, run_draft(), [], FORMAT)
     assert nothing_is_wrong(store)
@@ -212,7 +220,7 @@ def test_a_killed_removal_is_finished_by_the_next_sweep(store: Store) -> None:
     publish(store, "P1")
     fill(store.layout.staged("0123456789abcdef.aside"), {"a/b": b"1"})
     fill(store.root, {".staging/0123456789abcdef.json": b"half"})
-    report = store.sweep()
+    report = swept_as_foreseen(store)
     assert report.removed_staging == 2
     assert leftovers(store) == []
     assert nothing_is_wrong(store)
@@ -221,7 +229,7 @@ def test_a_killed_removal_is_finished_by_the_next_sweep(store: Store) -> None:
 def test_what_the_store_did_not_make_is_named_and_left(store: Store) -> None:
     publish(store, "P1")
     fill(store.root, {"tracks/P1/notes.txt": b"mine", "tracks/not a partition/0123456789ab/x": b"mine"})
-    report = store.sweep()
+    report = swept_as_foreseen(store)
     assert report.unrecognised == ("tracks/P1/notes.txt", "tracks/not a partition/0123456789ab")
     assert (store.root / "tracks/P1/notes.txt").exists()
     assert (store.root / "tracks/not a partition/0123456789ab/x").exists()
@@ -230,7 +238,7 @@ def test_what_the_store_did_not_make_is_named_and_left(store: Store) -> None:
 def test_orphan_of_a_shortened_partition_is_swept(store: Store, ledger_url: str) -> None:
     key = "P1|" + "x" * 400
     assert start(ledger_url, store, key, "content", Boundary.RENAME).wait(60) == -signal.SIGKILL
-    assert len(store.sweep().removed_orphans) == 1
+    assert len(swept_as_foreseen(store).removed_orphans) == 1
     assert leftovers(store) == []
 
 

@@ -10,7 +10,16 @@ from cell_assets.errors import BadInputError, NotFoundError
 from cell_assets.ledger.records import ArtifactState, NumberDraft
 from cell_assets.store.store import Store, VerdictState
 from cell_assets_tests.store import writer_process
-from cell_assets_tests.store.drafts import FILES, FORMAT, contents, fill, leftovers, publish, run_draft
+from cell_assets_tests.store.drafts import (
+    FILES,
+    FORMAT,
+    contents,
+    fill,
+    leftovers,
+    publish,
+    run_draft,
+    swept_as_foreseen,
+)
 
 KEY = "P1|A/1/000"
 
@@ -32,7 +41,7 @@ def test_evicted_bytes_are_gone_and_their_names_and_digests_are_not(store: Store
         store.read("tracks", KEY)
     assert store.verify(kept).is_verified
     assert store.orphans() == ()
-    swept = store.sweep()
+    swept = swept_as_foreseen(store)
     assert (swept.freed_bytes, swept.removed_evicted, swept.removed_orphans) == (0, (), ())
     assert leftovers(store) == []
 
@@ -98,7 +107,7 @@ def test_killed_before_every_change_to_the_file_system(store: Store, ledger_url:
         now = store.ledger.artifact(artifact.id)
         if now.state is ArtifactState.PRESENT:
             assert store.verify(now).is_verified
-        swept = store.sweep()
+        swept = swept_as_foreseen(store)
         assert len(swept.removed_evicted) <= 1
         assert store.ledger.open_intents() == ()
         assert leftovers(store) == []

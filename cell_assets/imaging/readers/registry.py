@@ -29,6 +29,7 @@ def detect_format(path: Path) -> str:
     Raises:
         BadInputError: the path does not exist, or none or several formats recognise it; says what was looked
         for.
+        PermissionError: none does, and a file in it cannot be read.
     """
     _check_exists(path)
     found = [reader.format for reader in readers() if reader.recognises(path)]
@@ -36,6 +37,10 @@ def detect_format(path: Path) -> str:
         return found[0]
     if found:
         raise BadInputError(f"{path}: could be {' or '.join(found)}; say which with --format")
+    # What would tell its format may be among what this process may not read.
+    for file in sorted(path.glob("*")):
+        if file.is_file():
+            file.open("rb").close()
     looked_for = "; ".join(f"{reader.format}: {reader.looks_for}" for reader in readers())
     raise BadInputError(f"{path}: no known plate format (looked for {looked_for}); give another folder")
 
