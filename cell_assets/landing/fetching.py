@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from cell_assets.errors import BadInputError, CellAssetsError
-from cell_assets.landing.places import open_remote, remote_errors, remote_size
+from cell_assets.landing.places import open_remote, remote_errors, remote_size, without_password
 
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, what); here bytes."""
@@ -22,6 +22,7 @@ def fetch_folder(url: str, target: Path, progress: Progress) -> int:
         CellAssetsError: the disk has no room for it, or a file came short; nothing of it should be used.
     """
     fs, root = open_remote(url)
+    url = without_password(url)
     try:
         with remote_errors():
             listed = fs.find(root, detail=True)

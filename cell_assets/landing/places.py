@@ -1,6 +1,7 @@
 """Where landing folders lie: on a disk of this machine, or behind an fsspec URL. Both are looked at the same way."""
 
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -190,14 +191,21 @@ def open_remote(url: str) -> tuple[Any, str]:
 
     if "::" in url:
         # A file below it would be named by a URL that has lost the second half.
-        raise BadInputError(f"{url} cannot be opened: it chains URLs, give that of the folder itself")
+        raise BadInputError(
+            f"{without_password(url)} cannot be opened: it chains URLs, give that of the folder itself"
+        )
     try:
         with remote_errors():
             return url_to_fs(url, use_listings_cache=False)
     except OSError as error:
         raise BadInputError(
-            f"{url} cannot be opened ({error}): see how it is written and that it is there"
+            f"{without_password(url)} cannot be opened ({error}): see how it is written and that it is there"
         ) from error
+
+
+def without_password(url: str) -> str:
+    """A URL as it may be shown and logged: a user's name stays, the password goes."""
+    return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", url)
 
 
 @contextmanager

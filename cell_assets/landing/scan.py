@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from cell_assets.errors import BadInputError
 from cell_assets.landing.looking import Look, OutOfTimeError, look_at_experiment, look_at_plate
-from cell_assets.landing.places import Place, open_place
+from cell_assets.landing.places import Place, open_place, without_password
 from cell_assets.landing.side_files import EXPERIMENT_FILE, PLATE_FILE
 from cell_assets.ledger.records import Arrival, ArrivalState
 
@@ -165,7 +165,7 @@ def _list(places: Sequence[str]) -> _Listing:
         except BadInputError as error:
             listing.unreachable.append(f"landing folder {error}")
         except OSError as error:
-            listing.unreachable.append(_not_listed(f"landing folder {name}", error))
+            listing.unreachable.append(_not_listed(f"landing folder {without_password(name)}", error))
     return listing
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from cell_assets.errors import BadInputError, CellAssetsError
 from cell_assets.landing.fetching import fetch_folder
-from cell_assets.landing.places import named_folder
+from cell_assets.landing.places import named_folder, without_password
 from cell_assets.landing.scan import Scan, ScanCursor, scan
 from cell_assets_tests.landing.brittle_files import BrittleFiles, brittle_landing
 from cell_assets_tests.landing.landed import plate_yaml
@@ -148,3 +148,23 @@ def test_a_place_that_cannot_be_opened_is_told_beside_what_the_others_hold(
     assert "\n" not in unreachable
     assert re.search(said, unreachable), unreachable
     assert [look.folder for look in found.arrived] == [str(tmp_path / "p")]
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("ftp://lab:s3cret@127.0.0.1:1/plates", "ftp://lab:***@127.0.0.1:1/plates"),
+        ("http://lab:s3c:ret@127.0.0.1:1/a@b:c", "http://lab:***@127.0.0.1:1/a@b:c"),
+        ("http://lab@127.0.0.1:1/plates", "http://lab@127.0.0.1:1/plates"),
+        ("memory://a:b/c@d", "memory://a:b/c@d"),
+        ("http://lab:s3cret@127.0.0.1:1/x::zip://y", "http://lab:***@127.0.0.1:1/x::zip://y"),
+    ],
+)
+def test_a_password_in_a_url_is_not_said(url: str, shown: str, tmp_path: Path) -> None:
+    assert without_password(url) == shown
+    said = " ".join(scanned(url).unreachable)
+    assert "s3c" not in said
+    if "::" not in url:
+        with pytest.raises(CellAssetsError) as refused:
+            fetch_folder(url, tmp_path / "fetched", lambda *_: None)
+        assert "s3c" not in str(refused.value)
