@@ -80,9 +80,10 @@ def embed(
         provenance: digests by name, for example of the checkpoint, stored in `uns`.
 
     Raises:
-        BadInputError: the checkpoint is not understood, or the tables' channels or shape are not its own.
+        BadInputError: the checkpoint is not understood, or the tables lack its channels or have another shape.
     """
-    source = open_tables(tables, manifest)
+    _, config = load_checkpoint(checkpoint)
+    source = open_tables(tables, manifest, [channel.name for channel in config.channels])
     return embed_source(checkpoint, source, manifest, out, provenance, parameters, progress)
 
 
@@ -98,7 +99,7 @@ def embed_source(
     """`embed` on patches that are already open."""
     parameters = parameters or EmbeddingParameters()
     network, config = load_checkpoint(checkpoint)
-    _require_same_layout(source, config)
+    source = _as_trained(source, config)
     cells = _cells(source)
     if not len(cells):
         raise BadInputError("the patch tables hold no cell to embed; look at their tracks")
@@ -137,19 +138,22 @@ def embed_source(
     return EmbeddingResult(len(obs), features.shape[1], messages)
 
 
-def _require_same_layout(source: PatchSource, config: CheckpointConfig) -> None:
+def _as_trained(source: PatchSource, config: CheckpointConfig) -> PatchSource:
+    """`source` in the channels that the network was trained on."""
     names = tuple(channel.name for channel in config.channels)
-    if source.channel_names != names:
+    if not set(names) <= set(source.channel_names):
         raise BadInputError(
             f"the checkpoint was trained on the channels {', '.join(names)} and the patch tables hold "
-            f"{', '.join(source.channel_names)}; choose tables with the same channels in the same order"
+            f"{', '.join(source.channel_names)}; choose tables that hold all of the former"
         )
+    source = source.select(names)
     if source.patch_shape[0] != config.network.depth:
         raise BadInputError(
             f"the checkpoint was trained on patches of {config.network.depth} slices and the patch tables "
             f"hold {source.patch_shape[0]}; make the tables again with that depth"
         )
     source.require_side(config.parameters.patch_side_px)
+    return source
 
 
 def _cells(source: PatchSource) -> pd.DataFrame:

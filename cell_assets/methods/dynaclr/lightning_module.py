@@ -18,8 +18,8 @@ from cell_assets.methods.dynaclr.augmentation import (
 from cell_assets.methods.dynaclr.execution import derived_seed
 from cell_assets.methods.dynaclr.loading import TripletBatch
 from cell_assets.methods.dynaclr.network import DynaclrNetwork, Encoding
-from cell_assets.methods.dynaclr.objective import TripletLoss, triplet_loss
-from cell_assets.methods.dynaclr.parameters import CompileMode, Precision, TrainingParameters
+from cell_assets.methods.dynaclr.objective import BatchLoss, nt_xent, triplet_loss
+from cell_assets.methods.dynaclr.parameters import CompileMode, Objective, Precision, TrainingParameters
 from cell_assets.methods.dynaclr.sampling_record import SamplingRecord
 
 CPU_PART_BYTES = 8 * 2**20
@@ -37,25 +37,26 @@ class EpochLoss(BaseModel):
     train_loss: float
     """Mean over the epoch's triplets, in training mode, augmented."""
     active_share: float
-    """Share of triplets that still gave a gradient."""
+    """Share of triplets that still gave a gradient, or of NT-Xent's views with a negative nearer than their
+    positive."""
     val_loss: float | None
     """Mean over the validation triplets, in evaluation mode, not augmented; None without such tracks."""
 
 
 class _Mean:
-    """Weighted running mean of a loss over an epoch."""
+    """Running mean of a loss over an epoch."""
 
     def __init__(self) -> None:
         self.loss, self.active, self.n = 0.0, 0.0, 0
 
-    def add(self, loss: TripletLoss, n: int) -> None:
-        self.loss += float(loss.mean.detach()) * n
-        self.active += float(loss.active_share.detach()) * n
-        self.n += n
+    def add(self, loss: BatchLoss) -> None:
+        self.loss += float(loss.terms.detach().sum())
+        self.active += float(loss.active.sum())
+        self.n += len(loss.terms)
 
 
 class DynaclrModule(L.LightningModule):
-    """Triplet training of a `DynaclrNetwork`; every random draw is seeded by (seed, epoch, step)."""
+    """Contrastive training of a `DynaclrNetwork`; every random draw is seeded by (seed, epoch, step)."""
 
     def __init__(
         self,
@@ -91,9 +92,9 @@ class DynaclrModule(L.LightningModule):
         # Stochastic depth draws from the global generator.
         torch.manual_seed(seed)
         augmented = self._augmented(batch, Generator().manual_seed(seed))
-        loss = self._loss(augmented.patches, batch.counted)
+        loss = self._loss(augmented.patches, batch)
         self.record.observe(batch.cells, batch.counted, augmented.share_outside)
-        self._train_mean.add(loss, int(batch.counted.sum()))
+        self._train_mean.add(loss)
         self._steps += 1
         return loss.mean
 
@@ -101,7 +102,7 @@ class DynaclrModule(L.LightningModule):
         patches = center_crop(
             normalise(batch.patches, batch.offset, batch.scale), self.settings.patch_side_px
         )
-        self._val_mean.add(self._loss(patches, batch.counted), int(batch.counted.sum()))
+        self._val_mean.add(self._loss(patches, batch))
 
     def on_validation_epoch_end(self) -> None:
         # One Lightning metric, for early stopping.
@@ -152,7 +153,18 @@ class DynaclrModule(L.LightningModule):
         share = sum(part.share_outside * len(part.patches) for part in parts) / n
         return AugmentedBatch(torch.cat([part.patches for part in parts]), share)
 
-    def _loss(self, patches: Tensor, counted: Tensor) -> TripletLoss:
+    def _loss(self, patches: Tensor, batch: TripletBatch) -> BatchLoss:
         # One pass over all three, so that batch normalisation sees them together.
         anchor, positive, negative = self.encode(patches).projections.chunk(3)
-        return triplet_loss(anchor, positive, negative, counted, self.settings.margin)
+        settings = self.settings
+        if settings.objective is Objective.NT_XENT:
+            return nt_xent(
+                anchor,
+                positive,
+                negative,
+                batch.kin,
+                batch.counted,
+                settings.temperature,
+                settings.concentration,
+            )
+        return triplet_loss(anchor, positive, negative, batch.counted, settings.margin, settings.distance)

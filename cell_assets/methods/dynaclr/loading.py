@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from cell_assets.methods.dynaclr.cells import CellIndex, IntArray
+from cell_assets.methods.dynaclr.cells import IntArray
 from cell_assets.methods.dynaclr.patches import PatchSource
-from cell_assets.methods.dynaclr.sampling import EpochDraws, TripletSampler
+from cell_assets.methods.dynaclr.sampling import TripletSampler
 
 
 class TripletBatch(NamedTuple):
@@ -26,6 +26,8 @@ class TripletBatch(NamedTuple):
     """(B,) bool: False for a triplet that only fills the batch up to its size."""
     cells: Tensor
     """(3 B,) entries of the `CellIndex`."""
+    kin: Tensor
+    """(3 B,) codes of `TripletSampler.kin`."""
 
 
 class Schedule(NamedTuple):
@@ -47,11 +49,12 @@ class Schedule(NamedTuple):
 class EpochBatches(Dataset[TripletBatch]):
     """One epoch's batches; item i is a whole batch."""
 
-    def __init__(self, source: PatchSource, cells: CellIndex, draws: EpochDraws, batch_size: int) -> None:
+    def __init__(self, source: PatchSource, sampler: TripletSampler, epoch: int, batch_size: int) -> None:
         self.source = source
-        self.index = cells
-        self.draws = draws
-        self.schedule = Schedule.of(len(draws), batch_size)
+        self.index = sampler.cells
+        self.kin = sampler.kin
+        self.draws = sampler.draw(epoch)
+        self.schedule = Schedule.of(len(self.draws), batch_size)
 
     def __len__(self) -> int:
         return self.schedule.steps
@@ -70,6 +73,7 @@ class EpochBatches(Dataset[TripletBatch]):
             torch.from_numpy(read.scale),
             torch.from_numpy(counted),
             torch.from_numpy(cells),
+            torch.from_numpy(self.kin[cells]),
         )
 
 
@@ -99,7 +103,7 @@ class TripletData(L.LightningDataModule):
         if trainer is None:
             raise RuntimeError("the data module needs its trainer, which knows the epoch")
         epoch = trainer.current_epoch
-        batches = EpochBatches(self.source, self.training.cells, self.training.draw(epoch), self.batch_size)
+        batches = EpochBatches(self.source, self.training, epoch, self.batch_size)
         left = self.total_steps - epoch * len(batches)
         return self._loader(batches, min(left, len(batches)))
 
@@ -107,7 +111,7 @@ class TripletData(L.LightningDataModule):
         """The same triplets every epoch, so that losses compare; none without validation tracks."""
         if self.validation is None:
             return []
-        batches = EpochBatches(self.source, self.validation.cells, self.validation.draw(0), self.batch_size)
+        batches = EpochBatches(self.source, self.validation, 0, self.batch_size)
         return self._loader(batches, len(batches))
 
     def _loader(self, batches: EpochBatches, steps: int) -> DataLoader[TripletBatch]:

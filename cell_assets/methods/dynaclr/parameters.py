@@ -7,9 +7,9 @@ compile mode, precision and device type are parameters here and not settings.
 from enum import StrEnum
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from cell_assets.methods.dynaclr.sampling import SamplingStrategy
+from cell_assets.methods.dynaclr.sampling import Relatives, SamplingStrategy
 
 
 class Device(StrEnum):
@@ -32,6 +32,25 @@ class CompileMode(StrEnum):
 
     EAGER = "eager"
     INDUCTOR = "inductor"
+
+
+class Objective(StrEnum):
+    """What training makes small."""
+
+    TRIPLET = "triplet"
+    """Hinge on the difference of two distances (paper, Eq. 1)."""
+    NT_XENT = "nt-xent"
+    """Cross entropy over the cosine similarities of a batch (Chen et al. 2020, "A simple framework for
+    contrastive learning of visual representations")."""
+
+
+class Distance(StrEnum):
+    """How the triplet objective measures projections."""
+
+    SQUARED = "squared"
+    """Squared Euclidean (paper, Eq. 1)."""
+    PLAIN = "plain"
+    """Euclidean, as `torch.nn.TripletMarginLoss`."""
 
 
 class _Frozen(BaseModel):
@@ -76,6 +95,11 @@ class TrainingParameters(_Frozen):
     """τ, minutes from anchor to positive and negative (paper, section 3.1)."""
     tau_tolerance_min: float = Field(default=0.5, ge=0)
     """How far, in minutes, a whole number of frames may be from τ."""
+    relatives: Relatives = Relatives.EXCLUDE
+    """Whether sisters, daughters and further relatives may be negatives; the paper does not say."""
+    channels: tuple[str, ...] = ()
+    """Names of the stored channels that the network sees, in this order; empty for all that are stored. With
+    `strategy` this spans Fig. 4 of the paper: ("Phase",) against ("Phase", "RFP"), with τ and without."""
     patch_side_px: int = Field(default=128, ge=32)
     """Y and X of the final patch (paper, appendix A.2); cut from the middle of a larger stored patch.
     The network divides it by 32."""
@@ -88,8 +112,16 @@ class TrainingParameters(_Frozen):
     """Factor on normalised fluorescence as it enters the network, after augmentation; the paper has none."""
     projection: int = Field(default=32, ge=1)
     """Width of the projection z (paper, appendix A.1)."""
+    objective: Objective = Objective.TRIPLET
+    distance: Distance = Distance.SQUARED
+    """Of the triplet objective."""
     margin: float = Field(default=0.5, gt=0)
     """α of Eq. 1 (paper, appendix A.1)."""
+    temperature: float = Field(default=0.2, gt=0)
+    """Of NT-Xent; VisCy's later recipe."""
+    concentration: float = Field(default=0.0, ge=0)
+    """β of NT-Xent: how much harder negatives weigh more (Robinson et al. 2021, "Contrastive learning with hard
+    negative samples"); 0 weighs all alike."""
     batch_size: int = Field(default=256, ge=2)
     """Triplets in a step (paper, appendix A.1)."""
     learning_rate: float = Field(default=2e-5, gt=0)
@@ -109,6 +141,16 @@ class TrainingParameters(_Frozen):
     device: Device = Device.CPU
     precision: Precision = Precision.BFLOAT16
     compile_mode: CompileMode = CompileMode.INDUCTOR
+
+    @model_validator(mode="after")
+    def _of_one_objective(self) -> Self:
+        if self.concentration > 0 and self.objective is not Objective.NT_XENT:
+            raise ValueError("concentration is of objective=nt-xent; leave it at 0, or choose that objective")
+        if self.distance is not Distance.SQUARED and self.objective is not Objective.TRIPLET:
+            raise ValueError(
+                "distance is of objective=triplet; leave it at squared, or choose that objective"
+            )
+        return self
 
     @classmethod
     def paper(cls) -> Self:

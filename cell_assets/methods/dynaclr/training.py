@@ -69,7 +69,7 @@ def train(
     Raises:
         BadInputError: tables or tracks cannot be used with these parameters.
     """
-    source = open_tables(tables, manifest)
+    source = open_tables(tables, manifest, parameters.channels)
     return train_on(source, manifest, parameters, out, progress, work, initial_weights, workers)
 
 
@@ -85,6 +85,7 @@ def train_on(
 ) -> TrainingResult:
     """`train` on patches that are already open."""
     parameters, messages = supported(parameters)
+    source = source.select(parameters.channels)
     source.require_side(parameters.patch_side_px)
     cells = source.index(manifest)
     training = _sampler(cells, "train", parameters)
@@ -122,7 +123,13 @@ def train_on(
 
 def _sampler(cells: CellIndex, split: str, parameters: TrainingParameters) -> TripletSampler:
     return TripletSampler(
-        cells, split, parameters.strategy, parameters.seed, parameters.tau_min, parameters.tau_tolerance_min
+        cells,
+        split,
+        parameters.strategy,
+        parameters.seed,
+        parameters.tau_min,
+        parameters.tau_tolerance_min,
+        parameters.relatives,
     )
 
 
