@@ -18,7 +18,7 @@ from cell_assets.errors import BadInputError
 from cell_assets.evaluation.manifest import EXCLUDED, FrozenCells
 from cell_assets.methods.contract import EmbeddingResult, Progress, ProgressSink, TrainingTable
 from cell_assets.methods.dynaclr.augmentation import center_crop, normalise
-from cell_assets.methods.dynaclr.checkpoint import CheckpointConfig, load_checkpoint
+from cell_assets.methods.dynaclr.checkpoint import CheckpointConfig, load_checkpoint, load_config
 from cell_assets.methods.dynaclr.execution import prepared
 from cell_assets.methods.dynaclr.network import DynaclrNetwork
 from cell_assets.methods.dynaclr.parameters import Device
@@ -82,8 +82,8 @@ def embed(
     Raises:
         BadInputError: the checkpoint is not understood, or the tables lack its channels or have another shape.
     """
-    _, config = load_checkpoint(checkpoint)
-    source = open_tables(tables, manifest, [channel.name for channel in config.channels])
+    channels = [channel.name for channel in load_config(checkpoint).channels]
+    source = open_tables(tables, manifest, channels)
     return embed_source(checkpoint, source, manifest, out, provenance, parameters, progress)
 
 

@@ -125,8 +125,9 @@ class DynaclrModule(L.LightningModule):
         self._train_mean, self._val_mean, self._steps = _Mean(), _Mean(), 0
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
+        settings = self.settings
         return torch.optim.AdamW(
-            self.network.parameters(), lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay
+            self.network.parameters(), lr=settings.rate, weight_decay=settings.weight_decay
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

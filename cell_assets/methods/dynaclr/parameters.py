@@ -5,6 +5,7 @@ compile mode, precision and device type are parameters here and not settings.
 """
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -32,6 +33,20 @@ class CompileMode(StrEnum):
 
     EAGER = "eager"
     INDUCTOR = "inductor"
+
+
+class InitialState(StrEnum):
+    """What the backbone starts from; stem and projection always start from random values."""
+
+    SCRATCH = "scratch"
+    """Random values."""
+    IMAGENET = "imagenet"
+    """ConvNeXt-Tiny trained on ImageNet (paper, appendix A.1), from a local file."""
+
+
+LEARNING_RATES = {InitialState.IMAGENET: 2e-5, InitialState.SCRATCH: 2.5e-4}
+"""The paper's (appendix A.1), which presumes ImageNet weights; and, from scratch, the 4e-3 with which Liu et al. 2022
+train ConvNeXt on batches of 4096, scaled linearly to the paper's batch of 256."""
 
 
 class Objective(StrEnum):
@@ -124,8 +139,14 @@ class TrainingParameters(_Frozen):
     negative samples"); 0 weighs all alike."""
     batch_size: int = Field(default=256, ge=2)
     """Triplets in a step (paper, appendix A.1)."""
-    learning_rate: float = Field(default=2e-5, gt=0)
-    """AdamW (paper, appendix A.1)."""
+    initial: InitialState = InitialState.SCRATCH
+    imagenet_file: Path | None = Field(default=None, exclude=True)
+    """ConvNeXt weights, `.safetensors` or `.pth`, in timm's or torchvision's names. Not recorded: what it holds
+    decides the checkpoint, not where it lies."""
+    imagenet_blake3: str | None = None
+    """BLAKE3 of that file, found when the parameters are resolved."""
+    learning_rate: float | None = Field(default=None, gt=0)
+    """Of AdamW; where none is given, `LEARNING_RATES` of `initial`, which resolving fills in."""
     weight_decay: float = Field(default=0.01, ge=0)
     """PyTorch's default for AdamW; the paper states none."""
     max_epochs: int = Field(default=100, ge=1)
@@ -142,6 +163,20 @@ class TrainingParameters(_Frozen):
     precision: Precision = Precision.BFLOAT16
     compile_mode: CompileMode = CompileMode.INDUCTOR
 
+    @property
+    def rate(self) -> float:
+        """The learning rate that is given or goes with `initial`."""
+        return self.learning_rate or LEARNING_RATES[self.initial]
+
+    @model_validator(mode="after")
+    def _one_start(self) -> Self:
+        stated = self.imagenet_file is not None or self.imagenet_blake3 is not None
+        if stated and self.initial is InitialState.SCRATCH:
+            raise ValueError("ImageNet weights are given and initial=scratch; set initial=imagenet")
+        if not stated and self.initial is InitialState.IMAGENET:
+            raise ValueError("initial=imagenet needs a file of ConvNeXt weights; give it as imagenet_file")
+        return self
+
     @model_validator(mode="after")
     def _of_one_objective(self) -> Self:
         if self.concentration > 0 and self.objective is not Objective.NT_XENT:
@@ -154,7 +189,7 @@ class TrainingParameters(_Frozen):
 
     @classmethod
     def paper(cls) -> Self:
-        """The paper's values, each cited at its field."""
+        """The paper's values, each cited at its field; without its ImageNet weights, which no default can give."""
         return cls()
 
     @classmethod

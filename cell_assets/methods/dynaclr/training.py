@@ -49,7 +49,6 @@ def train(
     out: Path,
     progress: ProgressSink | None = None,
     work: Path | None = None,
-    initial_weights: Path | None = None,
     workers: int = 0,
 ) -> TrainingResult:
     """Trains on the manifest's `train` tracks and writes a checkpoint into the existing folder `out`.
@@ -63,14 +62,13 @@ def train(
         progress: called after every step.
         work: folder for what a resume needs; an interrupted training of the same parameters and cells goes
             on from its last saved epoch.
-        initial_weights: safetensors file with ImageNet weights of ConvNeXt.
         workers: processes that read ahead; decides speed, never bytes.
 
     Raises:
         BadInputError: tables or tracks cannot be used with these parameters.
     """
     source = open_tables(tables, manifest, parameters.channels)
-    return train_on(source, manifest, parameters, out, progress, work, initial_weights, workers)
+    return train_on(source, manifest, parameters, out, progress, work, workers)
 
 
 def train_on(
@@ -80,7 +78,6 @@ def train_on(
     out: Path,
     progress: ProgressSink | None = None,
     work: Path | None = None,
-    initial_weights: Path | None = None,
     workers: int = 0,
 ) -> TrainingResult:
     """`train` on patches that are already open."""
@@ -106,7 +103,7 @@ def train_on(
                 "no val track gives an anchor; set it to null, or move tracks to val"
             )
     with prepared(parameters.device, parameters.threads, parameters.seed):
-        network, started_from = _network(source, parameters, initial_weights)
+        network, started_from = _network(source, parameters)
         config = _config(source, network, parameters, started_from)
         record = SamplingRecord(training)
         module = DynaclrModule(network, parameters, source.kinds, record, _fingerprint(config, source, cells))
@@ -134,7 +131,7 @@ def _sampler(cells: CellIndex, split: str, parameters: TrainingParameters) -> Tr
 
 
 def _network(
-    source: PatchSource, parameters: TrainingParameters, weights: Path | None
+    source: PatchSource, parameters: TrainingParameters
 ) -> tuple[DynaclrNetwork, InitialWeights | None]:
     config = NetworkConfig(
         channels=len(source.channel_names),
@@ -148,8 +145,8 @@ def _network(
         stochastic_depth=parameters.stochastic_depth,
         projection=parameters.projection,
     )
-    network = DynaclrNetwork(config)
-    return network, load_imagenet(network.backbone, weights) if weights else None
+    network, weights = DynaclrNetwork(config), parameters.imagenet_file
+    return network, None if weights is None else load_imagenet(network.backbone, weights)
 
 
 def _config(
