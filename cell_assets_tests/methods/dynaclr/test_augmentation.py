@@ -176,7 +176,7 @@ def test_smoothing_keeps_a_constant_and_spreads_a_point() -> None:
     assert float(made[0, 0, 0, 4, 5]) == pytest.approx(expected, rel=1e-3)
 
 
-# Each transform against its definition in MONAI (1.4), written out with SciPy.
+# Each transform against its definition in MONAI, written out with NumPy and SciPy.
 
 
 def images(m: int = 6, side: int = 20) -> Tensor:
