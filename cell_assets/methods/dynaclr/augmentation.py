@@ -115,6 +115,18 @@ def add_noise_(images: Tensor, sigma: Tensor, generator: Generator) -> Tensor:
     return images.add_(noise.mul_(sigma.view(-1, 1, 1, 1)))
 
 
+def shown_channels(n: int, channels: int, hidden: float, generator: Generator) -> Tensor:
+    """(n, channels) bool: each channel of each image is hidden with probability `hidden`, but never all of them.
+
+    `generator` lives on the CPU.
+    """
+    shown = torch.rand(n, channels, generator=generator) >= hidden
+    kept = torch.randint(channels, (n,), generator=generator)
+    alone = ~shown.any(1)
+    shown[alone, kept[alone]] = True
+    return shown
+
+
 class PatchAugmentation:
     """Table 2 for a whole batch at once; probabilities and values are drawn per patch."""
 

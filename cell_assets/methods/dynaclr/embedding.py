@@ -82,7 +82,8 @@ def embed(
     Raises:
         BadInputError: the checkpoint is not understood, or the tables lack its channels or have another shape.
     """
-    channels = [channel.name for channel in load_config(checkpoint).channels]
+    config = load_config(checkpoint)
+    channels = () if config.network.kinds else [channel.name for channel in config.channels]
     source = open_tables(tables, manifest, channels)
     return embed_source(checkpoint, source, manifest, out, provenance, parameters, progress)
 
@@ -139,8 +140,17 @@ def embed_source(
 
 
 def _as_trained(source: PatchSource, config: CheckpointConfig) -> PatchSource:
-    """`source` in the channels that the network was trained on."""
+    """`source` in the channels that the network takes: those it was trained on or, by its stem, all of known kinds."""
     names = tuple(channel.name for channel in config.channels)
+    known = config.network.kinds
+    if known:
+        names = source.channel_names
+        for name, kind in zip(names, source.kinds, strict=True):
+            if kind not in known:
+                raise BadInputError(
+                    f"the checkpoint was trained on {' and '.join(known)} channels and {name} of the patch tables "
+                    f"is {kind}; train on a plate that has such a channel too"
+                )
     if not set(names) <= set(source.channel_names):
         raise BadInputError(
             f"the checkpoint was trained on the channels {', '.join(names)} and the patch tables hold "
@@ -208,6 +218,8 @@ def _encode(
     """Features and projections of (table, row) cells: middle of the patch, no augmentation, evaluation mode."""
     device = torch.device(parameters.device.value)
     network = network.to(device).eval()
+    codes = network.kind_codes(source.kinds)
+    kinds = None if codes is None else codes.to(device)
     features = np.empty((len(row), config.network.widths[-1]), np.float32)
     projections = np.empty((len(row), config.network.projection), np.float32)
     started = time.monotonic()
@@ -217,7 +229,7 @@ def _encode(
             read = source.read(table[part], row[part])
             patches = center_crop(torch.from_numpy(read.patches).to(device), config.parameters.patch_side_px)
             offset, scale = torch.from_numpy(read.offset).to(device), torch.from_numpy(read.scale).to(device)
-            encoding = network(normalise(patches, offset, scale))
+            encoding = network(normalise(patches, offset, scale), kinds)
             features[part] = encoding.features.cpu().numpy()
             projections[part] = encoding.projections.cpu().numpy()
             if progress is not None:

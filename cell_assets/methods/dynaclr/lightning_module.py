@@ -14,6 +14,7 @@ from cell_assets.methods.dynaclr.augmentation import (
     PatchAugmentation,
     center_crop,
     normalise,
+    shown_channels,
 )
 from cell_assets.methods.dynaclr.execution import derived_seed
 from cell_assets.methods.dynaclr.loading import TripletBatch
@@ -75,24 +76,34 @@ class DynaclrModule(L.LightningModule):
         self.history: list[EpochLoss] = []
         self._train_mean, self._val_mean = _Mean(), _Mean()
         self._steps = 0
+        self._kinds = network.kind_codes(kinds)
         compiled = parameters.compile_mode is CompileMode.INDUCTOR
-        self._encode: Callable[[Tensor], Encoding] = (
+        self._encode: Callable[[Tensor, Tensor | None, Tensor | None], Encoding] = (
             torch.compile(network, dynamic=False) if compiled else network.__call__
         )
 
-    def encode(self, patches: Tensor) -> Encoding:
-        """Normalised patches (N, C, Z, Y, X) → features and projections, in the parameters' precision."""
+    def encode(self, patches: Tensor, shown: Tensor | None = None) -> Encoding:
+        """Normalised patches (N, C, Z, Y, X) → features and projections, in the parameters' precision.
+
+        `shown` (N, C) hides channels from the channel-adaptive stem.
+        """
         half = self.settings.precision is Precision.BFLOAT16
+        kinds = None if self._kinds is None else self._kinds.to(patches.device)
         with torch.autocast(patches.device.type, torch.bfloat16, enabled=half):
-            features, projections = self._encode(patches)
+            features, projections = self._encode(patches, kinds, shown)
         return Encoding(features.float(), projections.float())
 
     def training_step(self, batch: TripletBatch, step: int) -> Tensor:
         seed = derived_seed(self.settings.seed, self.current_epoch, step)
         # Stochastic depth draws from the global generator.
         torch.manual_seed(seed)
-        augmented = self._augmented(batch, Generator().manual_seed(seed))
-        loss = self._loss(augmented.patches, batch)
+        generator = Generator().manual_seed(seed)
+        augmented = self._augmented(batch, generator)
+        shown = None
+        if self._kinds is not None:
+            n, channels = augmented.patches.shape[:2]
+            shown = shown_channels(n, channels, self.settings.channel_masking, generator).to(self.device)
+        loss = self._loss(augmented.patches, batch, shown)
         self.record.observe(batch.cells, batch.counted, augmented.share_outside)
         self._train_mean.add(loss)
         self._steps += 1
@@ -154,9 +165,9 @@ class DynaclrModule(L.LightningModule):
         share = sum(part.share_outside * len(part.patches) for part in parts) / n
         return AugmentedBatch(torch.cat([part.patches for part in parts]), share)
 
-    def _loss(self, patches: Tensor, batch: TripletBatch) -> BatchLoss:
+    def _loss(self, patches: Tensor, batch: TripletBatch, shown: Tensor | None = None) -> BatchLoss:
         # One pass over all three, so that batch normalisation sees them together.
-        anchor, positive, negative = self.encode(patches).projections.chunk(3)
+        anchor, positive, negative = self.encode(patches, shown).projections.chunk(3)
         settings = self.settings
         if settings.objective is Objective.NT_XENT:
             return nt_xent(

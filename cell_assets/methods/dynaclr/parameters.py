@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from cell_assets.methods.dynaclr.sampling import Relatives, SamplingStrategy
 
@@ -33,6 +33,16 @@ class CompileMode(StrEnum):
 
     EAGER = "eager"
     INDUCTOR = "inductor"
+
+
+class Stem(StrEnum):
+    """How the channels of a patch enter the backbone."""
+
+    FIXED = "fixed"
+    """One convolution over all channels (paper, appendix A.1); embeds plates that hold the same channels alone."""
+    CHANNEL_ADAPTIVE = "channel-adaptive"
+    """One convolution that every channel goes through alone, told its kind; embeds plates with other channels of the
+    same kinds."""
 
 
 class InitialState(StrEnum):
@@ -121,6 +131,10 @@ class TrainingParameters(_Frozen):
     widths: tuple[int, int, int, int] = (96, 192, 384, 768)
     """ConvNeXt-Tiny (paper, appendix A.1); the last is the number of features."""
     blocks: tuple[int, int, int, int] = (3, 3, 9, 3)
+    stem: Stem = Stem.FIXED
+    channel_masking: float = Field(default=0.25, ge=0, lt=1)
+    """Of the channel-adaptive stem: probability with which each channel of an image is hidden in training; one always
+    stays."""
     layer_scale: float = Field(default=1e-6, gt=0)
     stochastic_depth: float = Field(default=0.0, ge=0, lt=1)
     fluorescence_gain: float = Field(default=1.0, gt=0)
@@ -167,6 +181,13 @@ class TrainingParameters(_Frozen):
     def rate(self) -> float:
         """The learning rate that is given or goes with `initial`."""
         return self.learning_rate or LEARNING_RATES[self.initial]
+
+    @field_validator("channels")
+    @classmethod
+    def _named_once(cls, channels: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(channels)) < len(channels):
+            raise ValueError("a channel is named twice; name each once")
+        return channels
 
     @model_validator(mode="after")
     def _one_start(self) -> Self:

@@ -46,15 +46,15 @@ class OpenTable:
         """The same cells in these of its channels, in this order; without names all of them.
 
         Raises:
-            BadInputError: a channel is not stored here, or named twice.
+            BadInputError: a channel is not stored here.
         """
         if not channels or tuple(channels) == self.channel_names:
             return self
         missing = [name for name in channels if name not in self.channel_names]
-        if missing or len(set(channels)) < len(channels):
+        if missing:
             raise BadInputError(
-                f"{self.plate} {self.fov_name} stores the channels {', '.join(self.channel_names)}, of which "
-                f"{', '.join(channels)} cannot be chosen; name each of its channels at most once"
+                f"{self.plate} {self.fov_name} stores the channels {', '.join(self.channel_names)} and not "
+                f"{', '.join(missing)}, which the network takes; choose tables that hold it, or train on other channels"
             )
         places = [self.channel_names.index(name) for name in channels]
         return replace(

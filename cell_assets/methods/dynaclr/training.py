@@ -29,7 +29,7 @@ from cell_assets.methods.dynaclr.imagenet import InitialWeights, load_imagenet
 from cell_assets.methods.dynaclr.lightning_module import DynaclrModule, EpochLoss
 from cell_assets.methods.dynaclr.loading import Schedule, TripletData
 from cell_assets.methods.dynaclr.network import DynaclrNetwork, NetworkConfig
-from cell_assets.methods.dynaclr.parameters import TrainingParameters
+from cell_assets.methods.dynaclr.parameters import Stem, TrainingParameters
 from cell_assets.methods.dynaclr.patches import PatchSource, open_tables
 from cell_assets.methods.dynaclr.sampling import TripletSampler
 from cell_assets.methods.dynaclr.sampling_record import SamplingRecord, SamplingReport
@@ -133,14 +133,17 @@ def _sampler(cells: CellIndex, split: str, parameters: TrainingParameters) -> Tr
 def _network(
     source: PatchSource, parameters: TrainingParameters
 ) -> tuple[DynaclrNetwork, InitialWeights | None]:
+    kinds = tuple(sorted(set(source.kinds))) if parameters.stem is Stem.CHANNEL_ADAPTIVE else ()
     config = NetworkConfig(
         channels=len(source.channel_names),
+        kinds=kinds,
         depth=source.patch_shape[0],
         widths=parameters.widths,
         blocks=parameters.blocks,
         layer_scale=parameters.layer_scale,
         channel_gains=tuple(
-            parameters.fluorescence_gain if kind is ChannelKind.FLUORESCENCE else 1.0 for kind in source.kinds
+            parameters.fluorescence_gain if kind is ChannelKind.FLUORESCENCE else 1.0
+            for kind in kinds or source.kinds
         ),
         stochastic_depth=parameters.stochastic_depth,
         projection=parameters.projection,

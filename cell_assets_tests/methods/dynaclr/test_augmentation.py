@@ -21,6 +21,7 @@ from cell_assets.methods.dynaclr.augmentation import (
     normalise,
     resample,
     scale_intensity_,
+    shown_channels,
     side_without_padding,
 )
 from cell_assets.methods.dynaclr.parameters import AugmentationParameters
@@ -174,6 +175,16 @@ def test_smoothing_keeps_a_constant_and_spreads_a_point() -> None:
     across = norm.cdf([-0.5, 0.5, 1.5], scale=0.75)
     expected = (across[1] - across[0]) * (across[2] - across[1])
     assert float(made[0, 0, 0, 4, 5]) == pytest.approx(expected, rel=1e-3)
+
+
+def test_channels_are_hidden_as_often_as_asked_and_never_all() -> None:
+    shown = shown_channels(4000, 2, 0.25, seeded())
+    assert shown.any(1).all()
+    # One of two is hidden with .25 · .75, or with half of the .25 · .25 of both.
+    expected = torch.tensor([1 - 0.25 * 0.75 - 0.25**2 / 2] * 2)
+    torch.testing.assert_close(shown.float().mean(0), expected, atol=0.02, rtol=0)
+    assert shown_channels(50, 1, 0.9, seeded()).all()
+    assert shown_channels(50, 3, 0.0, seeded()).all()
 
 
 # Each transform against its definition in MONAI, written out with NumPy and SciPy.

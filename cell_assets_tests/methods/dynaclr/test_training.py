@@ -223,9 +223,10 @@ def test_channels_are_read_in_the_order_that_was_asked_for() -> None:
     table, row = np.array([1, 0]), np.array([3, 5])
     np.testing.assert_array_equal(swapped.read(table, row).patches, source.read(table, row).patches[:, ::-1])
     np.testing.assert_array_equal(swapped.tables[0].scale, source.tables[0].scale[:, ::-1])
-    for wrong in (("GFP",), ("Phase", "Phase")):
-        with pytest.raises(BadInputError, match=r"P1 A/1/000 stores the channels Phase, RFP, of which"):
-            source.select(wrong)
+    with pytest.raises(BadInputError, match=r"P1 A/1/000 stores the channels Phase, RFP and not GFP, which"):
+        source.select(("Phase", "GFP"))
+    with pytest.raises(ValueError, match="a channel is named twice"):
+        small(channels=("Phase", "Phase"))
 
 
 def test_a_channel_without_contrast_is_refused_only_where_it_is_used() -> None:
