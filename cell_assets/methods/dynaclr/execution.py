@@ -38,6 +38,11 @@ def supported(parameters: TrainingParameters) -> tuple[TrainingParameters, tuple
     """
     if parameters.device is Device.CUDA and not torch.cuda.is_available():
         raise BadInputError("device=cuda was asked for and PyTorch sees no GPU here; use device=cpu")
+    if parameters.device is Device.CUDA and parameters.devices > torch.cuda.device_count():
+        raise BadInputError(
+            f"devices={parameters.devices} was asked for and PyTorch sees {torch.cuda.device_count()} GPUs here; use "
+            "as many at most"
+        )
     messages: list[str] = []
     changes: dict[str, object] = {"learning_rate": parameters.rate}
     if parameters.initial is InitialState.IMAGENET:
@@ -95,6 +100,8 @@ def prepared(device: Device, threads: int, seed: int) -> Iterator[None]:
         with torch.random.fork_rng(devices), warnings.catch_warnings():
             # Advice about loader workers, which reading a memory-mapped patch table does not need.
             warnings.filterwarnings("ignore", module="lightning")
+            # Gradients of depthwise convolutions are copied where several devices average them.
+            warnings.filterwarnings("ignore", "Grad strides do not match")
             torch.manual_seed(derived_seed(seed, 0))
             yield
     finally:

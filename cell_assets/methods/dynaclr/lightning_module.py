@@ -16,6 +16,7 @@ from cell_assets.methods.dynaclr.augmentation import (
     normalise,
     shown_channels,
 )
+from cell_assets.methods.dynaclr.distributed import gathered, rank, world_size
 from cell_assets.methods.dynaclr.execution import derived_seed
 from cell_assets.methods.dynaclr.loading import TripletBatch
 from cell_assets.methods.dynaclr.network import DynaclrNetwork, Encoding
@@ -50,6 +51,18 @@ class _Mean:
     def __init__(self) -> None:
         self.loss, self.active, self.n = 0.0, 0.0, 0
 
+    @classmethod
+    def over_devices(cls, own: "_Mean") -> "_Mean":
+        """Of what all devices added; each of them must ask."""
+        total = cls()
+        for part in gathered(own):
+            total.loss, total.active, total.n = (
+                total.loss + part.loss,
+                total.active + part.active,
+                total.n + part.n,
+            )
+        return total
+
     def add(self, loss: BatchLoss) -> None:
         self.loss += float(loss.terms.detach().sum())
         self.active += float(loss.active.sum())
@@ -57,7 +70,7 @@ class _Mean:
 
 
 class DynaclrModule(L.LightningModule):
-    """Contrastive training of a `DynaclrNetwork`; every random draw is seeded by (seed, epoch, step)."""
+    """Contrastive training of a `DynaclrNetwork`; every random draw is seeded by (seed, epoch, step, rank)."""
 
     def __init__(
         self,
@@ -94,7 +107,9 @@ class DynaclrModule(L.LightningModule):
         return Encoding(features.float(), projections.float())
 
     def training_step(self, batch: TripletBatch, step: int) -> Tensor:
-        seed = derived_seed(self.settings.seed, self.current_epoch, step)
+        # The first device draws as an only one would.
+        device = () if rank() == 0 else (rank(),)
+        seed = derived_seed(self.settings.seed, self.current_epoch, step, *device)
         # Stochastic depth draws from the global generator.
         torch.manual_seed(seed)
         generator = Generator().manual_seed(seed)
@@ -107,7 +122,9 @@ class DynaclrModule(L.LightningModule):
         self.record.observe(batch.cells, batch.counted, augmented.share_outside)
         self._train_mean.add(loss)
         self._steps += 1
-        return loss.mean
+        views = 2 if self.settings.objective is Objective.NT_XENT else 1
+        # Lightning averages gradients over devices.
+        return loss.share_of_mean(views * batch.counted_in_step, world_size())
 
     def validation_step(self, batch: TripletBatch, step: int) -> None:
         patches = center_crop(
@@ -116,13 +133,14 @@ class DynaclrModule(L.LightningModule):
         self._val_mean.add(self._loss(patches, batch))
 
     def on_validation_epoch_end(self) -> None:
-        # One Lightning metric, for early stopping.
+        # One Lightning metric, for early stopping; the same on all devices already.
+        self._val_mean = _Mean.over_devices(self._val_mean)
         self.log("val_loss", self._val_mean.loss / max(self._val_mean.n, 1))
 
     def on_train_epoch_end(self) -> None:
         """Lightning validates before it calls this, so that both losses are of the same epoch."""
         self.record.close_epoch(self.current_epoch)
-        train, val = self._train_mean, self._val_mean
+        train, val = _Mean.over_devices(self._train_mean), self._val_mean
         self.history.append(
             EpochLoss(
                 epoch=self.current_epoch,

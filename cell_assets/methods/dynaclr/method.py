@@ -18,6 +18,7 @@ from cell_assets.methods.contract import (
 from cell_assets.methods.dynaclr.checkpoint import load_config
 from cell_assets.methods.dynaclr.embedding import EmbeddingParameters, embed
 from cell_assets.methods.dynaclr.execution import supported
+from cell_assets.methods.dynaclr.launching import train_together
 from cell_assets.methods.dynaclr.parameters import InitialState, TrainingParameters
 from cell_assets.methods.dynaclr.sampling_record import SamplingReport
 from cell_assets.methods.dynaclr.training import SAMPLING_FILE, train
@@ -56,8 +57,10 @@ class DynaclrMethod:
         progress: ProgressSink | None = None,
         work: Path | None = None,
     ) -> TrainingResult:
-        """See `training.train`."""
-        return train(tables, manifest, _own(parameters), out, progress, work)
+        """See `training.train` and, for several devices, `launching.train_together`."""
+        own = _own(parameters)
+        together = train if own.devices == 1 else train_together
+        return together(tables, manifest, own, out, progress, work)
 
     def training_notes(self, checkpoint: Path) -> tuple[str, ...]:
         """What the network started from, how much of the data it saw, and why some cells could not be anchors."""

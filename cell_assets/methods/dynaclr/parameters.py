@@ -152,7 +152,7 @@ class TrainingParameters(_Frozen):
     """β of NT-Xent: how much harder negatives weigh more (Robinson et al. 2021, "Contrastive learning with hard
     negative samples"); 0 weighs all alike."""
     batch_size: int = Field(default=256, ge=2)
-    """Triplets in a step (paper, appendix A.1)."""
+    """Triplets in a step (paper, appendix A.1), over all devices."""
     initial: InitialState = InitialState.SCRATCH
     imagenet_file: Path | None = Field(default=None, exclude=True)
     """ConvNeXt weights, `.safetensors` or `.pth`, in timm's or torchvision's names. Not recorded: what it holds
@@ -174,6 +174,9 @@ class TrainingParameters(_Frozen):
     threads: int = Field(default=2, ge=1)
     """Threads of one operation on the CPU; the sums of compiled code depend on it."""
     device: Device = Device.CPU
+    devices: int = Field(default=1, ge=1)
+    """Processes that train together, one on each device, with gradients averaged over them. Batch normalisation and
+    the negatives of NT-Xent are of one process's share of a batch."""
     precision: Precision = Precision.BFLOAT16
     compile_mode: CompileMode = CompileMode.INDUCTOR
 
@@ -196,6 +199,14 @@ class TrainingParameters(_Frozen):
             raise ValueError("ImageNet weights are given and initial=scratch; set initial=imagenet")
         if not stated and self.initial is InitialState.IMAGENET:
             raise ValueError("initial=imagenet needs a file of ConvNeXt weights; give it as imagenet_file")
+        return self
+
+    @model_validator(mode="after")
+    def _enough_for_every_device(self) -> Self:
+        if self.batch_size < 2 * self.devices:
+            raise ValueError(
+                f"batch_size={self.batch_size} is less than two triplets on each of {self.devices} devices"
+            )
         return self
 
     @model_validator(mode="after")

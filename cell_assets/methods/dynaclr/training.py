@@ -24,6 +24,7 @@ from cell_assets.methods.dynaclr.checkpoint import (
     save_checkpoint,
     write_json,
 )
+from cell_assets.methods.dynaclr.distributed import gathered, rank, world_size
 from cell_assets.methods.dynaclr.execution import prepared, supported
 from cell_assets.methods.dynaclr.imagenet import InitialWeights, load_imagenet
 from cell_assets.methods.dynaclr.lightning_module import DynaclrModule, EpochLoss
@@ -82,6 +83,11 @@ def train_on(
 ) -> TrainingResult:
     """`train` on patches that are already open."""
     parameters, messages = supported(parameters)
+    if parameters.devices != world_size():
+        raise BadInputError(
+            f"devices={parameters.devices} was asked for and {world_size()} of them train; start several with "
+            "launching.train_together"
+        )
     source = source.select(parameters.channels)
     source.require_side(parameters.patch_side_px)
     cells = source.index(manifest)
@@ -108,13 +114,14 @@ def train_on(
         record = SamplingRecord(training)
         module = DynaclrModule(network, parameters, source.kinds, record, _fingerprint(config, source, cells))
         _fit(module, source, training, validation, parameters, progress, work, workers)
-    save_checkpoint(network, config, out)
-    _write_history(module.history, out)
     side_needed = side_without_padding(parameters.patch_side_px, parameters.augmentation)
     report = record.report(validation, parameters.tau_min, side_needed)
-    write_json(out / SAMPLING_FILE, report)
-    if work is not None:
-        (work / RESUME_FILE).unlink(missing_ok=True)
+    if rank() == 0:
+        save_checkpoint(network, config, out)
+        _write_history(module.history, out)
+        write_json(out / SAMPLING_FILE, report)
+        if work is not None:
+            (work / RESUME_FILE).unlink(missing_ok=True)
     return TrainingResult(parameters, messages + _remarks(report), _metrics(module.history, report))
 
 
@@ -199,7 +206,7 @@ def _fit(
     work: Path | None,
     workers: int,
 ) -> None:
-    steps = Schedule.of(len(training), parameters.batch_size).steps
+    steps = Schedule.of(len(training), parameters.batch_size, parameters.devices).steps
     total = min(parameters.max_epochs * steps, parameters.max_steps or parameters.max_epochs * steps)
     data = TripletData(source, training, validation, parameters.batch_size, total, workers)
     callbacks: list[Callback] = []
@@ -214,7 +221,9 @@ def _fit(
         root = work or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         trainer = L.Trainer(
             accelerator="gpu" if parameters.device.value == "cuda" else "cpu",
-            devices=1,
+            devices=parameters.devices,
+            strategy="ddp" if parameters.devices > 1 else "auto",
+            use_distributed_sampler=False,
             max_epochs=-(-total // steps),
             callbacks=callbacks,
             logger=False,
@@ -249,11 +258,13 @@ class _SaveForResume(Checkpoint):
         self.saved = time.monotonic()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if time.monotonic() - self.saved < SECONDS_BETWEEN_SAVES:
+        # All devices take part in saving, so that the first one's clock decides for all.
+        if gathered(time.monotonic() - self.saved)[0] < SECONDS_BETWEEN_SAVES:
             return
         partial = self.path.with_suffix(".partial")
         trainer.save_checkpoint(partial)
-        partial.replace(self.path)
+        if trainer.is_global_zero:
+            partial.replace(self.path)
         self.saved = time.monotonic()
 
 
