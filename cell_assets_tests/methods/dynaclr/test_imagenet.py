@@ -1,5 +1,6 @@
 """ImageNet weights in foreign key names: all mapped, or named."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from cell_assets.methods.dynaclr.parameters import TrainingParameters
 from cell_assets.methods.dynaclr.patches import PatchSource
 from cell_assets.methods.dynaclr.training import train_on
 from cell_assets_tests.methods.dynaclr.synthetic_cells import manifest_of, open_table
+from cell_assets_tests.methods.dynaclr.test_training import digests
 
 CONFIG = NetworkConfig(channels=1, depth=5, widths=(4, 6, 8, 10), blocks=(1, 2, 1, 1))
 
@@ -183,8 +185,26 @@ def test_other_formats_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("names", ["timm", "torchvision"])
 def test_training_starts_from_the_file_and_says_so(names: str, tmp_path: Path) -> None:
-    file = save(foreign_weights(names), tmp_path / "w.pth")
-    (out := tmp_path / "out").mkdir()
+    made = []
+    for place in ("here", "there"):
+        (tmp_path / place / "out").mkdir(parents=True)
+        file = save(foreign_weights(names), tmp_path / place / "w.pth")
+        made.append(trained_from(file, tmp_path / place / "out"))
+    assert made[0] == made[1], "where the file lies decides nothing"
+
+    out = tmp_path / "here" / "out"
+    network, config = load_checkpoint(out)
+    digest = blake3((tmp_path / "here" / "w.pth").read_bytes()).hexdigest()
+    assert config.initial_weights is not None
+    assert config.initial_weights.blake3 == config.parameters.imagenet_blake3 == digest
+    key = "stages.1.blocks.1.mlp.fc2.weight" if names == "timm" else "features.3.1.block.5.weight"
+    trained = network.backbone.state_dict()["stages.1.blocks.1.contract.weight"]
+    torch.testing.assert_close(trained, foreign_weights(names)[key])
+    assert digest in METHOD.training_notes(out)[1]
+
+
+def trained_from(file: Path, out: Path) -> Mapping[str, str]:
+    """Digests of a checkpoint that took one step, of next to no length, from `file`."""
     parameters = TrainingParameters.quick().model_dump() | {
         "initial": "imagenet",
         "imagenet_file": file,
@@ -197,11 +217,4 @@ def test_training_starts_from_the_file_and_says_so(names: str, tmp_path: Path) -
     }
     source = PatchSource([open_table()])
     train_on(source, manifest_of(source), TrainingParameters.model_validate(parameters), out)
-    network, config = load_checkpoint(out)
-    digest = blake3(file.read_bytes()).hexdigest()
-    assert config.initial_weights is not None
-    assert config.initial_weights.blake3 == config.parameters.imagenet_blake3 == digest
-    key = "stages.1.blocks.1.mlp.fc2.weight" if names == "timm" else "features.3.1.block.5.weight"
-    trained = network.backbone.state_dict()["stages.1.blocks.1.contract.weight"]
-    torch.testing.assert_close(trained, foreign_weights(names)[key])
-    assert digest in METHOD.training_notes(out)[1]
+    return digests(out)
