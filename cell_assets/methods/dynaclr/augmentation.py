@@ -40,7 +40,8 @@ def center_crop(patches: Tensor, side: int) -> Tensor:
 def side_without_padding(side: int, parameters: AugmentationParameters) -> int:
     """Smallest stored patch side from which any augmented patch of `side` pixels is cut without padding."""
     widest_rotation = math.sqrt(2) if parameters.rotation_rad >= math.pi / 4 else 1 + parameters.rotation_rad
-    return math.ceil(side * widest_rotation * (1 + parameters.scale) * (1 + parameters.shear)) + 1
+    widest_shear = 1 + parameters.shear + parameters.shear**2
+    return math.ceil(side * widest_rotation * (1 + parameters.scale) * widest_shear) + 1
 
 
 def affine_matrix(angle: Tensor, shear: Tensor, scale: Tensor) -> Tensor:
@@ -48,12 +49,15 @@ def affine_matrix(angle: Tensor, shear: Tensor, scale: Tensor) -> Tensor:
 
     Args:
         angle: (N,) radians, from y towards x.
-        shear: (N, 2): of y by x and of x by y.
+        shear: (N, 2): of y by x, and then of x by y, which together keep areas.
         scale: (N, 2): α of (y, x); a patch shows a region (1 + α) times as wide.
     """
     cos, sin, one = angle.cos(), angle.sin(), torch.ones_like(angle)
     rotation = torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], -2)
-    shearing = torch.stack([torch.stack([one, shear[:, 0]], -1), torch.stack([shear[:, 1], one], -1)], -2)
+    first, second = shear.unbind(-1)
+    shearing = torch.stack(
+        [torch.stack([one, first], -1), torch.stack([second, one + first * second], -1)], -2
+    )
     return rotation @ shearing @ torch.diag_embed(1 + scale)
 
 

@@ -74,7 +74,7 @@ def test_equal_generators_give_equal_patches_and_others_do_not() -> None:
 def test_no_padding_where_the_stored_patch_is_large_enough() -> None:
     parameters = AugmentationParameters(affine_probability=1)
     needed = side_without_padding(24, parameters)
-    assert needed == math.ceil(24 * math.sqrt(2) * 1.3 * 1.01) + 1
+    assert needed == math.ceil(24 * math.sqrt(2) * 1.3 * 1.0101) + 1
     augment = PatchAugmentation(parameters, KINDS, 24)
     large = patches(n=400, side=needed, depth=1)
     assert augment(large, seeded()).share_outside == 0
@@ -205,7 +205,12 @@ def test_geometry_is_scipys_affine_transform() -> None:
         # AffineGrid multiplies rotation, shearing and scaling in this order, on output coordinates.
         c, s = math.cos(angle[i]), math.sin(angle[i])
         (s0, s1), (ay, ax) = shear[i].tolist(), scale[i].tolist()
-        matrix = np.array([[c, -s], [s, c]]) @ np.array([[1, s0], [s1, 1]]) @ np.diag([1 + ay, 1 + ax])
+        matrix = (
+            np.array([[c, -s], [s, c]])
+            @ np.array([[1, 0], [s1, 1]])
+            @ np.array([[1, s0], [0, 1]])
+            @ np.diag([1 + ay, 1 + ax])
+        )
         offset = np.array([29.5, 29.5]) - matrix @ np.array([11.5, 11.5])
         for channel in range(2):
             for z in range(2):
