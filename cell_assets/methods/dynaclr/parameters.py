@@ -66,7 +66,8 @@ class Objective(StrEnum):
     """Hinge on the difference of two distances (paper, Eq. 1)."""
     NT_XENT = "nt-xent"
     """Cross entropy over the cosine similarities of a batch (Chen et al. 2020, "A simple framework for
-    contrastive learning of visual representations")."""
+    contrastive learning of visual representations"). A view's own drawn negative is as the strategy says; the others
+    are whatever else the batch holds, at any time."""
 
 
 class Distance(StrEnum):
@@ -134,7 +135,7 @@ class TrainingParameters(_Frozen):
     stem: Stem = Stem.FIXED
     channel_masking: float = Field(default=0.25, ge=0, lt=1)
     """Of the channel-adaptive stem: probability with which each channel of an image is hidden in training; one always
-    stays."""
+    stays. After Bao et al. 2024 ("Channel vision transformers"), who draw how many channels stay."""
     layer_scale: float = Field(default=1e-6, gt=0)
     stochastic_depth: float = Field(default=0.0, ge=0, lt=1)
     fluorescence_gain: float = Field(default=1.0, gt=0)
