@@ -1,7 +1,8 @@
 """Normalisation and Table 2's augmentations as batched tensor operations on the training device.
 
-All draws come from one seeded generator per batch. Rotation is about z and the other geometry is lateral,
-so slices and channels travel together through a 2-D resampling.
+Each transform is a function of its parameters, with the meaning that MONAI gives them (to whose transforms the
+paper supplies Table 2); `PatchAugmentation` draws the parameters, all from one seeded generator per batch. Rotation
+is about z and the other geometry is lateral, so slices and channels travel together through a 2-D resampling.
 """
 
 import math
@@ -39,7 +40,95 @@ def center_crop(patches: Tensor, side: int) -> Tensor:
 def side_without_padding(side: int, parameters: AugmentationParameters) -> int:
     """Smallest stored patch side from which any augmented patch of `side` pixels is cut without padding."""
     widest_rotation = math.sqrt(2) if parameters.rotation_rad >= math.pi / 4 else 1 + parameters.rotation_rad
-    return math.ceil(side * widest_rotation * (1 + parameters.scale) * (1 + parameters.shear)) + 1
+    widest_shear = 1 + parameters.shear + parameters.shear**2
+    return math.ceil(side * widest_rotation * (1 + parameters.scale) * widest_shear) + 1
+
+
+def affine_matrix(angle: Tensor, shear: Tensor, scale: Tensor) -> Tensor:
+    """(N, 2, 2): offset (y, x) from the middle of the output → offset in the source: rotate · shear · scale.
+
+    Args:
+        angle: (N,) radians, from y towards x.
+        shear: (N, 2): of y by x, and then of x by y, which together keep areas.
+        scale: (N, 2): α of (y, x); a patch shows a region (1 + α) times as wide.
+    """
+    cos, sin, one = angle.cos(), angle.sin(), torch.ones_like(angle)
+    rotation = torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], -2)
+    first, second = shear.unbind(-1)
+    shearing = torch.stack(
+        [torch.stack([one, first], -1), torch.stack([second, one + first * second], -1)], -2
+    )
+    return rotation @ shearing @ torch.diag_embed(1 + scale)
+
+
+def resample(patches: Tensor, matrix: Tensor, side: int) -> AugmentedBatch:
+    """(N, C, Z, Y', X') → (N, C, Z, side, side) by bilinear interpolation around the middle of `center_crop`.
+
+    Args:
+        matrix: (N, 2, 2) as of `affine_matrix`. What lies outside the given patch is mirrored, and counted.
+    """
+    n, c, z, height, width = patches.shape
+    ramp = torch.arange(side, dtype=torch.float32) - (side - 1) / 2
+    offsets = torch.stack(torch.meshgrid(ramp, ramp, indexing="ij"), -1)  # (side, side, 2)
+    source = torch.einsum("nij,yxj->nyxi", matrix, offsets)
+    # The middle of center_crop, in pixels from the stored patch's own middle (half a pixel when odd).
+    middle = torch.tensor([(size - side) // 2 + (side - 1) / 2 - (size - 1) / 2 for size in (height, width)])
+    unit = (source + middle) * 2 / torch.tensor([height, width], dtype=torch.float32)
+    outside = (source + middle).abs() > (torch.tensor([height, width]) - 1) / 2 + 1e-3
+    grid = unit.flip(-1).to(patches.device)  # grid_sample wants (x, y)
+    moved = F.grid_sample(
+        patches.flatten(1, 2), grid, mode="bilinear", padding_mode="reflection", align_corners=False
+    )
+    return AugmentedBatch(moved.view(n, c, z, side, side), float(outside.any(-1).float().mean()))
+
+
+def adjust_contrast_(images: Tensor, gamma: Tensor) -> Tensor:
+    """Raises (M, Z, Y, X), rescaled to their own range of 0 to 1, to the power `gamma` (M,), in place."""
+    flat = images.flatten(1)
+    floor = flat.amin(-1).view(-1, 1, 1, 1)
+    extent = (flat.amax(-1).view(-1, 1, 1, 1) - floor).clamp_min(1e-7)
+    return images.sub_(floor).div_(extent).pow_(gamma.view(-1, 1, 1, 1)).mul_(extent).add_(floor)
+
+
+def scale_intensity_(images: Tensor, alpha: Tensor) -> Tensor:
+    """Multiplies (M, Z, Y, X) by 1 + `alpha` (M,), in place."""
+    return images.mul_(1 + alpha.view(-1, 1, 1, 1))
+
+
+def gaussian_smooth(images: Tensor, sigma: Tensor) -> Tensor:
+    """Smooths (M, Z, Y, X) along Y and X with `sigma` (2, M) pixels, edges repeated.
+
+    A tap is the Gaussian's integral over its pixel, not its value in the middle: at σ = 0.25 that is the difference
+    between a weight of 0.954 and 0.999 for the pixel itself.
+    """
+    radius = int(max(4 * float(sigma.max()), 0.5) + 0.5) if sigma.numel() else 1
+    edges = torch.arange(-radius, radius + 2, dtype=torch.float32, device=sigma.device) - 0.5
+    weights = torch.erf(edges / (sigma[..., None] * math.sqrt(2))).diff(dim=-1)
+    weights = weights / weights.sum(-1, keepdim=True)  # (2, M, 2 radius + 1)
+    for axis, weight in zip((-2, -1), weights, strict=True):
+        images = _weighted_shifts(images, weight, axis, radius)
+    return images
+
+
+def add_noise_(images: Tensor, sigma: Tensor, generator: Generator) -> Tensor:
+    """Adds noise of a normal distribution with standard deviation `sigma` (M,) to (M, Z, Y, X), in place.
+
+    `generator` lives on the images' device.
+    """
+    noise = torch.randn(images.shape, generator=generator, device=images.device)
+    return images.add_(noise.mul_(sigma.view(-1, 1, 1, 1)))
+
+
+def shown_channels(n: int, channels: int, hidden: float, generator: Generator) -> Tensor:
+    """(n, channels) bool: each channel of each image is hidden with probability `hidden`, but never all of them.
+
+    `generator` lives on the CPU.
+    """
+    shown = torch.rand(n, channels, generator=generator) >= hidden
+    kept = torch.randint(channels, (n,), generator=generator)
+    alone = ~shown.any(1)
+    shown[alone, kept[alone]] = True
+    return shown
 
 
 class PatchAugmentation:
@@ -66,44 +155,20 @@ class PatchAugmentation:
         return AugmentedBatch(moved, share_outside)
 
     def _affine(self, patches: Tensor, generator: Generator) -> tuple[Tensor, float]:
-        n, c, z, height, width = patches.shape
-        p = self.parameters
+        n, p = len(patches), self.parameters
         chosen = torch.rand(n, generator=generator) < p.affine_probability
         angle = torch.rand(n, generator=generator) * p.rotation_rad
-        zoom = 1 + (torch.rand(n, 2, generator=generator) * 2 - 1) * p.scale  # (y, x)
+        scale = (torch.rand(n, 2, generator=generator) * 2 - 1) * p.scale
         shear = torch.rand(n, 2, generator=generator) * p.shear
-        cos, sin, one = angle.cos(), angle.sin(), torch.ones(n)
-        rotation = torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], -2)
-        shearing = torch.stack([torch.stack([one, shear[:, 0]], -1), torch.stack([shear[:, 1], one], -1)], -2)
-        matrix = rotation @ shearing @ torch.diag_embed(zoom)  # output offset (y, x) → source offset
-        matrix = torch.where(chosen[:, None, None], matrix, torch.eye(2))
-
-        ramp = torch.arange(self.side, dtype=torch.float32) - (self.side - 1) / 2
-        offsets = torch.stack(torch.meshgrid(ramp, ramp, indexing="ij"), -1)  # (side, side, 2)
-        source = torch.einsum("nij,yxj->nyxi", matrix, offsets)
-        # The middle of center_crop, in pixels from the stored patch's own middle (half a pixel when odd).
-        middle = torch.tensor(
-            [(size - self.side) // 2 + (self.side - 1) / 2 - (size - 1) / 2 for size in (height, width)]
-        )
-        unit = (source + middle) * 2 / torch.tensor([height, width], dtype=torch.float32)
-        outside = (source + middle).abs() > (torch.tensor([height, width]) - 1) / 2 + 1e-3
-        grid = unit.flip(-1).to(patches.device)  # grid_sample wants (x, y)
-        moved = F.grid_sample(
-            patches.flatten(1, 2), grid, mode="bilinear", padding_mode="reflection", align_corners=False
-        )
-        share_outside = float(outside.any(-1).float().mean())
-        return moved.view(n, c, z, self.side, self.side), share_outside
+        matrix = torch.where(chosen[:, None, None], affine_matrix(angle, shear, scale), torch.eye(2))
+        moved = resample(patches, matrix, self.side)
+        return moved.patches, moved.share_outside
 
     def _contrast(self, images: Tensor, generator: Generator) -> None:
         low, high = self.parameters.contrast_gamma
         gamma = low + torch.rand(len(images), generator=generator) * (high - low)
         chosen = torch.rand(len(images), generator=generator) < self.parameters.contrast_probability
-        part = images[chosen]
-        flat = part.flatten(1)
-        floor = flat.amin(-1).view(-1, 1, 1, 1)
-        extent = (flat.amax(-1).view(-1, 1, 1, 1) - floor).clamp_min(1e-7)
-        gamma = gamma[chosen].to(images.device).view(-1, 1, 1, 1)
-        images[chosen] = part.sub_(floor).div_(extent).pow_(gamma).mul_(extent).add_(floor)
+        images[chosen] = adjust_contrast_(images[chosen], gamma[chosen].to(images.device))
 
     def _intensity(self, images: Tensor, generator: Generator) -> None:
         p = self.parameters
@@ -111,21 +176,14 @@ class PatchAugmentation:
             p.intensity_probability_phase, p.intensity_probability_fluorescence, len(images)
         )
         chosen = torch.rand(len(images), generator=generator) < probability
-        factor = 1 + (torch.rand(len(images), generator=generator) * 2 - 1) * p.intensity_scale
-        images *= torch.where(chosen, factor, 1.0).to(images.device).view(-1, 1, 1, 1)
+        alpha = (torch.rand(len(images), generator=generator) * 2 - 1) * p.intensity_scale
+        scale_intensity_(images, torch.where(chosen, alpha, 0.0).to(images.device))
 
     def _smooth(self, images: Tensor, generator: Generator) -> None:
         low, high = self.parameters.smooth_sigma_px
-        radius = max(1, math.ceil(2.5 * high))
         chosen = torch.rand(len(images), generator=generator) < self.parameters.smooth_probability
         sigma = low + torch.rand(2, len(images), generator=generator) * (high - low)  # (y, x)
-        taps = torch.arange(-radius, radius + 1, dtype=torch.float32)
-        weights = torch.exp(-0.5 * (taps / sigma[..., None]) ** 2)
-        weights = (weights / weights.sum(-1, keepdim=True))[:, chosen].to(images.device)
-        part = images[chosen]
-        for axis, weight in zip((-2, -1), weights, strict=True):
-            part = _weighted_shifts(part, weight, axis, radius)
-        images[chosen] = part
+        images[chosen] = gaussian_smooth(images[chosen], sigma[:, chosen].to(images.device))
 
     def _noise(self, images: Tensor, generator: Generator) -> None:
         p = self.parameters
@@ -135,8 +193,7 @@ class PatchAugmentation:
         )
         seed = int(torch.randint(2**62, (), generator=generator))
         field = Generator(device=images.device).manual_seed(seed)
-        noise = torch.randn((int(chosen.sum()), *images.shape[1:]), generator=field, device=images.device)
-        images[chosen] += noise.mul_(sigma[chosen].to(images.device).view(-1, 1, 1, 1))
+        images[chosen] = add_noise_(images[chosen], sigma[chosen].to(images.device), field)
 
     def _per_kind(self, phase: float, fluorescence: float, n_images: int) -> Tensor:
         values = [phase if kind is ChannelKind.PHASE else fluorescence for kind in self.kinds]

@@ -58,6 +58,8 @@ class CellIndex:
     """For every track code, its parent's code or -1."""
     interval_of_table: NDArray[np.float64]
     """Minutes between frames of every table; NaN where a table has no interval."""
+    name_of_table: tuple[str, ...]
+    """Plate and FOV of every table, for messages."""
 
     def __len__(self) -> int:
         return len(self.row)
@@ -101,6 +103,7 @@ class CellIndex:
             lineage_of_track=tracks["lineage"].to_numpy(np.int64),
             parent_of_track=codes.get_indexer(parents).astype(np.int64),
             interval_of_table=intervals,
+            name_of_table=tuple(f"{one.plate} {one.fov_name}" for one in tables),
         )
 
     def in_split(self, split: str) -> BoolArray:

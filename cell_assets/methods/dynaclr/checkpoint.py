@@ -55,14 +55,14 @@ def save_checkpoint(network: DynaclrNetwork, config: CheckpointConfig, folder: P
     write_json(folder / CONFIG_FILE, config)
 
 
-def load_checkpoint(folder: Path) -> tuple[DynaclrNetwork, CheckpointConfig]:
-    """The trained network in evaluation mode, and how it was made.
+def load_config(folder: Path) -> CheckpointConfig:
+    """How a checkpoint was made.
 
     Raises:
-        BadInputError: `config.json` is missing or not understood, or the weights do not fit it.
+        BadInputError: `config.json` is missing or not understood.
     """
     try:
-        config = CheckpointConfig.model_validate_json((folder / CONFIG_FILE).read_bytes())
+        return CheckpointConfig.model_validate_json((folder / CONFIG_FILE).read_bytes())
     except FileNotFoundError as error:
         raise BadInputError(f"checkpoint {folder.name} has no {CONFIG_FILE}; train again") from error
     except ValidationError as error:
@@ -72,6 +72,15 @@ def load_checkpoint(folder: Path) -> tuple[DynaclrNetwork, CheckpointConfig]:
             f"checkpoint {folder.name}: {CONFIG_FILE} is not understood at {field} ({first['msg']}); "
             "use the version of cell-assets that wrote it, or train again"
         ) from error
+
+
+def load_checkpoint(folder: Path) -> tuple[DynaclrNetwork, CheckpointConfig]:
+    """The trained network in evaluation mode, and how it was made.
+
+    Raises:
+        BadInputError: `config.json` is missing or not understood, or the weights do not fit it.
+    """
+    config = load_config(folder)
     network = DynaclrNetwork(config.network)
     try:
         network.load_state_dict(load_file(folder / WEIGHTS_FILE))

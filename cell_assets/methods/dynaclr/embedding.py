@@ -18,7 +18,7 @@ from cell_assets.errors import BadInputError
 from cell_assets.evaluation.manifest import EXCLUDED, FrozenCells
 from cell_assets.methods.contract import EmbeddingResult, Progress, ProgressSink, TrainingTable
 from cell_assets.methods.dynaclr.augmentation import center_crop, normalise
-from cell_assets.methods.dynaclr.checkpoint import CheckpointConfig, load_checkpoint
+from cell_assets.methods.dynaclr.checkpoint import CheckpointConfig, load_checkpoint, load_config
 from cell_assets.methods.dynaclr.execution import prepared
 from cell_assets.methods.dynaclr.network import DynaclrNetwork
 from cell_assets.methods.dynaclr.parameters import Device
@@ -80,9 +80,11 @@ def embed(
         provenance: digests by name, for example of the checkpoint, stored in `uns`.
 
     Raises:
-        BadInputError: the checkpoint is not understood, or the tables' channels or shape are not its own.
+        BadInputError: the checkpoint is not understood, or the tables lack its channels or have another shape.
     """
-    source = open_tables(tables, manifest)
+    config = load_config(checkpoint)
+    channels = () if config.network.kinds else [channel.name for channel in config.channels]
+    source = open_tables(tables, manifest, channels)
     return embed_source(checkpoint, source, manifest, out, provenance, parameters, progress)
 
 
@@ -98,7 +100,7 @@ def embed_source(
     """`embed` on patches that are already open."""
     parameters = parameters or EmbeddingParameters()
     network, config = load_checkpoint(checkpoint)
-    _require_same_layout(source, config)
+    source = _as_trained(source, config)
     cells = _cells(source)
     if not len(cells):
         raise BadInputError("the patch tables hold no cell to embed; look at their tracks")
@@ -137,19 +139,31 @@ def embed_source(
     return EmbeddingResult(len(obs), features.shape[1], messages)
 
 
-def _require_same_layout(source: PatchSource, config: CheckpointConfig) -> None:
+def _as_trained(source: PatchSource, config: CheckpointConfig) -> PatchSource:
+    """`source` in the channels that the network takes: those it was trained on or, by its stem, all of known kinds."""
     names = tuple(channel.name for channel in config.channels)
-    if source.channel_names != names:
+    known = config.network.kinds
+    if known:
+        names = source.channel_names
+        for name, kind in zip(names, source.kinds, strict=True):
+            if kind not in known:
+                raise BadInputError(
+                    f"the checkpoint was trained on {' and '.join(known)} channels and {name} of the patch tables "
+                    f"is {kind}; train on a plate that has such a channel too"
+                )
+    if not set(names) <= set(source.channel_names):
         raise BadInputError(
             f"the checkpoint was trained on the channels {', '.join(names)} and the patch tables hold "
-            f"{', '.join(source.channel_names)}; choose tables with the same channels in the same order"
+            f"{', '.join(source.channel_names)}; choose tables that hold all of the former"
         )
+    source = source.select(names)
     if source.patch_shape[0] != config.network.depth:
         raise BadInputError(
             f"the checkpoint was trained on patches of {config.network.depth} slices and the patch tables "
             f"hold {source.patch_shape[0]}; make the tables again with that depth"
         )
     source.require_side(config.parameters.patch_side_px)
+    return source
 
 
 def _cells(source: PatchSource) -> pd.DataFrame:
@@ -204,6 +218,8 @@ def _encode(
     """Features and projections of (table, row) cells: middle of the patch, no augmentation, evaluation mode."""
     device = torch.device(parameters.device.value)
     network = network.to(device).eval()
+    codes = network.kind_codes(source.kinds)
+    kinds = None if codes is None else codes.to(device)
     features = np.empty((len(row), config.network.widths[-1]), np.float32)
     projections = np.empty((len(row), config.network.projection), np.float32)
     started = time.monotonic()
@@ -213,7 +229,7 @@ def _encode(
             read = source.read(table[part], row[part])
             patches = center_crop(torch.from_numpy(read.patches).to(device), config.parameters.patch_side_px)
             offset, scale = torch.from_numpy(read.offset).to(device), torch.from_numpy(read.scale).to(device)
-            encoding = network(normalise(patches, offset, scale))
+            encoding = network(normalise(patches, offset, scale), kinds)
             features[part] = encoding.features.cpu().numpy()
             projections[part] = encoding.projections.cpu().numpy()
             if progress is not None:

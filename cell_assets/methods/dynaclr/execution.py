@@ -13,7 +13,14 @@ import numpy as np
 import torch
 
 from cell_assets.errors import BadInputError
-from cell_assets.methods.dynaclr.parameters import CompileMode, Device, Precision, TrainingParameters
+from cell_assets.methods.dynaclr.imagenet import weights_digest
+from cell_assets.methods.dynaclr.parameters import (
+    CompileMode,
+    Device,
+    InitialState,
+    Precision,
+    TrainingParameters,
+)
 
 
 def derived_seed(*path: int) -> int:
@@ -24,13 +31,22 @@ def derived_seed(*path: int) -> int:
 def supported(parameters: TrainingParameters) -> tuple[TrainingParameters, tuple[str, ...]]:
     """`parameters` as this machine can run them, and a sentence for everything that changed.
 
+    The learning rate and the digest of ImageNet weights are filled in where they are not stated.
+
     Raises:
-        BadInputError: a GPU is asked for and there is none.
+        BadInputError: a GPU is asked for and there is none, or ImageNet weights, and they are not there or others.
     """
     if parameters.device is Device.CUDA and not torch.cuda.is_available():
         raise BadInputError("device=cuda was asked for and PyTorch sees no GPU here; use device=cpu")
+    if parameters.device is Device.CUDA and parameters.devices > torch.cuda.device_count():
+        raise BadInputError(
+            f"devices={parameters.devices} was asked for and PyTorch sees {torch.cuda.device_count()} GPUs here; use "
+            "as many at most"
+        )
     messages: list[str] = []
-    changes: dict[str, object] = {}
+    changes: dict[str, object] = {"learning_rate": parameters.rate}
+    if parameters.initial is InitialState.IMAGENET:
+        changes["imagenet_blake3"] = weights_digest(parameters.imagenet_file, parameters.imagenet_blake3)
     if parameters.compile_mode is CompileMode.INDUCTOR and not _compiler_works(parameters.device):
         changes["compile_mode"] = CompileMode.EAGER
         messages.append(
@@ -84,6 +100,8 @@ def prepared(device: Device, threads: int, seed: int) -> Iterator[None]:
         with torch.random.fork_rng(devices), warnings.catch_warnings():
             # Advice about loader workers, which reading a memory-mapped patch table does not need.
             warnings.filterwarnings("ignore", module="lightning")
+            # Gradients of depthwise convolutions are copied where several devices average them.
+            warnings.filterwarnings("ignore", "Grad strides do not match")
             torch.manual_seed(derived_seed(seed, 0))
             yield
     finally:

@@ -1,12 +1,15 @@
-"""ImageNet weights of ConvNeXt from a local safetensors file, in timm's or torchvision's key names.
+"""ImageNet weights of ConvNeXt from a local file, in timm's or torchvision's key names.
 
 Nothing is downloaded here. Every key is mapped, left out because the paper removes its module, or named in
 the error.
 """
 
+import pickle
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from blake3 import blake3
 from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError
@@ -65,19 +68,60 @@ def backbone_key(key: str) -> str | None:
     return None
 
 
-def load_imagenet(backbone: Backbone, path: Path) -> InitialWeights:
-    """Fills `backbone` from a safetensors file.
+def weights_digest(path: Path | None, expected: str | None) -> str:
+    """BLAKE3 of the file of weights, hexadecimal.
 
     Raises:
-        BadInputError: the file is no safetensors file, a key is unknown, a tensor of the backbone is missing,
+        BadInputError: it is not given or cannot be read, or it is not the one that is expected.
+    """
+    if path is None:
+        raise BadInputError(f"ImageNet weights with BLAKE3 {expected} are needed; give them as imagenet_file")
+    try:
+        found = blake3(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise BadInputError(
+            f"imagenet_file={path} cannot be read ({error.strerror}); give a local file of ConvNeXt weights"
+        ) from error
+    if expected is not None and expected != found:
+        raise BadInputError(
+            f"weights {path.name} have BLAKE3 {found} and imagenet_blake3 says {expected}; give that file"
+        )
+    return found
+
+
+def _read(path: Path) -> Mapping[str, Tensor]:
+    unreadable: tuple[type[Exception], ...]
+    if path.suffix == ".safetensors":
+        unreadable = (SafetensorError, OSError)
+    elif path.suffix in (".pth", ".pt"):
+        # What PyTorch raises for a file that is not its own, or that holds more than tensors.
+        unreadable = (pickle.UnpicklingError, RuntimeError, OSError, EOFError, LookupError, ValueError)
+    else:
+        raise BadInputError(f"weights {path.name} are neither .safetensors nor .pth; give one of these")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        given = torch.load(path, map_location="cpu", weights_only=True)
+    except unreadable as error:
+        reason = " ".join(str(error).split())
+        raise BadInputError(
+            f"weights {path.name} cannot be read as tensors by name ({reason}); save the bare state dict again"
+        ) from error
+    if not isinstance(given, Mapping) or not all(isinstance(value, Tensor) for value in given.values()):
+        raise BadInputError(
+            f"weights {path.name} hold more than tensors by name; save the bare state dict again"
+        )
+    return given
+
+
+def load_imagenet(backbone: Backbone, path: Path) -> InitialWeights:
+    """Fills `backbone` from a `.safetensors` file, or from a `.pth` file, of which only tensors are unpickled.
+
+    Raises:
+        BadInputError: the file cannot be read so, a key is unknown, a tensor of the backbone is missing,
             or a shape differs (the parameters' widths and blocks are not those of the file).
     """
-    try:
-        given = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise BadInputError(
-            f"weights {path.name} cannot be read as safetensors ({error}); convert them"
-        ) from error
+    given = _read(path)
     wanted = backbone.state_dict()
     found: dict[str, Tensor] = {}
     left_out = []

@@ -14,12 +14,14 @@ from cell_assets.methods.dynaclr.augmentation import (
     PatchAugmentation,
     center_crop,
     normalise,
+    shown_channels,
 )
+from cell_assets.methods.dynaclr.distributed import gathered, rank, world_size
 from cell_assets.methods.dynaclr.execution import derived_seed
 from cell_assets.methods.dynaclr.loading import TripletBatch
 from cell_assets.methods.dynaclr.network import DynaclrNetwork, Encoding
-from cell_assets.methods.dynaclr.objective import TripletLoss, triplet_loss
-from cell_assets.methods.dynaclr.parameters import CompileMode, Precision, TrainingParameters
+from cell_assets.methods.dynaclr.objective import BatchLoss, nt_xent, triplet_loss
+from cell_assets.methods.dynaclr.parameters import CompileMode, Objective, Precision, TrainingParameters
 from cell_assets.methods.dynaclr.sampling_record import SamplingRecord
 
 CPU_PART_BYTES = 8 * 2**20
@@ -37,25 +39,38 @@ class EpochLoss(BaseModel):
     train_loss: float
     """Mean over the epoch's triplets, in training mode, augmented."""
     active_share: float
-    """Share of triplets that still gave a gradient."""
+    """Share of triplets that still gave a gradient, or of NT-Xent's views with a negative nearer than their
+    positive."""
     val_loss: float | None
     """Mean over the validation triplets, in evaluation mode, not augmented; None without such tracks."""
 
 
 class _Mean:
-    """Weighted running mean of a loss over an epoch."""
+    """Running mean of a loss over an epoch."""
 
     def __init__(self) -> None:
         self.loss, self.active, self.n = 0.0, 0.0, 0
 
-    def add(self, loss: TripletLoss, n: int) -> None:
-        self.loss += float(loss.mean.detach()) * n
-        self.active += float(loss.active_share.detach()) * n
-        self.n += n
+    @classmethod
+    def over_devices(cls, own: "_Mean") -> "_Mean":
+        """Of what all devices added; each of them must ask."""
+        total = cls()
+        for part in gathered(own):
+            total.loss, total.active, total.n = (
+                total.loss + part.loss,
+                total.active + part.active,
+                total.n + part.n,
+            )
+        return total
+
+    def add(self, loss: BatchLoss) -> None:
+        self.loss += float(loss.terms.detach().sum())
+        self.active += float(loss.active.sum())
+        self.n += len(loss.terms)
 
 
 class DynaclrModule(L.LightningModule):
-    """Triplet training of a `DynaclrNetwork`; every random draw is seeded by (seed, epoch, step)."""
+    """Contrastive training of a `DynaclrNetwork`; every random draw is seeded by (seed, epoch, step, rank)."""
 
     def __init__(
         self,
@@ -74,43 +89,58 @@ class DynaclrModule(L.LightningModule):
         self.history: list[EpochLoss] = []
         self._train_mean, self._val_mean = _Mean(), _Mean()
         self._steps = 0
+        self._kinds = network.kind_codes(kinds)
         compiled = parameters.compile_mode is CompileMode.INDUCTOR
-        self._encode: Callable[[Tensor], Encoding] = (
+        self._encode: Callable[[Tensor, Tensor | None, Tensor | None], Encoding] = (
             torch.compile(network, dynamic=False) if compiled else network.__call__
         )
 
-    def encode(self, patches: Tensor) -> Encoding:
-        """Normalised patches (N, C, Z, Y, X) → features and projections, in the parameters' precision."""
+    def encode(self, patches: Tensor, shown: Tensor | None = None) -> Encoding:
+        """Normalised patches (N, C, Z, Y, X) → features and projections, in the parameters' precision.
+
+        `shown` (N, C) hides channels from the channel-adaptive stem.
+        """
         half = self.settings.precision is Precision.BFLOAT16
+        kinds = None if self._kinds is None else self._kinds.to(patches.device)
         with torch.autocast(patches.device.type, torch.bfloat16, enabled=half):
-            features, projections = self._encode(patches)
+            features, projections = self._encode(patches, kinds, shown)
         return Encoding(features.float(), projections.float())
 
     def training_step(self, batch: TripletBatch, step: int) -> Tensor:
-        seed = derived_seed(self.settings.seed, self.current_epoch, step)
+        # The first device draws as an only one would.
+        device = () if rank() == 0 else (rank(),)
+        seed = derived_seed(self.settings.seed, self.current_epoch, step, *device)
         # Stochastic depth draws from the global generator.
         torch.manual_seed(seed)
-        augmented = self._augmented(batch, Generator().manual_seed(seed))
-        loss = self._loss(augmented.patches, batch.counted)
+        generator = Generator().manual_seed(seed)
+        augmented = self._augmented(batch, generator)
+        shown = None
+        if self._kinds is not None:
+            n, channels = augmented.patches.shape[:2]
+            shown = shown_channels(n, channels, self.settings.channel_masking, generator).to(self.device)
+        loss = self._loss(augmented.patches, batch, shown)
         self.record.observe(batch.cells, batch.counted, augmented.share_outside)
-        self._train_mean.add(loss, int(batch.counted.sum()))
+        self._train_mean.add(loss)
         self._steps += 1
-        return loss.mean
+        views = 2 if self.settings.objective is Objective.NT_XENT else 1
+        # Lightning averages gradients over devices.
+        return loss.share_of_mean(views * batch.counted_in_step, world_size())
 
     def validation_step(self, batch: TripletBatch, step: int) -> None:
         patches = center_crop(
             normalise(batch.patches, batch.offset, batch.scale), self.settings.patch_side_px
         )
-        self._val_mean.add(self._loss(patches, batch.counted), int(batch.counted.sum()))
+        self._val_mean.add(self._loss(patches, batch))
 
     def on_validation_epoch_end(self) -> None:
-        # One Lightning metric, for early stopping.
+        # One Lightning metric, for early stopping; the same on all devices already.
+        self._val_mean = _Mean.over_devices(self._val_mean)
         self.log("val_loss", self._val_mean.loss / max(self._val_mean.n, 1))
 
     def on_train_epoch_end(self) -> None:
         """Lightning validates before it calls this, so that both losses are of the same epoch."""
         self.record.close_epoch(self.current_epoch)
-        train, val = self._train_mean, self._val_mean
+        train, val = _Mean.over_devices(self._train_mean), self._val_mean
         self.history.append(
             EpochLoss(
                 epoch=self.current_epoch,
@@ -124,8 +154,9 @@ class DynaclrModule(L.LightningModule):
         self._train_mean, self._val_mean, self._steps = _Mean(), _Mean(), 0
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
+        settings = self.settings
         return torch.optim.AdamW(
-            self.network.parameters(), lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay
+            self.network.parameters(), lr=settings.rate, weight_decay=settings.weight_decay
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -152,7 +183,18 @@ class DynaclrModule(L.LightningModule):
         share = sum(part.share_outside * len(part.patches) for part in parts) / n
         return AugmentedBatch(torch.cat([part.patches for part in parts]), share)
 
-    def _loss(self, patches: Tensor, counted: Tensor) -> TripletLoss:
+    def _loss(self, patches: Tensor, batch: TripletBatch, shown: Tensor | None = None) -> BatchLoss:
         # One pass over all three, so that batch normalisation sees them together.
-        anchor, positive, negative = self.encode(patches).projections.chunk(3)
-        return triplet_loss(anchor, positive, negative, counted, self.settings.margin)
+        anchor, positive, negative = self.encode(patches, shown).projections.chunk(3)
+        settings = self.settings
+        if settings.objective is Objective.NT_XENT:
+            return nt_xent(
+                anchor,
+                positive,
+                negative,
+                batch.kin,
+                batch.counted,
+                settings.temperature,
+                settings.concentration,
+            )
+        return triplet_loss(anchor, positive, negative, batch.counted, settings.margin, settings.distance)

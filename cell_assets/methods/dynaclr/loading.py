@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from cell_assets.methods.dynaclr.cells import CellIndex, IntArray
+from cell_assets.methods.dynaclr.cells import IntArray
+from cell_assets.methods.dynaclr.distributed import rank, world_size
 from cell_assets.methods.dynaclr.patches import PatchSource
-from cell_assets.methods.dynaclr.sampling import EpochDraws, TripletSampler
+from cell_assets.methods.dynaclr.sampling import TripletSampler
 
 
 class TripletBatch(NamedTuple):
-    """B triplets as 3 B patches: all anchors, then all positives, then all negatives."""
+    """B triplets as 3 B patches: all anchors, then all positives, then all negatives; one device's share of a step."""
 
     patches: Tensor
     """(3 B, C, Z, Y, X) stored intensities."""
@@ -26,38 +27,62 @@ class TripletBatch(NamedTuple):
     """(B,) bool: False for a triplet that only fills the batch up to its size."""
     cells: Tensor
     """(3 B,) entries of the `CellIndex`."""
+    kin: Tensor
+    """(3 B,) codes of `TripletSampler.kin`."""
+    counted_in_step: int
+    """Triplets of the step that count, over all devices."""
 
 
 class Schedule(NamedTuple):
     """How an epoch is cut into steps: `steps` batches of `size` triplets, the last ones filled up.
 
-    One size for all batches, because each further shape costs a compilation; the fill-up is at most one
-    triplet a batch, and counts neither in the loss nor as seen.
+    One size for all batches and all devices, because each further shape costs a compilation; the fill-up is at most
+    one triplet a batch and device, and counts neither in the loss nor as seen.
     """
 
+    triplets: int
     steps: int
     size: int
+    devices: int
 
     @classmethod
-    def of(cls, triplets: int, batch_size: int) -> "Schedule":
+    def of(cls, triplets: int, batch_size: int, devices: int = 1) -> "Schedule":
         steps = -(-triplets // batch_size)
-        return cls(steps, -(-triplets // steps))
+        return cls(triplets, steps, devices * -(-triplets // (steps * devices)), devices)
+
+    def places(self, step: int) -> IntArray:
+        """(size,) places in the epoch's draws; those that are not below `triplets` fill the batch up."""
+        return np.arange(step, self.size * self.steps, self.steps)
+
+    def share(self, step: int, rank: int) -> IntArray:
+        """(size / devices,) of `places`, for the device `rank`: every triplet of an epoch falls to one of them."""
+        return self.places(step)[rank :: self.devices]
 
 
 class EpochBatches(Dataset[TripletBatch]):
-    """One epoch's batches; item i is a whole batch."""
+    """One epoch's batches as one device sees them; item i is its share of step i."""
 
-    def __init__(self, source: PatchSource, cells: CellIndex, draws: EpochDraws, batch_size: int) -> None:
+    def __init__(
+        self,
+        source: PatchSource,
+        sampler: TripletSampler,
+        epoch: int,
+        batch_size: int,
+        rank: int = 0,
+        devices: int = 1,
+    ) -> None:
         self.source = source
-        self.index = cells
-        self.draws = draws
-        self.schedule = Schedule.of(len(draws), batch_size)
+        self.rank = rank
+        self.index = sampler.cells
+        self.kin = sampler.kin
+        self.draws = sampler.draw(epoch)
+        self.schedule = Schedule.of(len(self.draws), batch_size, devices)
 
     def __len__(self) -> int:
         return self.schedule.steps
 
     def __getitem__(self, step: int) -> TripletBatch:
-        place = np.arange(step, self.schedule.size * self.schedule.steps, self.schedule.steps)
+        place = self.schedule.share(step, self.rank)
         counted = place < len(self.draws)
         place = place % len(self.draws)
         cells: IntArray = np.concatenate(
@@ -70,6 +95,8 @@ class EpochBatches(Dataset[TripletBatch]):
             torch.from_numpy(read.scale),
             torch.from_numpy(counted),
             torch.from_numpy(cells),
+            torch.from_numpy(self.kin[cells]),
+            int((self.schedule.places(step) < len(self.draws)).sum()),
         )
 
 
@@ -99,7 +126,7 @@ class TripletData(L.LightningDataModule):
         if trainer is None:
             raise RuntimeError("the data module needs its trainer, which knows the epoch")
         epoch = trainer.current_epoch
-        batches = EpochBatches(self.source, self.training.cells, self.training.draw(epoch), self.batch_size)
+        batches = self._batches(self.training, epoch)
         left = self.total_steps - epoch * len(batches)
         return self._loader(batches, min(left, len(batches)))
 
@@ -107,8 +134,11 @@ class TripletData(L.LightningDataModule):
         """The same triplets every epoch, so that losses compare; none without validation tracks."""
         if self.validation is None:
             return []
-        batches = EpochBatches(self.source, self.validation.cells, self.validation.draw(0), self.batch_size)
+        batches = self._batches(self.validation, epoch=0)
         return self._loader(batches, len(batches))
+
+    def _batches(self, sampler: TripletSampler, epoch: int) -> EpochBatches:
+        return EpochBatches(self.source, sampler, epoch, self.batch_size, rank(), world_size())
 
     def _loader(self, batches: EpochBatches, steps: int) -> DataLoader[TripletBatch]:
         return DataLoader(batches, batch_size=None, sampler=range(steps), num_workers=self.workers)

@@ -15,9 +15,11 @@ from cell_assets.methods.contract import (
     TrainingResult,
     TrainingTable,
 )
+from cell_assets.methods.dynaclr.checkpoint import load_config
 from cell_assets.methods.dynaclr.embedding import EmbeddingParameters, embed
 from cell_assets.methods.dynaclr.execution import supported
-from cell_assets.methods.dynaclr.parameters import TrainingParameters
+from cell_assets.methods.dynaclr.launching import train_together
+from cell_assets.methods.dynaclr.parameters import InitialState, TrainingParameters
 from cell_assets.methods.dynaclr.sampling_record import SamplingReport
 from cell_assets.methods.dynaclr.training import SAMPLING_FILE, train
 
@@ -34,10 +36,10 @@ class DynaclrMethod:
             return TrainingParameters.model_validate({**base.model_dump(), **changes})
         except ValidationError as error:
             first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"]) or "parameters"
-            raise BadInputError(
-                f"dynaclr parameter {field}={first['input']!r} cannot be used: {first['msg']}"
-            ) from error
+            field = ".".join(str(part) for part in first["loc"])
+            # Without a field it is about several, which its message names.
+            named = f"parameter {field}={first['input']!r}" if field else "parameters"
+            raise BadInputError(f"dynaclr {named} cannot be used: {first['msg']}") from error
         except ValueError as error:
             raise BadInputError(f"{error}; choose one of these") from error
 
@@ -55,18 +57,22 @@ class DynaclrMethod:
         progress: ProgressSink | None = None,
         work: Path | None = None,
     ) -> TrainingResult:
-        """See `training.train`."""
-        return train(tables, manifest, _own(parameters), out, progress, work)
+        """See `training.train` and, for several devices, `launching.train_together`."""
+        own = _own(parameters)
+        together = train if own.devices == 1 else train_together
+        return together(tables, manifest, own, out, progress, work)
 
     def training_notes(self, checkpoint: Path) -> tuple[str, ...]:
-        """How much of the data the sampler saw, and why some cells could not be anchors."""
+        """What the network started from, how much of the data it saw, and why some cells could not be anchors."""
         report = SamplingReport.model_validate_json((checkpoint / SAMPLING_FILE).read_text(encoding="utf-8"))
+        parameters = load_config(checkpoint).parameters
         train = next(anchors for anchors in report.anchors if anchors.split == "train")
         return (
             f"Training ({report.strategy}, τ {report.tau_min:g} min) saw {report.share_of_anchors_seen:.1%} of "
             f"{train.anchors} anchors in {len(report.epochs)} epochs. Of {train.cells} training images, "
             f"{train.without_later_image} were no anchors because their cell has no image τ later, and "
             f"{train.without_negative} because no other cell has one.",
+            _start(parameters),
         )
 
     def embedding_parameters(self) -> EmbeddingParameters:
@@ -84,6 +90,12 @@ class DynaclrMethod:
     ) -> EmbeddingResult:
         """See `embedding.embed`."""
         return embed(checkpoint, tables, manifest, out, provenance, self.embedding_parameters(), progress)
+
+
+def _start(parameters: TrainingParameters) -> str:
+    if parameters.initial is InitialState.IMAGENET:
+        return f"The backbone started from ImageNet weights (BLAKE3 {parameters.imagenet_blake3})."
+    return "The backbone started from random values, where the paper starts from ImageNet weights."
 
 
 def _own(parameters: BaseModel) -> TrainingParameters:

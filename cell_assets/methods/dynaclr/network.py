@@ -4,6 +4,7 @@ Tensors in, tensors out; no data, no loss, no training loop here. The backbone f
 ConvNet for the 2020s"), written out so that neither torchvision nor timm is needed.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple, Self
 
 import torch
@@ -11,8 +12,8 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-PAPER_STEM_DEPTH = 5
-"""Depth of the stem's kernel and stride in the paper (appendix A.1): (5, 4, 4)."""
+from cell_assets.imaging.channels import ChannelKind
+from cell_assets.methods.dynaclr.stem import ChannelAdaptiveStem, ProjectionStem, stem_shape
 
 
 class NetworkConfig(BaseModel):
@@ -21,7 +22,9 @@ class NetworkConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     channels: int = Field(ge=1)
-    """Image channels of a patch."""
+    """Image channels of a patch in training."""
+    kinds: tuple[ChannelKind, ...] = ()
+    """Kinds that the channel-adaptive stem was trained to tell apart; empty for the fixed stem."""
     depth: int = Field(ge=1)
     """Z slices of a patch."""
     widths: tuple[int, int, int, int] = (96, 192, 384, 768)
@@ -35,7 +38,7 @@ class NetworkConfig(BaseModel):
     layer_scale: float = Field(default=1e-6, gt=0)
     """Initial value of the per-channel scale of every residual branch."""
     channel_gains: tuple[float, ...] = ()
-    """Factor on every channel as it enters; empty where all are 1."""
+    """Factor on every channel as it enters, or on every one of `kinds`; empty where all are 1."""
     stochastic_depth: float = Field(default=0.0, ge=0, lt=1)
     """Probability of dropping the last residual branch; earlier ones grow linearly from 0."""
 
@@ -43,68 +46,17 @@ class NetworkConfig(BaseModel):
     def _positive(self) -> Self:
         if min(self.widths) < 1 or min(self.blocks) < 1:
             raise ValueError("widths and blocks must be 1 or more in every stage")
-        if self.channel_gains and len(self.channel_gains) != self.channels:
-            raise ValueError(
-                f"{len(self.channel_gains)} channel gains were given for {self.channels} channels"
-            )
+        entries = len(self.kinds) or self.channels
+        if self.channel_gains and len(self.channel_gains) != entries:
+            raise ValueError(f"{len(self.channel_gains)} channel gains were given for {entries} channels")
+        if len(set(self.kinds)) < len(self.kinds):
+            raise ValueError("kinds of channels must be named once each")
         return self
 
     @property
     def smallest_side(self) -> int:
         """Smallest patch side in pixels: after stem and three halvings one pixel is left."""
         return self.stem_side * 8
-
-
-class StemShape(NamedTuple):
-    """How a patch of some depth is cut into slabs that the stem folds into channels."""
-
-    kernel_depth: int
-    slabs: int
-    pad_before: int
-    pad_after: int
-
-
-def stem_shape(depth: int, width: int) -> StemShape:
-    """Slabs of a patch with `depth` slices whose folded channels must make `width`.
-
-    The paper's case is 15 slices = 3 slabs of 5, 32 channels each. The rule for other depths: the kernel is
-    min(5, depth) deep, the number of slabs is the smallest divisor of `width` that covers all slices, and
-    missing slices repeat the outermost ones, half on each side. No slice is dropped; 2-D data (one slice)
-    is one slab of depth 1.
-    """
-    kernel = min(PAPER_STEM_DEPTH, depth)
-    slabs = -(-depth // kernel)
-    while slabs <= width and width % slabs:
-        slabs += 1
-    if slabs > width:
-        raise ValueError(f"a patch of {depth} slices does not fold into {width} channels")
-    missing = slabs * kernel - depth
-    return StemShape(kernel, slabs, missing // 2, missing - missing // 2)
-
-
-class ProjectionStem(nn.Module):
-    """(N, C, Z, Y, X) → (N, Y/4, X/4, width): strided 3-D convolution, depth folded into channels."""
-
-    def __init__(self, config: NetworkConfig) -> None:
-        super().__init__()
-        width, side = config.widths[0], config.stem_side
-        self.shape = stem_shape(config.depth, width)
-        kernel = (self.shape.kernel_depth, side, side)
-        self.conv = nn.Conv3d(config.channels, width // self.shape.slabs, kernel, stride=kernel)
-        gains = torch.tensor(config.channel_gains or (1.0,)).view(1, -1, 1, 1, 1)
-        # Not among the weights: the configuration states it.
-        self.register_buffer("gains", gains, persistent=False)
-        self.gains: Tensor
-        self.has_gains = any(gain != 1 for gain in config.channel_gains)
-
-    def forward(self, patches: Tensor) -> Tensor:
-        if self.has_gains:
-            patches = patches * self.gains
-        before, after = self.shape.pad_before, self.shape.pad_after
-        if before or after:
-            patches = F.pad(patches, (0, 0, 0, 0, before, after), mode="replicate")
-        slabs = self.conv(patches)  # (N, width / slabs, slabs, Y/4, X/4)
-        return slabs.flatten(1, 2).permute(0, 2, 3, 1)
 
 
 class StochasticDepth(nn.Module):
@@ -216,14 +168,44 @@ class DynaclrNetwork(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
-        self.stem = ProjectionStem(config)
+        shape, gains = stem_shape(config.depth, config.widths[0]), config.channel_gains or (1.0,)
+        self.stem: ProjectionStem | ChannelAdaptiveStem
+        if config.kinds:
+            self.stem = ChannelAdaptiveStem(
+                len(config.kinds), shape, config.widths[0], config.stem_side, gains
+            )
+        else:
+            self.stem = ProjectionStem(config.channels, shape, config.widths[0], config.stem_side, gains)
         self.backbone = Backbone(config)
         self.projection = ProjectionHead(config.widths[-1], config.projection)
-        self.apply(_initialise)
+        for part in (self.backbone, self.projection):
+            part.apply(_initialise)
 
-    def forward(self, patches: Tensor) -> Encoding:
-        features = self.backbone(self.stem(patches))
+    def forward(self, patches: Tensor, kinds: Tensor | None = None, shown: Tensor | None = None) -> Encoding:
+        """Args beyond `patches` are of the channel-adaptive stem alone.
+
+        Args:
+            kinds: (C,) as of `kind_codes`.
+            shown: (N, C) bool; all channels by default.
+        """
+        if isinstance(self.stem, ProjectionStem):
+            entered = self.stem(patches)
+        elif kinds is None:
+            raise TypeError("the channel-adaptive stem needs the kinds of its channels")
+        else:
+            entered = self.stem(patches, kinds, shown)
+        features = self.backbone(entered)
         return Encoding(features, self.projection(features))
+
+    def kind_codes(self, kinds: Sequence[ChannelKind]) -> Tensor | None:
+        """(C,) places in `config.kinds`, as `forward` takes them; None for the fixed stem.
+
+        Raises:
+            ValueError: there is a kind that the network was not made for.
+        """
+        if not self.config.kinds:
+            return None
+        return torch.tensor([self.config.kinds.index(kind) for kind in kinds])
 
 
 def _initialise(module: nn.Module) -> None:

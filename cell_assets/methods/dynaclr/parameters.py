@@ -5,11 +5,12 @@ compile mode, precision and device type are parameters here and not settings.
 """
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from cell_assets.methods.dynaclr.sampling import SamplingStrategy
+from cell_assets.methods.dynaclr.sampling import Relatives, SamplingStrategy
 
 
 class Device(StrEnum):
@@ -32,6 +33,50 @@ class CompileMode(StrEnum):
 
     EAGER = "eager"
     INDUCTOR = "inductor"
+
+
+class Stem(StrEnum):
+    """How the channels of a patch enter the backbone."""
+
+    FIXED = "fixed"
+    """One convolution over all channels (paper, appendix A.1); embeds plates that hold the same channels alone."""
+    CHANNEL_ADAPTIVE = "channel-adaptive"
+    """One convolution that every channel goes through alone, told its kind; embeds plates with other channels of the
+    same kinds."""
+
+
+class InitialState(StrEnum):
+    """What the backbone starts from; stem and projection always start from random values."""
+
+    SCRATCH = "scratch"
+    """Random values."""
+    IMAGENET = "imagenet"
+    """ConvNeXt-Tiny trained on ImageNet (paper, appendix A.1), from a local file."""
+
+
+LEARNING_RATES = {InitialState.IMAGENET: 2e-5, InitialState.SCRATCH: 2.5e-4}
+"""The paper's (appendix A.1), which presumes ImageNet weights; and, from scratch, the 4e-3 with which Liu et al. 2022
+train ConvNeXt on batches of 4096, scaled linearly to the paper's batch of 256."""
+
+
+class Objective(StrEnum):
+    """What training makes small."""
+
+    TRIPLET = "triplet"
+    """Hinge on the difference of two distances (paper, Eq. 1)."""
+    NT_XENT = "nt-xent"
+    """Cross entropy over the cosine similarities of a batch (Chen et al. 2020, "A simple framework for
+    contrastive learning of visual representations"). A view's own drawn negative is as the strategy says; the others
+    are whatever else the batch holds, at any time."""
+
+
+class Distance(StrEnum):
+    """How the triplet objective measures projections."""
+
+    SQUARED = "squared"
+    """Squared Euclidean (paper, Eq. 1)."""
+    PLAIN = "plain"
+    """Euclidean, as `torch.nn.TripletMarginLoss`."""
 
 
 class _Frozen(BaseModel):
@@ -76,24 +121,47 @@ class TrainingParameters(_Frozen):
     """τ, minutes from anchor to positive and negative (paper, section 3.1)."""
     tau_tolerance_min: float = Field(default=0.5, ge=0)
     """How far, in minutes, a whole number of frames may be from τ."""
+    relatives: Relatives = Relatives.EXCLUDE
+    """Whether sisters, daughters and further relatives may be negatives; the paper does not say."""
+    channels: tuple[str, ...] = ()
+    """Names of the stored channels that the network sees, in this order; empty for all that are stored. With
+    `strategy` this spans Fig. 4 of the paper: ("Phase",) against ("Phase", "RFP"), with τ and without."""
     patch_side_px: int = Field(default=128, ge=32)
     """Y and X of the final patch (paper, appendix A.2); cut from the middle of a larger stored patch.
     The network divides it by 32."""
     widths: tuple[int, int, int, int] = (96, 192, 384, 768)
     """ConvNeXt-Tiny (paper, appendix A.1); the last is the number of features."""
     blocks: tuple[int, int, int, int] = (3, 3, 9, 3)
+    stem: Stem = Stem.FIXED
+    channel_masking: float = Field(default=0.25, ge=0, lt=1)
+    """Of the channel-adaptive stem: probability with which each channel of an image is hidden in training; one always
+    stays. After Bao et al. 2024 ("Channel vision transformers"), who draw how many channels stay."""
     layer_scale: float = Field(default=1e-6, gt=0)
     stochastic_depth: float = Field(default=0.0, ge=0, lt=1)
     fluorescence_gain: float = Field(default=1.0, gt=0)
     """Factor on normalised fluorescence as it enters the network, after augmentation; the paper has none."""
     projection: int = Field(default=32, ge=1)
     """Width of the projection z (paper, appendix A.1)."""
+    objective: Objective = Objective.TRIPLET
+    distance: Distance = Distance.SQUARED
+    """Of the triplet objective."""
     margin: float = Field(default=0.5, gt=0)
     """α of Eq. 1 (paper, appendix A.1)."""
+    temperature: float = Field(default=0.2, gt=0)
+    """Of NT-Xent; VisCy's later recipe."""
+    concentration: float = Field(default=0.0, ge=0)
+    """β of NT-Xent: how much harder negatives weigh more (Robinson et al. 2021, "Contrastive learning with hard
+    negative samples"); 0 weighs all alike."""
     batch_size: int = Field(default=256, ge=2)
-    """Triplets in a step (paper, appendix A.1)."""
-    learning_rate: float = Field(default=2e-5, gt=0)
-    """AdamW (paper, appendix A.1)."""
+    """Triplets in a step (paper, appendix A.1), over all devices."""
+    initial: InitialState = InitialState.SCRATCH
+    imagenet_file: Path | None = Field(default=None, exclude=True)
+    """ConvNeXt weights, `.safetensors` or `.pth`, in timm's or torchvision's names. Not recorded: what it holds
+    decides the checkpoint, not where it lies."""
+    imagenet_blake3: str | None = None
+    """BLAKE3 of that file, found when the parameters are resolved."""
+    learning_rate: float | None = Field(default=None, gt=0)
+    """Of AdamW; where none is given, `LEARNING_RATES` of `initial`, which resolving fills in."""
     weight_decay: float = Field(default=0.01, ge=0)
     """PyTorch's default for AdamW; the paper states none."""
     max_epochs: int = Field(default=100, ge=1)
@@ -107,12 +175,54 @@ class TrainingParameters(_Frozen):
     threads: int = Field(default=2, ge=1)
     """Threads of one operation on the CPU; the sums of compiled code depend on it."""
     device: Device = Device.CPU
+    devices: int = Field(default=1, ge=1)
+    """Processes that train together, one on each device, with gradients averaged over them. Batch normalisation and
+    the negatives of NT-Xent are of one process's share of a batch."""
     precision: Precision = Precision.BFLOAT16
     compile_mode: CompileMode = CompileMode.INDUCTOR
 
+    @property
+    def rate(self) -> float:
+        """The learning rate that is given or goes with `initial`."""
+        return self.learning_rate or LEARNING_RATES[self.initial]
+
+    @field_validator("channels")
+    @classmethod
+    def _named_once(cls, channels: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(channels)) < len(channels):
+            raise ValueError("a channel is named twice; name each once")
+        return channels
+
+    @model_validator(mode="after")
+    def _one_start(self) -> Self:
+        stated = self.imagenet_file is not None or self.imagenet_blake3 is not None
+        if stated and self.initial is InitialState.SCRATCH:
+            raise ValueError("ImageNet weights are given and initial=scratch; set initial=imagenet")
+        if not stated and self.initial is InitialState.IMAGENET:
+            raise ValueError("initial=imagenet needs a file of ConvNeXt weights; give it as imagenet_file")
+        return self
+
+    @model_validator(mode="after")
+    def _enough_for_every_device(self) -> Self:
+        if self.batch_size < 2 * self.devices:
+            raise ValueError(
+                f"batch_size={self.batch_size} is less than two triplets on each of {self.devices} devices"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _of_one_objective(self) -> Self:
+        if self.concentration > 0 and self.objective is not Objective.NT_XENT:
+            raise ValueError("concentration is of objective=nt-xent; leave it at 0, or choose that objective")
+        if self.distance is not Distance.SQUARED and self.objective is not Objective.TRIPLET:
+            raise ValueError(
+                "distance is of objective=triplet; leave it at squared, or choose that objective"
+            )
+        return self
+
     @classmethod
     def paper(cls) -> Self:
-        """The paper's values, each cited at its field."""
+        """The paper's values, each cited at its field; without its ImageNet weights, which no default can give."""
         return cls()
 
     @classmethod

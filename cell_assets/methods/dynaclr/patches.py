@@ -1,7 +1,7 @@
 """Pixels for the network: opened patch tables, read by entries of a `CellIndex`."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -39,6 +39,44 @@ class OpenTable:
     """(rows, C): the difference is divided by it."""
     read: Callable[[IntArray], PatchArray]
     """`row` values → stored intensities (N, C, Z, Y, X)."""
+    flat_channels: tuple[str, ...] = ()
+    """Channels without contrast in any frame of a cell that is not left out: nothing can normalise them."""
+
+    def select(self, channels: Sequence[str]) -> "OpenTable":
+        """The same cells in these of its channels, in this order; without names all of them.
+
+        Raises:
+            BadInputError: a channel is not stored here.
+        """
+        if not channels or tuple(channels) == self.channel_names:
+            return self
+        missing = [name for name in channels if name not in self.channel_names]
+        if missing:
+            raise BadInputError(
+                f"{self.plate} {self.fov_name} stores the channels {', '.join(self.channel_names)} and not "
+                f"{', '.join(missing)}, which the network takes; choose tables that hold it, or train on other channels"
+            )
+        places = [self.channel_names.index(name) for name in channels]
+        return replace(
+            self,
+            channel_names=tuple(channels),
+            kinds=tuple(self.kinds[place] for place in places),
+            offset=self.offset[:, places],
+            scale=self.scale[:, places],
+            read=_ChannelReading(self.read, places),
+            flat_channels=tuple(name for name in self.flat_channels if name in channels),
+        )
+
+
+@dataclass(frozen=True)
+class _ChannelReading:
+    """Reads some channels. A class, because workers of a loader receive it pickled."""
+
+    read: Callable[[IntArray], PatchArray]
+    places: list[int]
+
+    def __call__(self, rows: IntArray) -> PatchArray:
+        return self.read(rows)[:, self.places]
 
 
 @dataclass(frozen=True)
@@ -54,13 +92,19 @@ class PatchSource:
     """Several patch tables of one layout, read as one.
 
     Raises:
-        BadInputError: there is no table, or tables differ in channels or patch shape.
+        BadInputError: there is no table, tables differ in channels or patch shape, or a channel has no contrast.
     """
 
     def __init__(self, tables: Sequence[OpenTable]) -> None:
         if not tables:
             raise BadInputError("there is no patch table; materialise patch_table first")
         first = tables[0]
+        for table in tables:
+            if table.flat_channels:
+                raise BadInputError(
+                    f"{table.plate} {table.fov_name}: channel {table.flat_channels[0]!r} has no contrast in any "
+                    "frame, so that its patches cannot be normalised; leave the channel or the position out"
+                )
         for other in tables[1:]:
             if other.channel_names != first.channel_names:
                 raise BadInputError(
@@ -78,6 +122,10 @@ class PatchSource:
         self.channel_names = first.channel_names
         self.kinds = first.kinds
         self.patch_shape = first.patch_shape
+
+    def select(self, channels: Sequence[str]) -> "PatchSource":
+        """The same cells in these of the stored channels; without names all of them."""
+        return PatchSource([table.select(channels) for table in self.tables])
 
     def require_side(self, side: int) -> None:
         """BadInputError where a patch of `side` pixels does not fit into the stored ones."""
@@ -113,14 +161,19 @@ class PatchSource:
         return PatchBatch(ordered, offset, scale)
 
 
-def open_tables(tables: Sequence[TrainingTable], manifest: FrozenCells) -> PatchSource:
+def open_tables(
+    tables: Sequence[TrainingTable], manifest: FrozenCells, channels: Sequence[str] = ()
+) -> PatchSource:
     """Opens patch tables from disk, to be normalised at FOV level (paper, appendix A.2).
+
+    Args:
+        channels: names of those to read, in this order; all by default. Tables may differ in the others.
 
     Raises:
         BadInputError: a table cannot be read, has cells in a FOV without contrast that the manifest does not leave
-            out, or differs from the others in channels or patch shape.
+            out, or differs from the others in these channels or in patch shape.
     """
-    return PatchSource([_open(table, manifest) for table in tables])
+    return PatchSource([_open(table, manifest).select(channels) for table in tables])
 
 
 def _open(table: TrainingTable, manifest: FrozenCells) -> OpenTable:
@@ -130,12 +183,7 @@ def _open(table: TrainingTable, manifest: FrozenCells) -> OpenTable:
     named = opened.cells.assign(plate=table.plate, fov_name=table.fov_name)
     left_out = opened.cells.loc[is_excluded(named, manifest.exclusions), "row"]
     unusable[left_out.to_numpy(np.int64)] = False
-    if unusable.any():
-        channel = opened.info.channels[int(np.flatnonzero(unusable.any(axis=0))[0])]
-        raise BadInputError(
-            f"{table.plate} {table.fov_name}: channel {channel.name!r} has no contrast in any frame, so that "
-            "its patches cannot be normalised; leave the channel or the position out"
-        )
+    flat = np.flatnonzero(unusable.any(axis=0))
     return OpenTable(
         plate=table.plate,
         fov_name=table.fov_name,
@@ -147,6 +195,7 @@ def _open(table: TrainingTable, manifest: FrozenCells) -> OpenTable:
         offset=offset,
         scale=scale,
         read=opened.read,
+        flat_channels=tuple(opened.info.channels[place].name for place in flat),
     )
 
 

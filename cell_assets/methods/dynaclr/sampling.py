@@ -33,6 +33,18 @@ class SamplingStrategy(StrEnum):
     """Positive: the same track at t+τ. Negative: another track at t+τ."""
 
 
+class Relatives(StrEnum):
+    """Whether cells of the anchor's own lineage may be its negatives, where sampling knows tracks.
+
+    The paper says "a different cell" and no more. A sister or daughter looks like the anchor for a reason.
+    """
+
+    EXCLUDE = "exclude"
+    """No sister, mother, daughter or further relative."""
+    ALLOW = "allow"
+    """Every other track."""
+
+
 @dataclass(frozen=True)
 class AnchorCount:
     """Where the cells of a split went: every cell is an anchor or has one reason not to be."""
@@ -74,16 +86,17 @@ def lag_frames(cells: CellIndex, tau_min: float, tolerance_min: float) -> IntArr
     if np.isnan(intervals).any():
         unknown = int(np.flatnonzero(np.isnan(intervals))[0])
         raise BadInputError(
-            f"interval_min is not known for patch table {unknown}, so that "
-            f"tau_min={tau_min:g} cannot be placed; give it at ingest, or train with strategy=cell-aware"
+            f"{cells.name_of_table[unknown]}: interval_min is not known, so that tau_min={tau_min:g} cannot be "
+            "placed; give it at ingest, or train with strategy=cell-aware"
         )
     lags = np.maximum(np.rint(tau_min / intervals), 1).astype(np.int64)
     off = np.abs(lags * intervals - tau_min) > tolerance_min + 1e-9
     if off.any():
-        interval, lag = float(intervals[off][0]), int(lags[off][0])
+        first = int(np.flatnonzero(off)[0])
+        interval, lag = float(intervals[first]), int(lags[first])
         raise BadInputError(
-            f"tau_min={tau_min:g} is not within {tolerance_min:g} min of a multiple of the frame interval "
-            f"{interval:g} min; choose a multiple, for example tau_min={lag * interval:g}"
+            f"{cells.name_of_table[first]}: tau_min={tau_min:g} is not within {tolerance_min:g} min of a multiple "
+            f"of the frame interval {interval:g} min; choose a multiple, for example tau_min={lag * interval:g}"
         )
     return lags
 
@@ -130,9 +143,9 @@ class _Exclusions:
 class TripletSampler:
     """Draws (anchor, positive, negative) among the cells of one split.
 
-    A negative never shares a lineage with its anchor: sisters and mothers look alike for a reason. Where a
-    moment holds no other lineage (a movie founded by one cell), only self, parent, children and sisters are
-    excluded, and `count.relatives_only` says for how many anchors.
+    With `Relatives.EXCLUDE` a negative never shares a lineage with its anchor. Where a moment holds no other
+    lineage (a movie founded by one cell), only self, parent, children and sisters are excluded, and
+    `count.relatives_only` says for how many anchors. Classical sampling knows no tracks and so no relatives.
 
     Raises:
         BadInputError: τ does not fit a table's interval, or no cell of the split can be an anchor.
@@ -146,10 +159,12 @@ class TripletSampler:
         seed: int,
         tau_min: float = 30.0,
         tau_tolerance_min: float = 0.0,
+        relatives: Relatives = Relatives.EXCLUDE,
     ) -> None:
         self.cells = cells
         self.split = split
         self.strategy = strategy
+        self.relatives = relatives
         self.seed = seed
         members = np.flatnonzero(cells.in_split(split))
         timed = strategy is SamplingStrategy.TIME_AND_CELL_AWARE
@@ -192,6 +207,19 @@ class TripletSampler:
         """Entries of the `CellIndex` that are anchors, ascending."""
         return self._anchor
 
+    @property
+    def kin(self) -> IntArray:
+        """A code for every entry of the `CellIndex`: equal where neither is a negative of the other.
+
+        The cell image itself, its track or its lineage, by strategy and choice of relatives. `draw` alone goes
+        further, where a moment holds no other lineage.
+        """
+        if self.strategy is SamplingStrategy.CLASSICAL:
+            return np.arange(len(self.cells))
+        if self.relatives is Relatives.ALLOW:
+            return self.cells.track
+        return self.cells.lineage_of_track[self.cells.track]
+
     def draw(self, epoch: int) -> EpochDraws:
         """All anchors once, shuffled, with a fresh negative each; the same for the same seed and epoch."""
         sequence = np.random.SeedSequence((self.seed, epoch, SPLITS.index(self.split)))
@@ -219,6 +247,9 @@ class TripletSampler:
             inverse[self._pool.cells] = np.arange(len(self._pool.cells))
             own = inverse[anchor][:, None]
             return _Exclusions(own, own + 1), np.zeros(len(anchor), bool)
+        if self.relatives is Relatives.ALLOW:
+            low, high = self._pool.find(moment, track, track)
+            return _Exclusions(low[:, None], high[:, None]), np.zeros(len(anchor), bool)
         lineage = cells.lineage_of_track[track]
         first = np.searchsorted(cells.lineage_of_track, lineage)
         last = np.searchsorted(cells.lineage_of_track, lineage, side="right") - 1

@@ -5,11 +5,13 @@ loss, which is how 99.5 % of a data set once went unseen.
 """
 
 from collections import Counter
+from dataclasses import dataclass, field
 
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from cell_assets.methods.dynaclr.distributed import gathered
 from cell_assets.methods.dynaclr.sampling import TripletSampler
 
 
@@ -79,8 +81,21 @@ class SamplingReport(_Frozen):
     epochs: tuple[EpochSeen, ...]
 
 
+@dataclass
+class _Counts:
+    """One epoch's, of one device."""
+
+    anchors: Tensor
+    """(cells,) bool."""
+    negatives: Tensor
+    lags: Counter[float] = field(default_factory=Counter)
+    padded_sum: float = 0.0
+    steps: int = 0
+
+
 class SamplingRecord:
-    """Counts anchors, lags and negatives batch by batch; its state travels with a resumable checkpoint."""
+    """Counts anchors, lags and negatives batch by batch, over all devices; its state travels with a resumable
+    checkpoint."""
 
     def __init__(self, sampler: TripletSampler) -> None:
         self._sampler = sampler
@@ -91,32 +106,38 @@ class SamplingRecord:
         self._open_epoch()
 
     def _open_epoch(self) -> None:
-        self._anchors = torch.zeros_like(self._ever)
-        self._negatives = torch.zeros_like(self._ever)
-        self._lags: Counter[float] = Counter()
+        self._own = _Counts(torch.zeros_like(self._ever), torch.zeros_like(self._ever))
 
     def observe(self, cells: Tensor, counted: Tensor, share_padded: float) -> None:
         """One batch: `cells` (3 B,) as in `TripletBatch`, `counted` (B,)."""
         anchor, positive, negative = cells.cpu().view(3, -1)[:, counted.cpu()]
-        self._anchors[anchor] = True
-        self._negatives[negative] = True
-        minutes = self._sampler.cells.minutes
-        self._lags.update((minutes[positive.numpy()] - minutes[anchor.numpy()]).round(3).tolist())
-        self._padded_sum += share_padded
-        self._steps += 1
+        own, minutes = self._own, self._sampler.cells.minutes
+        own.anchors[anchor] = True
+        own.negatives[negative] = True
+        own.lags.update((minutes[positive.numpy()] - minutes[anchor.numpy()]).round(3).tolist())
+        own.padded_sum += share_padded
+        own.steps += 1
 
     def close_epoch(self, epoch: int) -> None:
-        """Sums the epoch up."""
-        self._ever |= self._anchors
+        """Sums the epoch up over all devices, each of which must call this."""
+        anchors, negatives = torch.zeros_like(self._ever), torch.zeros_like(self._ever)
+        lags: Counter[float] = Counter()
+        for part in gathered(self._own):
+            anchors |= part.anchors
+            negatives |= part.negatives
+            lags.update(part.lags)
+            self._padded_sum += part.padded_sum
+            self._steps += part.steps
+        self._ever |= anchors
         total = len(self._sampler)
         self._epochs.append(
             EpochSeen(
                 epoch=epoch,
-                anchors_seen=int(self._anchors.sum()),
-                share_of_anchors=int(self._anchors.sum()) / total,
+                anchors_seen=int(anchors.sum()),
+                share_of_anchors=int(anchors.sum()) / total,
                 share_of_anchors_so_far=int(self._ever.sum()) / total,
-                distinct_negatives=int(self._negatives.sum()),
-                positive_lags=tuple(LagCount(lag_min=k, draws=n) for k, n in sorted(self._lags.items())),
+                distinct_negatives=int(negatives.sum()),
+                positive_lags=tuple(LagCount(lag_min=k, draws=n) for k, n in sorted(lags.items())),
             )
         )
         self._open_epoch()

@@ -24,12 +24,13 @@ from cell_assets.methods.dynaclr.checkpoint import (
     save_checkpoint,
     write_json,
 )
+from cell_assets.methods.dynaclr.distributed import gathered, rank, world_size
 from cell_assets.methods.dynaclr.execution import prepared, supported
 from cell_assets.methods.dynaclr.imagenet import InitialWeights, load_imagenet
 from cell_assets.methods.dynaclr.lightning_module import DynaclrModule, EpochLoss
 from cell_assets.methods.dynaclr.loading import Schedule, TripletData
 from cell_assets.methods.dynaclr.network import DynaclrNetwork, NetworkConfig
-from cell_assets.methods.dynaclr.parameters import TrainingParameters
+from cell_assets.methods.dynaclr.parameters import Stem, TrainingParameters
 from cell_assets.methods.dynaclr.patches import PatchSource, open_tables
 from cell_assets.methods.dynaclr.sampling import TripletSampler
 from cell_assets.methods.dynaclr.sampling_record import SamplingRecord, SamplingReport
@@ -49,7 +50,6 @@ def train(
     out: Path,
     progress: ProgressSink | None = None,
     work: Path | None = None,
-    initial_weights: Path | None = None,
     workers: int = 0,
 ) -> TrainingResult:
     """Trains on the manifest's `train` tracks and writes a checkpoint into the existing folder `out`.
@@ -63,14 +63,13 @@ def train(
         progress: called after every step.
         work: folder for what a resume needs; an interrupted training of the same parameters and cells goes
             on from its last saved epoch.
-        initial_weights: safetensors file with ImageNet weights of ConvNeXt.
         workers: processes that read ahead; decides speed, never bytes.
 
     Raises:
         BadInputError: tables or tracks cannot be used with these parameters.
     """
-    source = open_tables(tables, manifest)
-    return train_on(source, manifest, parameters, out, progress, work, initial_weights, workers)
+    source = open_tables(tables, manifest, parameters.channels)
+    return train_on(source, manifest, parameters, out, progress, work, workers)
 
 
 def train_on(
@@ -80,11 +79,16 @@ def train_on(
     out: Path,
     progress: ProgressSink | None = None,
     work: Path | None = None,
-    initial_weights: Path | None = None,
     workers: int = 0,
 ) -> TrainingResult:
     """`train` on patches that are already open."""
     parameters, messages = supported(parameters)
+    if parameters.devices != world_size():
+        raise BadInputError(
+            f"devices={parameters.devices} was asked for and {world_size()} of them train; start several with "
+            "launching.train_together"
+        )
+    source = source.select(parameters.channels)
     source.require_side(parameters.patch_side_px)
     cells = source.index(manifest)
     training = _sampler(cells, "train", parameters)
@@ -105,44 +109,54 @@ def train_on(
                 "no val track gives an anchor; set it to null, or move tracks to val"
             )
     with prepared(parameters.device, parameters.threads, parameters.seed):
-        network, started_from = _network(source, parameters, initial_weights)
+        network, started_from = _network(source, parameters)
         config = _config(source, network, parameters, started_from)
         record = SamplingRecord(training)
         module = DynaclrModule(network, parameters, source.kinds, record, _fingerprint(config, source, cells))
         _fit(module, source, training, validation, parameters, progress, work, workers)
-    save_checkpoint(network, config, out)
-    _write_history(module.history, out)
     side_needed = side_without_padding(parameters.patch_side_px, parameters.augmentation)
     report = record.report(validation, parameters.tau_min, side_needed)
-    write_json(out / SAMPLING_FILE, report)
-    if work is not None:
-        (work / RESUME_FILE).unlink(missing_ok=True)
+    if rank() == 0:
+        save_checkpoint(network, config, out)
+        _write_history(module.history, out)
+        write_json(out / SAMPLING_FILE, report)
+        if work is not None:
+            (work / RESUME_FILE).unlink(missing_ok=True)
     return TrainingResult(parameters, messages + _remarks(report), _metrics(module.history, report))
 
 
 def _sampler(cells: CellIndex, split: str, parameters: TrainingParameters) -> TripletSampler:
     return TripletSampler(
-        cells, split, parameters.strategy, parameters.seed, parameters.tau_min, parameters.tau_tolerance_min
+        cells,
+        split,
+        parameters.strategy,
+        parameters.seed,
+        parameters.tau_min,
+        parameters.tau_tolerance_min,
+        parameters.relatives,
     )
 
 
 def _network(
-    source: PatchSource, parameters: TrainingParameters, weights: Path | None
+    source: PatchSource, parameters: TrainingParameters
 ) -> tuple[DynaclrNetwork, InitialWeights | None]:
+    kinds = tuple(sorted(set(source.kinds))) if parameters.stem is Stem.CHANNEL_ADAPTIVE else ()
     config = NetworkConfig(
         channels=len(source.channel_names),
+        kinds=kinds,
         depth=source.patch_shape[0],
         widths=parameters.widths,
         blocks=parameters.blocks,
         layer_scale=parameters.layer_scale,
         channel_gains=tuple(
-            parameters.fluorescence_gain if kind is ChannelKind.FLUORESCENCE else 1.0 for kind in source.kinds
+            parameters.fluorescence_gain if kind is ChannelKind.FLUORESCENCE else 1.0
+            for kind in kinds or source.kinds
         ),
         stochastic_depth=parameters.stochastic_depth,
         projection=parameters.projection,
     )
-    network = DynaclrNetwork(config)
-    return network, load_imagenet(network.backbone, weights) if weights else None
+    network, weights = DynaclrNetwork(config), parameters.imagenet_file
+    return network, None if weights is None else load_imagenet(network.backbone, weights)
 
 
 def _config(
@@ -192,7 +206,7 @@ def _fit(
     work: Path | None,
     workers: int,
 ) -> None:
-    steps = Schedule.of(len(training), parameters.batch_size).steps
+    steps = Schedule.of(len(training), parameters.batch_size, parameters.devices).steps
     total = min(parameters.max_epochs * steps, parameters.max_steps or parameters.max_epochs * steps)
     data = TripletData(source, training, validation, parameters.batch_size, total, workers)
     callbacks: list[Callback] = []
@@ -207,7 +221,9 @@ def _fit(
         root = work or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         trainer = L.Trainer(
             accelerator="gpu" if parameters.device.value == "cuda" else "cpu",
-            devices=1,
+            devices=parameters.devices,
+            strategy="ddp" if parameters.devices > 1 else "auto",
+            use_distributed_sampler=False,
             max_epochs=-(-total // steps),
             callbacks=callbacks,
             logger=False,
@@ -242,11 +258,13 @@ class _SaveForResume(Checkpoint):
         self.saved = time.monotonic()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if time.monotonic() - self.saved < SECONDS_BETWEEN_SAVES:
+        # All devices take part in saving, so that the first one's clock decides for all.
+        if gathered(time.monotonic() - self.saved)[0] < SECONDS_BETWEEN_SAVES:
             return
         partial = self.path.with_suffix(".partial")
         trainer.save_checkpoint(partial)
-        partial.replace(self.path)
+        if trainer.is_global_zero:
+            partial.replace(self.path)
         self.saved = time.monotonic()
 
 

@@ -1,5 +1,6 @@
 """A real patch table on disk, made from a movie of blobs with known tracks."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,16 +36,26 @@ class BlobMovie:
         return None
 
 
-def write_table(folder: Path, position: str, n_tracks: int = 6, n_frames: int = 3, seed: int = 0) -> Path:
+def write_table(
+    folder: Path,
+    position: str,
+    n_tracks: int = 6,
+    n_frames: int = 3,
+    seed: int = 0,
+    fluorescence: Sequence[str] = CHANNELS[1:],
+    phase: Sequence[str] = CHANNELS[:1],
+) -> Path:
     """Writes tracks and patches below `folder`; gives the patch table's folder."""
+    names = (*phase, *fluorescence)
     generator = np.random.default_rng(seed)
     centres = generator.uniform(8, 56, (n_tracks, 2))
     y, x = np.mgrid[:64, :64]
-    signal = np.zeros((n_frames, 2, 1, 64, 64))
+    signal = np.zeros((n_frames, len(names), 1, 64, 64))
     for track, (cy, cx) in enumerate(centres):
         for t in range(n_frames):
             blob = np.exp(-((y - cy - t) ** 2 + (x - cx) ** 2) / (4 + 3 * track))
-            signal[t, :, 0] += np.stack([blob, blob**2 * (1 + track)])
+            labels = [blob ** (2 + i) * (1 + track) for i in range(len(fluorescence))]
+            signal[t, :, 0] += np.stack([blob for _ in phase] + labels)
     noisy = 500 + 1000 * signal + generator.normal(0, 20, signal.shape)
     frames = noisy.clip(0, 65535).astype(np.uint16)
     tracks = cell_rows(n_tracks, n_frames).drop(columns=["row", "is_control"])
@@ -59,13 +70,15 @@ def write_table(folder: Path, position: str, n_tracks: int = 6, n_frames: int = 
         position=position,
         shape=frames.shape,
         dtype=frames.dtype,
-        channel_names=CHANNELS,
+        channel_names=names,
         voxel_size_um=(None, 0.5, 0.5),
         interval_min=30.0,
         well=WellDraft(name="A/1", perturbation="DENV", perturbation_type="virus", is_control=False),
     )
-    kinds = (ChannelKind.PHASE, ChannelKind.FLUORESCENCE)
-    choices = tuple(ChannelChoice(name=n, kind=k) for n, k in zip(CHANNELS, kinds, strict=True))
+    choices = tuple(
+        ChannelChoice(name=name, kind=ChannelKind.PHASE if name in phase else ChannelKind.FLUORESCENCE)
+        for name in names
+    )
     request = PatchRequest(side_px=40, channels=choices)
     write_patch_table(BlobMovie(frames), fov, made, resolve_patches(fov, request), table)
     return table

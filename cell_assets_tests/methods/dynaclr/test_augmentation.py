@@ -2,15 +2,26 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from scipy.ndimage import affine_transform, correlate1d
+from scipy.special import erf
+from scipy.stats import kstest, norm
 from torch import Generator, Tensor
 
 from cell_assets.imaging.channels import ChannelKind
 from cell_assets.methods.dynaclr.augmentation import (
     PatchAugmentation,
+    add_noise_,
+    adjust_contrast_,
+    affine_matrix,
     center_crop,
+    gaussian_smooth,
     normalise,
+    resample,
+    scale_intensity_,
+    shown_channels,
     side_without_padding,
 )
 from cell_assets.methods.dynaclr.parameters import AugmentationParameters
@@ -63,7 +74,7 @@ def test_equal_generators_give_equal_patches_and_others_do_not() -> None:
 def test_no_padding_where_the_stored_patch_is_large_enough() -> None:
     parameters = AugmentationParameters(affine_probability=1)
     needed = side_without_padding(24, parameters)
-    assert needed == math.ceil(24 * math.sqrt(2) * 1.3 * 1.01) + 1
+    assert needed == math.ceil(24 * math.sqrt(2) * 1.3 * 1.0101) + 1
     augment = PatchAugmentation(parameters, KINDS, 24)
     large = patches(n=400, side=needed, depth=1)
     assert augment(large, seeded()).share_outside == 0
@@ -160,6 +171,89 @@ def test_smoothing_keeps_a_constant_and_spreads_a_point() -> None:
     torch.testing.assert_close(augment(flat, seeded()).patches, flat)
     point = torch.zeros(1, 2, 1, 9, 9)
     point[..., 4, 4] = 1
-    taps = [math.exp(-0.5 * (k / 0.75) ** 2) for k in range(-2, 3)]
     made = augment(point, seeded()).patches
-    assert float(made[0, 0, 0, 4, 5]) == pytest.approx(taps[2] * taps[3] / sum(taps) ** 2, rel=1e-4)
+    across = norm.cdf([-0.5, 0.5, 1.5], scale=0.75)
+    expected = (across[1] - across[0]) * (across[2] - across[1])
+    assert float(made[0, 0, 0, 4, 5]) == pytest.approx(expected, rel=1e-3)
+
+
+def test_channels_are_hidden_as_often_as_asked_and_never_all() -> None:
+    shown = shown_channels(4000, 2, 0.25, seeded())
+    assert shown.any(1).all()
+    # One of two is hidden with .25 · .75, or with half of the .25 · .25 of both.
+    expected = torch.tensor([1 - 0.25 * 0.75 - 0.25**2 / 2] * 2)
+    torch.testing.assert_close(shown.float().mean(0), expected, atol=0.02, rtol=0)
+    assert shown_channels(50, 1, 0.9, seeded()).all()
+    assert shown_channels(50, 3, 0.0, seeded()).all()
+
+
+# Each transform against its definition in MONAI, written out with NumPy and SciPy.
+
+
+def images(m: int = 6, side: int = 20) -> Tensor:
+    return torch.randn(m, 3, side, side, generator=seeded(4))
+
+
+def test_geometry_is_scipys_affine_transform() -> None:
+    given = patches(n=6, side=60, depth=2)
+    angle = torch.tensor([0.0, 0.3, 1.2, 2.0, 3.1, 0.7])
+    shear = torch.tensor([[0.0, 0.0], [0.01, 0.0], [0.0, 0.01], [0.01, 0.005], [0.2, 0.1], [0.0, 0.0]])
+    scale = torch.tensor([[0.3, -0.3], [0.0, 0.0], [0.1, 0.2], [-0.3, 0.3], [0.0, 0.1], [0.3, 0.3]])
+    made = resample(given, affine_matrix(angle, shear, scale), 24)
+    assert made.share_outside == 0
+    for i in range(6):
+        # AffineGrid multiplies rotation, shearing and scaling in this order, on output coordinates.
+        c, s = math.cos(angle[i]), math.sin(angle[i])
+        (s0, s1), (ay, ax) = shear[i].tolist(), scale[i].tolist()
+        matrix = (
+            np.array([[c, -s], [s, c]])
+            @ np.array([[1, 0], [s1, 1]])
+            @ np.array([[1, s0], [0, 1]])
+            @ np.diag([1 + ay, 1 + ax])
+        )
+        offset = np.array([29.5, 29.5]) - matrix @ np.array([11.5, 11.5])
+        for channel in range(2):
+            for z in range(2):
+                image = given[i, channel, z].double().numpy()
+                expected = affine_transform(image, matrix, offset, (24, 24), order=1)
+                np.testing.assert_allclose(made.patches[i, channel, z], expected, atol=1e-4)
+
+
+def test_contrast_is_a_power_of_the_rescaled_image() -> None:
+    given, gamma = images(), torch.linspace(0.8, 1.2, 6)
+    made = adjust_contrast_(given.clone(), gamma)
+    for image, g, result in zip(given.numpy(), gamma.tolist(), made.numpy(), strict=True):
+        low, extent = image.min(), image.max() - image.min()
+        expected = ((image - low) / (extent + 1e-7)) ** g * extent + low
+        np.testing.assert_allclose(result, expected, atol=1e-5)
+    flat = torch.full((1, 2, 4, 4), 3.0)
+    torch.testing.assert_close(adjust_contrast_(flat.clone(), torch.tensor([0.8])), flat)
+
+
+def test_intensity_is_multiplied_by_one_plus_alpha() -> None:
+    made = scale_intensity_(images(3), torch.tensor([-0.5, 0.0, 0.5]))
+    expected = images(3).numpy() * np.array([0.5, 1.0, 1.5]).reshape(3, 1, 1, 1)
+    np.testing.assert_allclose(made, expected, rtol=1e-6)
+
+
+def test_smoothing_is_a_convolution_with_the_integrated_gaussian() -> None:
+    given = images()
+    sigma = torch.tensor([[0.25, 0.4, 0.5, 0.6, 0.75, 0.3], [0.75, 0.3, 0.25, 0.5, 0.75, 0.6]])
+    made = gaussian_smooth(given, sigma)
+    for i, image in enumerate(given.double().numpy()):
+        expected = image
+        for axis, s in ((1, float(sigma[0, i])), (2, float(sigma[1, i]))):
+            tail = int(max(4 * s, 0.5) + 0.5)
+            x = np.arange(-tail, tail + 1)
+            taps = 0.5 * (erf((x + 0.5) / (s * 2**0.5)) - erf((x - 0.5) / (s * 2**0.5)))
+            expected = correlate1d(expected, taps, axis=axis, mode="nearest")
+        np.testing.assert_allclose(made[i], expected, atol=5e-4)
+
+
+def test_noise_is_normal_with_the_given_spread() -> None:
+    sigma = torch.tensor([0.05, 0.2, 0.5])
+    noise = add_noise_(torch.zeros(3, 2, 64, 64), sigma, seeded(8))
+    for field, s in zip(noise.flatten(1).numpy(), sigma.tolist(), strict=True):
+        assert kstest(field, norm(scale=s).cdf).pvalue > 0.001
+    correlation = np.corrcoef(noise.flatten(1).numpy())
+    assert np.abs(correlation - np.eye(3)).max() < 0.05

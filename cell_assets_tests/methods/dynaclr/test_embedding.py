@@ -182,6 +182,21 @@ def test_too_few_cells_get_no_umap_and_the_reason(study: Study, tmp_path: Path) 
     assert set(adata.obs["split"]) == {"unlisted"}
 
 
+def test_a_checkpoint_from_before_there_were_more_choices_is_read(study: Study, tmp_path: Path) -> None:
+    config = json.loads((study.checkpoint / "config.json").read_bytes())
+    del config["network"]["kinds"]
+    for name in ("relatives", "channels", "objective", "distance", "temperature", "concentration", "stem"):
+        del config["parameters"][name]
+    for name in ("channel_masking", "initial", "imagenet_blake3", "devices"):
+        del config["parameters"][name]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model.safetensors").write_bytes((study.checkpoint / "model.safetensors").read_bytes())
+    old, new = load_checkpoint(tmp_path), load_checkpoint(study.checkpoint)
+    assert old[1] == new[1]
+    patch = torch.randn(2, 2, 1, 32, 32)
+    assert torch.equal(old[0](patch).features, new[0](patch).features)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -1,15 +1,24 @@
 """ImageNet weights in foreign key names: all mapped, or named."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import torch
+from blake3 import blake3
 from safetensors.torch import save_file
 from torch import Tensor
 
 from cell_assets.errors import BadInputError
+from cell_assets.methods.dynaclr.checkpoint import load_checkpoint
 from cell_assets.methods.dynaclr.imagenet import load_imagenet
+from cell_assets.methods.dynaclr.method import METHOD
 from cell_assets.methods.dynaclr.network import Backbone, NetworkConfig
+from cell_assets.methods.dynaclr.parameters import TrainingParameters
+from cell_assets.methods.dynaclr.patches import PatchSource
+from cell_assets.methods.dynaclr.training import train_on
+from cell_assets_tests.methods.dynaclr.synthetic_cells import manifest_of, open_table
+from cell_assets_tests.methods.dynaclr.test_training import digests
 
 CONFIG = NetworkConfig(channels=1, depth=5, widths=(4, 6, 8, 10), blocks=(1, 2, 1, 1))
 
@@ -108,7 +117,104 @@ def test_other_sizes_are_refused(tmp_path: Path) -> None:
         load_imagenet(Backbone(CONFIG), tmp_path / "w.safetensors")
 
 
-def test_a_pickle_is_refused(tmp_path: Path) -> None:
-    torch.save({"stem.1.weight": torch.zeros(4)}, tmp_path / "w.pth")
-    with pytest.raises(BadInputError, match="cannot be read as safetensors"):
+def save(weights: dict[str, Tensor], path: Path) -> Path:
+    """As safetensors or, by its suffix, as PyTorch's own format."""
+    if path.suffix == ".safetensors":
+        save_file(weights, path)
+    else:
+        torch.save(weights, path)
+    return path
+
+
+@pytest.mark.parametrize("names", ["timm", "torchvision"])
+def test_a_state_dict_of_pytorch_gives_the_same_network(names: str, tmp_path: Path) -> None:
+    weights, states = foreign_weights(names), []
+    for name in ("w.safetensors", "w.pth"):
+        backbone = Backbone(CONFIG)
+        load_imagenet(backbone, save(weights, tmp_path / name))
+        states.append(backbone.state_dict())
+    for key, tensor in states[0].items():
+        assert torch.equal(tensor, states[1][key])
+
+
+class Bomb:
+    """Runs code where a pickle is trusted."""
+
+    def __init__(self, victim: Path) -> None:
+        self.victim = victim
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.victim,)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"model": {"stem.1.weight": torch.zeros(4)}}, "hold more than tensors by name"),
+        ([torch.zeros(4)], "hold more than tensors by name"),
+        (b"", "cannot be read as tensors by name"),
+        (b"\x80\x02no pickle at all", "cannot be read as tensors by name"),
+        (b"PK\x03\x04no zip at all", "cannot be read as tensors by name"),
+    ],
+)
+@pytest.mark.parametrize("name", ["w.pth", "w.pt"])
+def test_other_files_of_pytorch_are_refused(content: object, message: str, name: str, tmp_path: Path) -> None:
+    if isinstance(content, bytes):
+        (tmp_path / name).write_bytes(content)
+    else:
+        torch.save(content, tmp_path / name)
+    with pytest.raises(BadInputError, match=message):
+        load_imagenet(Backbone(CONFIG), tmp_path / name)
+
+
+def test_nothing_in_a_pickle_is_run(tmp_path: Path) -> None:
+    torch.save({"stem.1.weight": Bomb(tmp_path / "victim")}, tmp_path / "w.pth")
+    with pytest.raises(BadInputError, match="cannot be read as tensors by name"):
         load_imagenet(Backbone(CONFIG), tmp_path / "w.pth")
+    assert not (tmp_path / "victim").exists()
+
+
+def test_other_formats_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "w.onnx").write_bytes(b"")
+    with pytest.raises(BadInputError, match=r"w\.onnx are neither \.safetensors nor \.pth"):
+        load_imagenet(Backbone(CONFIG), tmp_path / "w.onnx")
+    (tmp_path / "w.safetensors").write_bytes(b"short")
+    with pytest.raises(BadInputError, match="cannot be read as tensors by name"):
+        load_imagenet(Backbone(CONFIG), tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize("names", ["timm", "torchvision"])
+def test_training_starts_from_the_file_and_says_so(names: str, tmp_path: Path) -> None:
+    made = []
+    for place in ("here", "there"):
+        (tmp_path / place / "out").mkdir(parents=True)
+        file = save(foreign_weights(names), tmp_path / place / "w.pth")
+        made.append(trained_from(file, tmp_path / place / "out"))
+    assert made[0] == made[1], "where the file lies decides nothing"
+
+    out = tmp_path / "here" / "out"
+    network, config = load_checkpoint(out)
+    digest = blake3((tmp_path / "here" / "w.pth").read_bytes()).hexdigest()
+    assert config.initial_weights is not None
+    assert config.initial_weights.blake3 == config.parameters.imagenet_blake3 == digest
+    key = "stages.1.blocks.1.mlp.fc2.weight" if names == "timm" else "features.3.1.block.5.weight"
+    trained = network.backbone.state_dict()["stages.1.blocks.1.contract.weight"]
+    torch.testing.assert_close(trained, foreign_weights(names)[key])
+    assert digest in METHOD.training_notes(out)[1]
+
+
+def trained_from(file: Path, out: Path) -> Mapping[str, str]:
+    """Digests of a checkpoint that took one step, of next to no length, from `file`."""
+    parameters = TrainingParameters.quick().model_dump() | {
+        "initial": "imagenet",
+        "imagenet_file": file,
+        "learning_rate": 1e-9,
+        "weight_decay": 0.0,
+        "widths": CONFIG.widths,
+        "blocks": CONFIG.blocks,
+        "patch_side_px": 32,
+        "max_steps": 1,
+    }
+    source = PatchSource([open_table()])
+    train_on(source, manifest_of(source), TrainingParameters.model_validate(parameters), out)
+    return digests(out)

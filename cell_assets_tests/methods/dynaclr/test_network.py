@@ -6,7 +6,9 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cell_assets.methods.dynaclr.network import ConvNextBlock, DynaclrNetwork, NetworkConfig, stem_shape
+from cell_assets.imaging.channels import ChannelKind
+from cell_assets.methods.dynaclr.network import ConvNextBlock, DynaclrNetwork, NetworkConfig
+from cell_assets.methods.dynaclr.stem import stem_shape
 
 SMALL = {"widths": (8, 12, 16, 24), "blocks": (1, 1, 2, 1)}
 
@@ -87,6 +89,55 @@ def test_stochastic_depth_drops_whole_samples_and_only_in_training() -> None:
     assert 0.3 < dropped < 0.7
     survivors = kept.flatten(1).abs().amax(1) > 0
     torch.testing.assert_close(kept[survivors], 2 * branch[survivors], atol=1e-5, rtol=1e-4)
+
+
+KINDS = (ChannelKind.FLUORESCENCE, ChannelKind.PHASE)
+
+
+def adaptive(depth: int = 5, **changes: object) -> DynaclrNetwork:
+    torch.manual_seed(0)
+    config = {"channels": 2, "depth": depth, "kinds": KINDS, "layer_scale": 0.1, **SMALL, **changes}
+    return DynaclrNetwork(NetworkConfig.model_validate(config)).eval()
+
+
+@pytest.mark.parametrize("depth", [1, 5, 7])
+@pytest.mark.parametrize("channels", [1, 2, 5])
+def test_the_adaptive_stem_takes_any_number_of_channels(depth: int, channels: int) -> None:
+    network = adaptive(depth)
+    kinds = network.kind_codes([ChannelKind.PHASE] + [ChannelKind.FLUORESCENCE] * (channels - 1))
+    assert network(torch.randn(3, channels, depth, 32, 48), kinds).features.shape == (3, 24)
+    with pytest.raises(TypeError, match="needs the kinds of its channels"):
+        network(torch.randn(3, channels, depth, 32, 48))
+
+
+def test_channels_of_one_kind_are_a_set_and_kinds_are_told_apart() -> None:
+    network = adaptive()
+    kinds = network.kind_codes([ChannelKind.PHASE, ChannelKind.FLUORESCENCE, ChannelKind.FLUORESCENCE])
+    patch = torch.randn(2, 3, 5, 32, 32)
+    features = network(patch, kinds).features
+    torch.testing.assert_close(network(patch[:, [0, 2, 1]], kinds).features, features)
+    assert not torch.allclose(network(patch[:, [1, 0, 2]], kinds).features, features, atol=1e-2)
+    # Adding channels up would lose which was which.
+    mixed = torch.stack([patch[:, 0] + patch[:, 1], torch.zeros(2, 5, 32, 32), patch[:, 2]], 1)
+    assert not torch.allclose(network(mixed, kinds).features, features, atol=1e-2)
+
+
+def test_a_hidden_channel_is_as_good_as_absent() -> None:
+    network = adaptive()
+    both = network.kind_codes([ChannelKind.PHASE, ChannelKind.FLUORESCENCE])
+    patch = torch.randn(2, 2, 5, 32, 32)
+    shown = torch.tensor([[True, False], [True, True]])
+    made = network(patch, both, shown).features
+    alone = network(patch[:1, :1], network.kind_codes([ChannelKind.PHASE])).features
+    torch.testing.assert_close(made[:1], alone)
+    torch.testing.assert_close(made[1:], network(patch, both).features[1:])
+
+
+def test_a_kind_that_it_was_not_made_for_has_no_code() -> None:
+    network = adaptive(kinds=(ChannelKind.PHASE,))
+    with pytest.raises(ValueError, match="not in tuple"):
+        network.kind_codes([ChannelKind.FLUORESCENCE])
+    assert DynaclrNetwork(NetworkConfig(channels=2, depth=1, **SMALL)).kind_codes(KINDS) is None
 
 
 def test_channel_gains_scale_what_enters() -> None:

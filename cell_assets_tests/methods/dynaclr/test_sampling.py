@@ -14,7 +14,7 @@ from cell_assets.errors import BadInputError
 from cell_assets.evaluation.exclusions import EXCLUSION_TYPES
 from cell_assets.evaluation.manifest import FrozenCells
 from cell_assets.methods.dynaclr.cells import EXCLUDED_CODE, CellIndex, TableCells
-from cell_assets.methods.dynaclr.sampling import SamplingStrategy, TripletSampler, lag_frames
+from cell_assets.methods.dynaclr.sampling import Relatives, SamplingStrategy, TripletSampler, lag_frames
 
 TIMED = SamplingStrategy.TIME_AND_CELL_AWARE
 
@@ -170,6 +170,53 @@ def test_a_daughter_is_no_positive_of_its_mother() -> None:
     assert sampler.count.without_later_image == 4
 
 
+@settings(max_examples=60, deadline=None)
+@given(movies=st.tuples(lineages("P1", 30.0), lineages("P2", 15.0)), seed=st.integers(0, 2**32))
+def test_relatives_may_be_allowed_and_then_every_other_track_is_drawn_from(
+    movies: tuple[Movie, Movie], seed: int
+) -> None:
+    cells = index(*movies)
+    sampler = TripletSampler(cells, "train", TIMED, seed, 30.0, relatives=Relatives.ALLOW)
+    draws = sampler.draw(0)
+    assert (cells.track[draws.negative] != cells.track[draws.anchor]).all()
+    np.testing.assert_array_equal(cells.minutes[draws.negative], cells.minutes[draws.positive])
+    assert sampler.count.relatives_only == 0
+    strict = TripletSampler(cells, "train", TIMED, seed, 30.0)
+    assert set(strict.anchors) <= set(sampler.anchors)
+
+
+def test_a_sister_is_drawn_only_where_relatives_are_allowed() -> None:
+    family = [(1, 0, 1, -1), (2, 1, 2, 1), (3, 1, 2, 1)]
+    cells = index(movie("P1", family, 30.0, {}))
+    assert len(TripletSampler(cells, "train", TIMED, 0, 30.0)) == 0
+    draws = TripletSampler(cells, "train", TIMED, 0, 30.0, relatives=Relatives.ALLOW).draw(0)
+    parents = cells.parent_of_track[cells.track]
+    assert len(draws) == 2
+    assert (parents[draws.anchor] == parents[draws.negative]).all()
+
+
+@pytest.mark.parametrize("relatives", list(Relatives))
+@pytest.mark.parametrize("strategy", list(SamplingStrategy))
+def test_equal_codes_are_what_is_never_a_negative(strategy: SamplingStrategy, relatives: Relatives) -> None:
+    tree = [(1, 0, 1, -1), (2, 1, 2, 1), (3, 1, 2, 1), (4, 0, 3, -1)]
+    cells = index(movie("P1", tree, 30.0, {}), movie("P2", tree, 30.0, {}))
+    sampler = TripletSampler(cells, "train", strategy, 0, 30.0, relatives=relatives)
+    seen = {
+        pair for epoch in range(400) for pair in zip(*_anchors_and_negatives(sampler, epoch), strict=True)
+    }
+    for anchor in sampler.anchors:
+        for other in range(len(cells)):
+            if sampler.kin[anchor] == sampler.kin[other]:
+                assert (anchor, other) not in seen
+            elif strategy is not TIMED:
+                assert (anchor, other) in seen
+
+
+def _anchors_and_negatives(sampler: TripletSampler, epoch: int) -> tuple[list[int], list[int]]:
+    draws = sampler.draw(epoch)
+    return draws.anchor.tolist(), draws.negative.tolist()
+
+
 def test_one_founder_falls_back_to_distant_relatives_and_says_so() -> None:
     # 1 divides into 2 and 3, which divide into 4, 5 and 6, 7: cousins are all that is left for 4.
     tree = [(1, 0, 1, -1), (2, 1, 1, 1), (3, 1, 1, 1), *((k, 2, 2, k // 2) for k in (4, 5, 6, 7))]
@@ -255,7 +302,9 @@ def test_lag_is_counted_in_each_tables_own_frames() -> None:
         movie("P3", [(1, 0, 2, -1)], 29.8, {}),
     )
     assert lag_frames(cells, 30.0, 0.5).tolist() == [1, 2, 1]
-    with pytest.raises(BadInputError, match=r"tau_min=30 is not within 0\.1 min .* interval 29\.8 min"):
+    with pytest.raises(
+        BadInputError, match=r"P3 A/1/000: tau_min=30 is not within 0\.1 .* interval 29\.8 min"
+    ):
         lag_frames(cells, 30.0, 0.1)
 
 
@@ -267,7 +316,7 @@ def test_too_coarse_a_movie_is_refused_with_a_way_out() -> None:
 
 def test_a_movie_without_interval_is_refused() -> None:
     cells = index(movie("P1", [(1, 0, 1, -1)], None, {}))
-    with pytest.raises(BadInputError, match="interval_min is not known for patch table 0"):
+    with pytest.raises(BadInputError, match="P1 A/1/000: interval_min is not known"):
         TripletSampler(cells, "train", TIMED, 0, tau_min=30.0)
     assert len(TripletSampler(cells, "train", SamplingStrategy.CLASSICAL, 0)) == 0
 

@@ -2,7 +2,8 @@
 
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,17 @@ from blake3 import blake3
 
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.manifest import FrozenCells
+from cell_assets.imaging.channels import ChannelKind
 from cell_assets.methods.contract import Progress
 from cell_assets.methods.dynaclr import training
+from cell_assets.methods.dynaclr.cells import IntArray
+from cell_assets.methods.dynaclr.checkpoint import load_checkpoint
 from cell_assets.methods.dynaclr.execution import prepared
 from cell_assets.methods.dynaclr.lightning_module import DynaclrModule
 from cell_assets.methods.dynaclr.loading import EpochBatches
 from cell_assets.methods.dynaclr.parameters import Device, TrainingParameters
-from cell_assets.methods.dynaclr.patches import PatchSource
-from cell_assets.methods.dynaclr.sampling import TripletSampler
+from cell_assets.methods.dynaclr.patches import PatchArray, PatchSource
+from cell_assets.methods.dynaclr.sampling import SamplingStrategy, TripletSampler
 from cell_assets.methods.dynaclr.sampling_record import SamplingReport
 from cell_assets.methods.dynaclr.training import train_on
 from cell_assets_tests.methods.dynaclr.synthetic_cells import manifest_of, open_table
@@ -159,7 +163,7 @@ def test_batches_are_of_one_size_and_hold_every_anchor_once() -> None:
     source = two_plates()
     cells = source.index(manifest_of(source))
     sampler = TripletSampler(cells, "train", small().strategy, seed=0)
-    batches = EpochBatches(source, cells, sampler.draw(0), batch_size=12)
+    batches = EpochBatches(source, sampler, epoch=0, batch_size=12)
     anchors = []
     for step in range(len(batches)):
         batch = batches[step]
@@ -168,6 +172,7 @@ def test_batches_are_of_one_size_and_hold_every_anchor_once() -> None:
         for i, cell in enumerate(batch.cells.tolist()):
             table = source.tables[cells.table[cell]]
             np.testing.assert_array_equal(batch.patches[i], table.read(cells.row[[cell]])[0])
+            assert batch.kin[i] == cells.lineage_of_track[cells.track[cell]]
     assert sorted(anchors) == sampler.anchors.tolist()
 
 
@@ -179,6 +184,73 @@ def test_a_loader_that_repeats_its_epoch_would_show(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(EpochBatches, "__getitem__", lambda self, step: first_batch_only(self, 0))
     train_into(tmp_path / "out", limited)
     assert report(tmp_path / "out").share_of_anchors_seen < 0.25
+
+
+@pytest.mark.parametrize("strategy", list(SamplingStrategy))
+@pytest.mark.parametrize("channels", [("Phase",), ("Phase", "RFP"), ("RFP", "Phase")])
+def test_each_sampling_trains_on_the_chosen_channels(
+    strategy: SamplingStrategy, channels: tuple[str, ...], tmp_path: Path
+) -> None:
+    source = two_plates()
+    parameters = small(strategy=strategy, channels=channels, max_steps=2, fluorescence_gain=4.0)
+    train_on(source, manifest_of(source), parameters, tmp_path)
+    network, config = load_checkpoint(tmp_path)
+    assert tuple(channel.name for channel in config.channels) == channels
+    assert network.stem.conv.weight.shape[1] == len(channels)
+    assert config.network.channel_gains == tuple(4.0 if name == "RFP" else 1.0 for name in channels)
+    assert report(tmp_path).strategy == strategy
+
+
+def test_a_phase_only_training_never_sees_fluorescence(tmp_path: Path) -> None:
+    given = two_plates()
+
+    def dark(read: Callable[[IntArray], PatchArray]) -> Callable[[IntArray], PatchArray]:
+        return lambda rows: read(rows) * np.array([1, 0], np.uint16).reshape(1, 2, 1, 1, 1)
+
+    blind = PatchSource([replace(table, read=dark(table.read)) for table in given.tables])
+    weights = []
+    for name, source in (("given", given), ("blind", blind)):
+        (out := tmp_path / name).mkdir()
+        train_on(source, manifest_of(source), small(channels=("Phase",), max_steps=2), out)
+        weights.append(digests(out)["model.safetensors"])
+    assert weights[0] == weights[1]
+
+
+def test_channels_are_read_in_the_order_that_was_asked_for() -> None:
+    source = two_plates()
+    swapped = source.select(("RFP", "Phase"))
+    assert swapped.kinds == (ChannelKind.FLUORESCENCE, ChannelKind.PHASE)
+    table, row = np.array([1, 0]), np.array([3, 5])
+    np.testing.assert_array_equal(swapped.read(table, row).patches, source.read(table, row).patches[:, ::-1])
+    np.testing.assert_array_equal(swapped.tables[0].scale, source.tables[0].scale[:, ::-1])
+    with pytest.raises(BadInputError, match=r"P1 A/1/000 stores the channels Phase, RFP and not GFP, which"):
+        source.select(("Phase", "GFP"))
+    with pytest.raises(ValueError, match="a channel is named twice"):
+        small(channels=("Phase", "Phase"))
+
+
+def test_a_channel_without_contrast_is_refused_only_where_it_is_used() -> None:
+    table = replace(open_table(), flat_channels=("RFP",))
+    with pytest.raises(BadInputError, match="channel 'RFP' has no contrast in any frame"):
+        PatchSource([table])
+    assert PatchSource([table.select(("Phase",))]).channel_names == ("Phase",)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"distance": "plain"},
+        {"objective": "nt-xent"},
+        {"objective": "nt-xent", "concentration": 1.0, "relatives": "allow"},
+        {"objective": "nt-xent", "strategy": "classical"},
+    ],
+)
+def test_each_objective_learns(changes: dict[str, object], tmp_path: Path) -> None:
+    source = PatchSource([open_table("P1", n_tracks=24, n_frames=4)])
+    base = {"widths": (16, 16, 32, 48), "max_epochs": 12, "batch_size": 18, "learning_rate": 1e-3}
+    train_on(source, manifest_of(source), small(**base, margin=5.0, **changes), tmp_path)
+    history = pd.read_parquet(tmp_path / "history.parquet")
+    assert history["train_loss"].iloc[-3:].mean() < 0.8 * history["train_loss"].iloc[:2].mean()
 
 
 def test_it_learns_to_tell_tracks_apart(tmp_path: Path) -> None:
