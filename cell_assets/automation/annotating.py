@@ -36,6 +36,8 @@ class AnnotationResult(BaseModel):
     artifact: int
     digest: str
     file_digest: str
+    states: tuple[str, ...]
+    """The file's columns of states."""
     rows: int
     """Rows of the file that name a state of a cell of this position."""
     cells: int
@@ -53,9 +55,10 @@ class AnnotationResult(BaseModel):
         """For a person."""
         how = ", ".join(f"{n} {join}" for join, n in self.joins.items())
         lines = [
-            f"{fov_key(self.plate, self.position)}: {self.rows} rows are about {self.cells} cells ({how}), "
-            f"{self.replaced} states of earlier files are replaced, {self.cells_in_all} cells are annotated in all; "
-            f"annotations are artifact {self.artifact}; next: cell-assets run --experiment {self.experiment}"
+            f"{fov_key(self.plate, self.position)}: {self.rows} rows about {', '.join(self.states)} are of "
+            f"{self.cells} cells ({how}), {self.replaced} states of earlier files are replaced, "
+            f"{self.cells_in_all} cells are annotated in all; annotations are artifact {self.artifact}; "
+            f"next: cell-assets run --experiment {self.experiment}"
         ]
         if self.repeated:
             lines.append(f"said more than once, and kept once: {self.repeated}")
@@ -98,6 +101,7 @@ def annotate_position(session: Session, request: AnnotationRequest) -> Annotatio
         artifact=latest.artifact.id,
         digest=latest.artifact.digest,
         file_digest=request.digest,
+        states=joined.states,
         rows=joined.n_rows,
         cells=len(joined.cells),
         joins={str(join): int(n) for join, n in joined.cells[JOIN].value_counts().sort_index().items()},

@@ -27,7 +27,7 @@ for command in (
     *(making.ingest, making.run, making.simulate),
     *(arriving.arrivals, arriving.retry_quarantined),
     *(tracking.tracks, tracking.correct),
-    annotating.annotate,
+    *(annotating.annotate, annotating.napari),
     *(auditing.numbers, auditing.explain, auditing.verify, auditing.impact, auditing.leakage),
     *(auditing.diff, auditing.same_pixels, auditing.reconcile, auditing.bundle, auditing.verify_bundle),
     *(operating.demo, operating.dev, operating.gc, operating.restore),

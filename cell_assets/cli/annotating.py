@@ -1,5 +1,7 @@
 """Commands by which people say what they see in cells, and look at them in napari."""
 
+import os
+import sys
 from pathlib import Path
 
 import click
@@ -83,3 +85,55 @@ def _names(states: tuple[str, ...]) -> dict[str, str]:
             )
         names[value] = name
     return names
+
+
+@click.command()
+@click.argument("experiment")
+@click.argument("plate")
+@click.argument("fov")
+def napari(experiment: str, plate: str, fov: str) -> None:
+    """Open one FOV in napari: channels, cells, tracks with their divisions, annotations, and the newest embeddings
+    of EXPERIMENT as coloured points, whose projection is in napari's features table.
+
+    To annotate, add a feature to points or paint a new labels layer, save it (Ctrl-S), and hand it to `annotate`.
+
+    \b
+    Example:
+      cell-assets napari E1 P1 A/1/000
+    """
+    refuse_without_window()
+    from cell_assets.automation.viewing import fov_view
+
+    with open_lab() as session:
+        view = fov_view(session.store, experiment, plate, fov)
+    for sentence in view.absent:
+        click.echo(sentence, err=True)
+    from napari import Viewer, run
+    from napari.layers import Layer
+
+    viewer = Viewer(title=view.title)
+    for layer in view.layers:
+        viewer.add_layer(Layer.create(*layer))
+    viewer.window.add_plugin_dock_widget("napari", "Features table widget")
+    run()
+
+
+def refuse_without_window() -> None:
+    """Nothing where a window can be opened. Qt itself would end the process without a display.
+
+    Raises:
+        BadInputError: there is no napari, no Qt or no display.
+    """
+    try:
+        import napari as _  # noqa: F401
+        import qtpy.QtWidgets  # noqa: F401
+    except ImportError as error:
+        raise BadInputError(
+            f"napari cannot open a window here ({error}): run pip install '.[lab,napari]' in the checkout of "
+            "cell_assets"
+        ) from None
+    named = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
+    if sys.platform.startswith("linux") and not any(os.environ.get(name) for name in named):
+        raise BadInputError(
+            "there is no display here: run it on the machine where you sit, or through `ssh -X`"
+        )

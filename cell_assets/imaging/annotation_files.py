@@ -41,7 +41,9 @@ _AXES: Mapping[int, tuple[str | None, ...]] = {
     5: ("t", None, "z", "y", "x"),
 }
 """By number of axes, what napari's axes are; the second of five is the channel."""
-_NO_STATES = frozenset({Column.FOV_NAME, Column.ID, Column.PARENT_TRACK_ID, Column.PARENT_ID, "index"})
+_CHANNEL = "index of the channel"
+_NO_STATES = frozenset({"index", "lineage_root", "area", "length_um"})
+"""Columns of track tables and of napari's points that are no states, beside those that are `RESERVED`."""
 _BLANK = frozenset({"", "nan"})
 _CLOSE_TO_WHOLE = 1e-3
 """A frame is a whole number; what a viewer makes of it by a scale may miss it by rounding."""
@@ -52,7 +54,7 @@ class ReadingChoices:
     """What a person says of a file beside the file."""
 
     columns: tuple[str, ...] = ()
-    """The columns that are states; empty: every column that is no key, coordinate or projection."""
+    """The columns that are states; empty: all but `RESERVED`, projections and what else track tables have."""
     names: Mapping[str, str] = field(default_factory=dict)
     """Names of states by value, such as `1` to `uninfected`; empty: values are names."""
 
@@ -126,7 +128,7 @@ def _axes(text: pd.DataFrame, path: Path) -> dict[str, str]:
     named = {name: axis for (_, name), axis in zip(axes, _AXES[len(axes)], strict=True)}
     # A feature says the same as the layer's own coordinate, or what it was before the point was moved.
     text.drop(columns=[axis for axis in named.values() if axis in text.columns], inplace=True)
-    return {name: axis if axis is not None else "index of the channel" for name, axis in named.items()}
+    return {name: axis if axis is not None else _CHANNEL for name, axis in named.items()}
 
 
 def _refuse_unfindable(text: pd.DataFrame, path: Path) -> None:
@@ -140,7 +142,7 @@ def _refuse_unfindable(text: pd.DataFrame, path: Path) -> None:
 
 
 def _state_columns(text: pd.DataFrame, path: Path, choices: ReadingChoices) -> tuple[str, ...]:
-    aside = {*_NO_STATES, *GIVEN_KEYS, *PROJECTIONS, "index of the channel"}
+    aside = {*_NO_STATES, *RESERVED, *PROJECTIONS, _CHANNEL}
     found = choices.columns or tuple(name for name in text.columns if name not in aside)
     for name in found:
         if name not in text.columns:

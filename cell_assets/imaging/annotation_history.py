@@ -21,6 +21,7 @@ from cell_assets.imaging.annotation_joining import (
     CENTROID,
     JoinedAnnotations,
     nearest,
+    neighbours,
     ordered_unjoined,
     typed_cells,
 )
@@ -137,27 +138,22 @@ class AnnotationHistory:
             BadInputError: two rows that say different things come to one cell.
         """
         states = list(self.record.states)
-        frames = {t: tracks.iloc[rows] for t, rows in tracks.groupby(Column.T).indices.items()}
+        at_time = neighbours(tracks)
+        columns = tracks[[*CELL, *CENTROID]].to_dict("list")
         moved: dict[tuple[int, int], Row] = {}
         lost: list[Row] = []
         for row in rows_of(self.cells):
             t = int(row[Column.T])
-            here = frames.get(t, tracks.iloc[:0])
-            place = np.array([row[axis] for axis in CENTROID], np.float64)
-            found = nearest(place, here[list(CENTROID)].to_numpy(np.float64))
+            found = nearest(np.array([row[axis] for axis in CENTROID], np.float64), at_time.get(t))
             if found is None:
                 gone = f"its cell, then of track {row[Column.TRACK_ID]}, is no longer among the tracks"
                 lost.append({name: row[name] for name in (FILE, *GIVEN_KEYS, *states)} | {REASON: gone})
                 continue
-            cell = here.iloc[found[0]]
+            cell = {str(name): values[found[0]] for name, values in columns.items()}
             key = (int(cell[Column.TRACK_ID]), t)
             same = key[0] == row[Column.TRACK_ID] and found[1] == 0
-            new = {
-                **row,
-                **{name: cell[name] for name in (*CELL, *CENTROID)},
-                JOIN: row[JOIN] if same else Join.CARRIED.value,
-                DISTANCE: row[DISTANCE] if same else found[1],
-            }
+            carried = {} if same else {JOIN: Join.CARRIED.value, DISTANCE: found[1]}
+            new = row | cell | carried
             if key in moved:
                 self._refuse_contradiction(moved[key], row, key)
                 new |= {name: moved[key][name] for name in states if pd.notna(moved[key][name])}

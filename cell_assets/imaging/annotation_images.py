@@ -8,12 +8,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.ndimage import find_objects
 from skimage.measure import label as connected
 from skimage.measure import regionprops
 
 from cell_assets.errors import BadInputError
 from cell_assets.imaging.annotation_files import ReadingChoices, given_rows
-from cell_assets.imaging.annotations import JOIN, PLACE, REASON, RESERVED, GivenAnnotations, Join
+from cell_assets.imaging.annotations import (
+    JOIN,
+    PLACE,
+    REASON,
+    RESERVED,
+    GivenAnnotations,
+    Join,
+    Row,
+    rows_of,
+)
 from cell_assets.imaging.label_store import LabelImage
 from cell_assets.imaging.tiff_volumes import opened_tiff
 from cell_assets.imaging.track_tables import Column
@@ -49,8 +59,8 @@ def read_annotation_image(
         raise BadInputError(f"{path}: a column of states cannot be named {column!r}; take another --column")
     image = _image(path, labels)
     _refuse_unnamed(image, path, choices)
-    records: list[dict[str, object]] = []
-    lost: list[dict[str, object]] = []
+    records: list[Row] = []
+    lost: list[Row] = []
     by_time = tracks.groupby(Column.T).indices
     for t in range(len(image)):
         if not image[t].any():
@@ -106,26 +116,28 @@ def _refuse_unnamed(image: NDArray[np.integer], path: Path, choices: ReadingChoi
 
 def _states_of(
     image: NDArray[np.integer], regions: NDArray[np.integer], labels: NDArray[np.uint32], cells: pd.DataFrame
-) -> list[tuple["pd.Series[float]", int, set[int], Join]]:
+) -> list[tuple[Row, int, set[int], Join]]:
     """Of every cell that has a state: its row, the value, the regions that say so, and how."""
     found = []
-    for _, cell in cells.iterrows():
-        join, value, where = Join.CENTROID, 0, None
-        if pd.notna(cell[LABEL]):
-            mask = labels == int(cell[LABEL])
-            values, counts = np.unique(image[mask], return_counts=True)
+    boxes = find_objects(labels)
+    for cell in rows_of(cells):
+        join, value, saying = Join.CENTROID, 0, np.empty(0, np.int64)
+        box = None if pd.isna(cell[LABEL]) or cell[LABEL] > len(boxes) else boxes[int(cell[LABEL]) - 1]
+        if box is not None:
+            mask = labels[box] == int(cell[LABEL])
+            values, counts = np.unique(image[box][mask], return_counts=True)
             most = int(counts.argmax())
             if values[most] and 2 * counts[most] > mask.sum():
                 join, value = Join.MASK, int(values[most])
-                where = mask & (image == value)
+                saying = regions[box][mask & (image[box] == value)]
         if not value:
             at = tuple(
                 min(max(round(float(cell[axis])), 0), length - 1)
                 for axis, length in zip((Column.Z, Column.Y, Column.X), image.shape, strict=True)
             )
-            value, where = int(image[at]), at
+            value, saying = int(image[at]), regions[at]
         if value:
-            found.append((cell, value, {int(n) for n in np.unique(regions[where])}, join))
+            found.append((cell, value, {int(n) for n in np.unique(saying)}, join))
     return found
 
 
@@ -136,7 +148,7 @@ def _silent_regions(
     t: int,
     column: str,
     choices: ReadingChoices,
-) -> list[dict[str, object]]:
+) -> list[Row]:
     silent = []
     for region in regionprops(regions):
         if region.label in speaking:

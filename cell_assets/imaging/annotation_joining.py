@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 
 import numpy as np
 import pandas as pd
@@ -82,24 +84,44 @@ def join_annotations(given: GivenAnnotations, tracks: pd.DataFrame) -> JoinedAnn
         raise BadInputError(
             f"{given.source}, {first[PLACE]}: {first[REASON]}; none of the {len(unjoined)} annotations has a cell"
         )
-    joined, n_repeated = _one_row_per_cell(pd.DataFrame(records), given, cells.table)
+    joined, n_repeated = _one_row_per_cell(records, given, cells.table)
     return JoinedAnnotations(
         given.states, joined, unjoined, len(given.rows) + len(given.unjoined), n_repeated
     )
 
 
-def nearest(
-    place: NDArray[np.float64], candidates: NDArray[np.float64], farthest: float = FARTHEST_PX
-) -> tuple[int, float] | None:
-    """Index of the centroid (N, 3) nearest to `place` (z, y, x) and its distance, px; None beyond `farthest`.
+@dataclass(frozen=True)
+class Neighbours:
+    """Cells of one time point."""
 
-    A z of NaN does not count. Of two at exactly the same distance, the first.
+    rows: NDArray[np.int64]
+    """(N,), of the track table."""
+    centroids: NDArray[np.float64]
+    """(N, 3), z, y, x in pixels."""
+
+
+_NOBODY = Neighbours(np.empty(0, np.int64), np.empty((0, 3), np.float64))
+
+
+def neighbours(table: pd.DataFrame) -> dict[int, Neighbours]:
+    """The cells of a track table by time point."""
+    centroids = table[list(CENTROID)].to_numpy(np.float64)
+    times, which = np.unique(table[Column.T].to_numpy(np.int64), return_inverse=True)
+    order = np.argsort(which, kind="stable")
+    parts = np.split(order, np.cumsum(np.bincount(which, minlength=len(times)))[:-1]) if len(times) else []
+    return {int(t): Neighbours(rows, centroids[rows]) for t, rows in zip(times, parts, strict=True)}
+
+
+def nearest(place: NDArray[np.float64], among: Neighbours | None) -> tuple[int, float] | None:
+    """Row of the cell nearest to `place` (z, y, x) and its distance, px; None beyond `FARTHEST_PX`.
+
+    Of two at exactly the same distance, the first.
     """
-    if not len(candidates):
+    if among is None:
         return None
-    distances = _distances(place, candidates)
+    distances = _distances(place, among.centroids)
     at = int(distances.argmin())
-    return (at, float(distances[at])) if distances[at] <= farthest else None
+    return (int(among.rows[at]), float(distances[at])) if distances[at] <= FARTHEST_PX else None
 
 
 def _distances(place: NDArray[np.float64], candidates: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -115,12 +137,12 @@ class _Cells:
     def __init__(self, table: pd.DataFrame) -> None:
         self.table = table
         self._track = table[Column.TRACK_ID].to_numpy(np.int64)
-        self._t = table[Column.T].to_numpy(np.int64)
+        times = table[Column.T].to_numpy(np.int64)
         self._centroids = table[list(CENTROID)].to_numpy(np.float64)
         self._at = {
-            key: row for row, key in enumerate(zip(self._track.tolist(), self._t.tolist(), strict=True))
+            key: row for row, key in enumerate(zip(self._track.tolist(), times.tolist(), strict=True))
         }
-        self._of_time = _rows_of_times(self._t)
+        self._of_time = neighbours(table)
         spans = table.groupby(Column.TRACK_ID)[Column.T].agg(["min", "max"])
         self._spans = {int(track): (int(low), int(high)) for track, low, high in spans.itertuples()}
         parents = table.drop_duplicates(Column.TRACK_ID)[[Column.TRACK_ID, Column.PARENT_TRACK_ID]]
@@ -140,7 +162,7 @@ class _Cells:
         place = np.array([np.nan if pd.isna(row[axis]) else row[axis] for axis in CENTROID], np.float64)
         has_place = not np.isnan(place[1:]).any()
         if pd.isna(row[Column.TRACK_ID]):
-            return self._nearest(place, t, self._of_time.get(t, []), Join.CENTROID)
+            return self._nearest(place, t, self._of_time.get(t, _NOBODY), Join.CENTROID)
         track = int(row[Column.TRACK_ID])
         at = self._at.get((track, t))
         if at is not None:
@@ -154,22 +176,23 @@ class _Cells:
         return self._through_divisions(track, t, place if has_place else None)
 
     def _nearest(
-        self, place: NDArray[np.float64], t: int, rows: Sequence[int], join: Join
+        self, place: NDArray[np.float64], t: int, among: "Neighbours", join: Join
     ) -> list[_Found] | str:
-        """The nearest of the cells `rows`, which are of time `t`."""
-        if not rows:
+        """The nearest of the cells `among`, which are of time `t`."""
+        if not len(among.rows):
             return f"there is no cell at t={t}"
-        distances = _distances(place, self._centroids[rows])
-        order = np.argsort(distances, kind="stable")
-        track, distance = self._track[rows[order[0]]], float(distances[order[0]])
+        distances = _distances(place, among.centroids)
+        distance = float(distances.min())
+        nearest_rows = among.rows[distances == distance]
+        tracks = self._track[nearest_rows]
         if distance > FARTHEST_PX:
             return (
-                f"no cell lies within {FARTHEST_PX:g} px at t={t}; the nearest, track {track}, is "
+                f"no cell lies within {FARTHEST_PX:g} px at t={t}; the nearest, track {tracks[0]}, is "
                 f"{distance:.1f} px away"
             )
-        if len(rows) > 1 and distances[order[1]] == distance:
-            return f"tracks {track} and {self._track[rows[order[1]]]} are equally near at t={t}"
-        return [_Found(rows[order[0]], join, distance)]
+        if len(nearest_rows) > 1:
+            return f"tracks {tracks[0]} and {tracks[1]} are equally near at t={t}"
+        return [_Found(int(nearest_rows[0]), join, distance)]
 
     def _through_divisions(self, track: int, t: int, place: NDArray[np.float64] | None) -> list[_Found] | str:
         if track not in self._spans:
@@ -180,7 +203,8 @@ class _Cells:
             return f"track {track} lives from t={begin} to t={end}, and no cell of its family is it at t={t}"
         if place is None:
             return [_Found(row, Join.DIVISION, None) for row in rows]
-        return self._nearest(place, t, rows, Join.DIVISION)
+        family = np.array(rows, np.int64)
+        return self._nearest(place, t, Neighbours(family, self._centroids[family]), Join.DIVISION)
 
     def _ancestor(self, track: int, t: int) -> list[int]:
         above = self._parent[track]
@@ -201,44 +225,37 @@ class _Cells:
         return sorted(found)
 
 
-def _rows_of_times(t: NDArray[np.int64]) -> dict[int, list[int]]:
-    rows: dict[int, list[int]] = {}
-    for row, time in enumerate(t.tolist()):
-        rows.setdefault(time, []).append(row)
-    return rows
-
-
 def _one_row_per_cell(
-    records: pd.DataFrame, given: GivenAnnotations, table: pd.DataFrame
+    records: list[Row], given: GivenAnnotations, table: pd.DataFrame
 ) -> tuple[pd.DataFrame, int]:
-    order = {join.value: n for n, join in enumerate(Join)}
-    # The surest join first, so that it is the one that is stated; every other column breaks ties.
-    records = records.assign(
-        rank=records[JOIN].map(order), away=records[DISTANCE].astype("Float64").fillna(-1.0)
-    )
-    records = records.sort_values(["at", "rank", "away"], kind="stable")
+    """Cells in the order of `table`, and how many rows say of a cell what another said."""
+    surest = {join.value: n for n, join in enumerate(Join)}
+
+    def by_cell(row: Row) -> tuple[int, int, float]:
+        # The surest join first, so that it is the one that is stated; a row without a place before all with one.
+        return row["at"], surest[row[JOIN]], -1.0 if row[DISTANCE] is None else row[DISTANCE]
+
     kept: list[Row] = []
-    n_repeated = 0
-    for _, group in records.groupby("at", sort=True):
-        cell = table.iloc[group["at"].iloc[0]]
-        said: Row = {}
-        for name in given.states:
-            values = group.loc[group[name].notna(), [name, PLACE]]
-            said[name] = values[name].iloc[0] if len(values) else None
-            if values[name].nunique() > 1:
-                _refuse_conflict(values, name, cell, given.source)
-        n_repeated += len(group) - 1
-        first = group.iloc[0]
-        kept.append(
-            {
-                **{name: cell[name] for name in (*CELL, *CENTROID)},
-                **said,
-                JOIN: first[JOIN],
-                DISTANCE: first[DISTANCE],
-            }
-        )
+    places = table[[*CELL, *CENTROID]].to_dict("list")
+    for at, rows in groupby(sorted(records, key=by_cell), key=itemgetter("at")):
+        cell = {str(name): values[at] for name, values in places.items()}
+        about = list(rows)
+        said = {name: _one_state(about, name, cell, given.source) for name in given.states}
+        kept.append({**cell, **said, JOIN: about[0][JOIN], DISTANCE: about[0][DISTANCE]})
     joined = pd.DataFrame(kept, columns=[*CELL, *CENTROID, *given.states, JOIN, DISTANCE])
-    return typed_cells(joined, given.states), n_repeated
+    return typed_cells(joined, given.states), len(records) - len(kept)
+
+
+def _one_state(about: Sequence[Row], name: str, cell: Row, source: str) -> str | None:
+    """What the rows about a cell say in column `name`; None where none says anything."""
+    saying = [row for row in about if pd.notna(row[name])]
+    for row in saying[1:]:
+        if row[name] != saying[0][name]:
+            raise BadInputError(
+                f"{source}, {row[PLACE]}: {name} is {row[name]!r} for track {cell[Column.TRACK_ID]} at "
+                f"t={cell[Column.T]}, but {saying[0][PLACE]} says {saying[0][name]!r}; keep one"
+            )
+    return saying[0][name] if saying else None
 
 
 def typed_cells(cells: pd.DataFrame, states: tuple[str, ...]) -> pd.DataFrame:
@@ -246,15 +263,6 @@ def typed_cells(cells: pd.DataFrame, states: tuple[str, ...]) -> pd.DataFrame:
     kinds = dict.fromkeys(CELL, "int64") | dict.fromkeys(CENTROID, "float64")
     kinds |= dict.fromkeys([*states, JOIN], "string") | {DISTANCE: "Float64"}
     return cells.astype(kinds).sort_values(list(CELL), ignore_index=True)
-
-
-def _refuse_conflict(values: pd.DataFrame, name: str, cell: "pd.Series[int]", source: str) -> None:
-    first = values.iloc[0]
-    other = values[values[name] != first[name]].iloc[0]
-    raise BadInputError(
-        f"{source}, {other[PLACE]}: {name} is {other[name]!r} for track {int(cell[Column.TRACK_ID])} at "
-        f"t={int(cell[Column.T])}, but {first[PLACE]} says {first[name]!r}; keep one"
-    )
 
 
 def ordered_unjoined(unjoined: pd.DataFrame, states: tuple[str, ...]) -> pd.DataFrame:

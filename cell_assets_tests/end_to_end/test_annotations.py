@@ -13,7 +13,6 @@ from cell_assets.audit.recompute import recompute
 from cell_assets.automation.session import Session
 from cell_assets.imaging.annotation_history import AnnotationHistory, read_annotation_history
 from cell_assets.imaging.tracking import read_tracks
-from cell_assets.ledger.records import ArtifactState
 from cell_assets.settings import Settings
 from cell_assets_tests.end_to_end.lab import (
     assert_dagster_agrees,
