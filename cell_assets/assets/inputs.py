@@ -269,7 +269,7 @@ def outdated_annotations(store: Store, keys: Sequence[str]) -> list[str]:
         {
             key
             for asset in (AssetName.TRACKS, AssetName.SEGMENTATION)
-            for key, made in store.ledger.latest_many(asset, list(standing), ArtifactState.PRESENT).items()
+            for key, made in store.ledger.latest_many(asset, list(standing)).items()
             if made.artifact.digest not in joined_to[key]
         }
     )

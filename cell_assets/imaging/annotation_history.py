@@ -22,7 +22,6 @@ from cell_assets.imaging.annotation_joining import (
     JoinedAnnotations,
     nearest,
     neighbours,
-    ordered_unjoined,
     typed_cells,
 )
 from cell_assets.imaging.annotations import DISTANCE, FILE, GIVEN_KEYS, JOIN, REASON, Join, Row, rows_of
@@ -119,8 +118,8 @@ class AnnotationHistory:
             n_other_fovs=n_other_fovs,
             n_replaced=n_replaced,
         )
-        lost = ordered_unjoined(joined.unjoined, joined.states)
-        lost.insert(0, FILE, n)
+        # Their places in the file are left out, as its order decides them.
+        lost = joined.unjoined.assign(**{FILE: n})
         record = self.record.model_copy(update={"states": states, "files": (*self.record.files, file)})
         return replace(
             self,

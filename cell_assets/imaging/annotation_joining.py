@@ -14,7 +14,6 @@ from cell_assets.imaging.annotation_files import given_rows
 from cell_assets.imaging.annotations import (
     DISTANCE,
     FARTHEST_PX,
-    GIVEN_KEYS,
     JOIN,
     PLACE,
     REASON,
@@ -263,9 +262,3 @@ def typed_cells(cells: pd.DataFrame, states: tuple[str, ...]) -> pd.DataFrame:
     kinds = dict.fromkeys(CELL, "int64") | dict.fromkeys(CENTROID, "float64")
     kinds |= dict.fromkeys([*states, JOIN], "string") | {DISTANCE: "Float64"}
     return cells.astype(kinds).sort_values(list(CELL), ignore_index=True)
-
-
-def ordered_unjoined(unjoined: pd.DataFrame, states: tuple[str, ...]) -> pd.DataFrame:
-    """Without the place in the file, in an order that the file's own does not decide."""
-    columns = [*GIVEN_KEYS, *states, REASON]
-    return unjoined[columns].sort_values(columns, na_position="first", ignore_index=True)

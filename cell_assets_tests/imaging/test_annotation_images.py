@@ -64,6 +64,23 @@ def test_a_dot_on_the_centroid_is_enough_and_one_beside_it_is_listed(
     assert found.n_rows == 3
 
 
+def test_no_half_of_a_mask_leaves_it_to_the_centroid(
+    tmp_path: Path, cells: tuple[LabelImage, pd.DataFrame]
+) -> None:
+    labels, tracks = cells
+    image = np.zeros((5, 64, 64), np.uint8)
+    # Of the 49 pixels of track 1 at t=0 (rows 11 to 17, columns 9 to 15), 24 say 2 and 18 with the centroid say 1.
+    image[0, 11:14, 9:16] = 2
+    image[0, 14, 9:12] = 2
+    image[0, 14, 12:16] = 1
+    image[0, 15:17, 9:16] = 1
+    found = join_annotations(
+        read_annotation_image(painted(tmp_path, image), INFECTION, tracks, labels), tracks
+    )
+    assert cells_of(found, "infection") == {(1, 0): ("uninfected", "centroid")}
+    assert found.unjoined["infection"].tolist() == ["infected"]
+
+
 def test_a_cell_without_a_mask_is_what_lies_at_its_centroid(
     tmp_path: Path, cells: tuple[LabelImage, pd.DataFrame]
 ) -> None:
