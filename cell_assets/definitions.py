@@ -3,6 +3,7 @@
 import dagster as dg
 
 from cell_assets.assets.acquisitions import plate_qc, raw_acquisition
+from cell_assets.assets.annotations import annotations
 from cell_assets.assets.corrections import track_corrections
 from cell_assets.assets.experiments import experiment_manifest
 from cell_assets.assets.fov_chain import fov_chain
@@ -36,6 +37,7 @@ def build_defs(
             plate_qc,
             track_corrections,
             fov_chain,
+            annotations,
             experiment_manifest,
             manifest_patches,
             *method_assets(),

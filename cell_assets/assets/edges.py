@@ -48,6 +48,7 @@ def _edges_of_method(method: str) -> dict[str, tuple[dg.AssetDep, ...]]:
             _edge(AssetName.EXPERIMENT_MANIFEST),
             _edge(AssetName.RAW_ACQUISITION, _PICTURE_ONLY),
             _edge(AssetName.PATCH_TABLE, _PICTURE_ONLY),
+            _edge(AssetName.ANNOTATIONS, _PICTURE_ONLY),
         ),
     }
 
@@ -64,6 +65,8 @@ _SHARED: dict[str, tuple[dg.AssetDep, ...]] = {
         _edge(AssetName.TRACK_CORRECTIONS),
         _edge(AssetName.RAW_ACQUISITION, _TO_PLATE),
     ),
+    # Handed in as corrections are, and joined anew to the cells when these were tracked anew.
+    AssetName.ANNOTATIONS: (_edge(AssetName.TRACKS), _edge(AssetName.SEGMENTATION)),
     AssetName.PATCH_TABLE: (_edge(AssetName.TRACKS), _edge(AssetName.RAW_ACQUISITION, _TO_PLATE)),
     AssetName.EXPERIMENT_MANIFEST: (
         _edge(AssetName.PATCH_TABLE, _PICTURE_ONLY),

@@ -1,6 +1,6 @@
 """What the assets of an experiment read: published folders together with the receipts of reading them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from cell_assets.assets.recipes import AssetName, checkpoint_name, embeddings_na
 from cell_assets.errors import NotFoundError
 from cell_assets.imaging.patch_reading import patch_policy
 from cell_assets.imaging.patches import PatchPolicy
-from cell_assets.ledger.records import Plate, ReadReceipt
+from cell_assets.ledger.records import ArtifactState, Plate, ReadReceipt
 from cell_assets.methods.contract import TrainingTable
 from cell_assets.store.store import Store
 
@@ -200,11 +200,13 @@ class ReportInputs:
     embeddings: Mapping[str, ReadArtifact]
     """By plate."""
     raw: Mapping[str, ReadArtifact]
-    """By plate; for annotations and the time between frames."""
+    """By plate; for states given at ingest and the time between frames."""
     tables: Mapping[tuple[str, str], ReadTable]
     """Patch tables, for the pictures of single cells."""
     manifest: ReadArtifact
     checkpoint: ReadArtifact
+    annotations: Mapping[tuple[str, str], ReadArtifact]
+    """By plate and position, where people annotated cells."""
 
     def receipts(self) -> list[ReadReceipt]:
         """All of them, as input edges."""
@@ -214,6 +216,7 @@ class ReportInputs:
             *self.embeddings.values(),
             *self.raw.values(),
             *self.tables.values(),
+            *self.annotations.values(),
         )
         return [one.receipt for one in read]
 
@@ -233,4 +236,40 @@ def read_report_inputs(store: Store, method: str, experiment: str) -> ReportInpu
         tables=base.tables,
         manifest=ReadArtifact(*store.read(AssetName.EXPERIMENT_MANIFEST, experiment)),
         checkpoint=ReadArtifact(*store.read(checkpoint_name(method), experiment)),
+        annotations=standing_annotations(store, list(base.tables)),
+    )
+
+
+def standing_annotations(
+    store: Store, positions: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], ReadArtifact]:
+    """Newest annotations of these positions (plate, position) that were not withdrawn; many have none.
+
+    Raises:
+        NotFoundError: some were joined to other tracks than those that stand.
+    """
+    keys = {fov_key(*position): position for position in positions}
+    if outdated := outdated_annotations(store, list(keys)):
+        raise NotFoundError(
+            f"annotations {outdated[0]} were joined to earlier tracks; materialise annotations first"
+        )
+    newest = store.ledger.latest_many(AssetName.ANNOTATIONS, list(keys), ArtifactState.PRESENT)
+    return {
+        keys[key]: ReadArtifact(*store.read_artifact(newest[key].artifact.id))
+        for key in keys
+        if key in newest
+    }
+
+
+def outdated_annotations(store: Store, keys: Sequence[str]) -> list[str]:
+    """Those FOVs (by key) whose annotations were joined to other tracks than those that stand."""
+    standing = store.ledger.latest_many(AssetName.ANNOTATIONS, keys, ArtifactState.PRESENT)
+    joined_to = {key: {artifact.digest for artifact in made.inputs} for key, made in standing.items()}
+    return sorted(
+        {
+            key
+            for asset in (AssetName.TRACKS, AssetName.SEGMENTATION)
+            for key, made in store.ledger.latest_many(asset, list(standing)).items()
+            if made.artifact.digest not in joined_to[key]
+        }
     )

@@ -15,6 +15,7 @@ class AssetName(StrEnum):
     SEGMENTATION = "segmentation"
     TRACK_CORRECTIONS = "track_corrections"
     TRACKS = "tracks"
+    ANNOTATIONS = "annotations"
     PATCH_TABLE = "patch_table"
     EXPERIMENT_MANIFEST = "experiment_manifest"
     MANIFEST_PATCHES = "manifest_patches"
@@ -128,6 +129,19 @@ _SHARED: tuple[Recipe, ...] = (
         ),
     ),
     Recipe(
+        AssetName.ANNOTATIONS,
+        FormatName("cell_assets.annotations", "1"),
+        (
+            f"{_IMAGING}.annotations",
+            f"{_IMAGING}.annotation_files",
+            f"{_IMAGING}.annotation_images",
+            f"{_IMAGING}.annotation_joining",
+            f"{_IMAGING}.annotation_history",
+            f"{_IMAGING}.track_files",
+            f"{_IMAGING}.parquet_tables",
+        ),
+    ),
+    Recipe(
         AssetName.PATCH_TABLE,
         FormatName("cell_assets.patch_table", "1"),
         (*_FILES, f"{_IMAGING}.patches", f"{_IMAGING}.normalisation"),
@@ -164,7 +178,12 @@ def _method_recipes(method: str) -> tuple[Recipe, ...]:
         Recipe(
             report_name(method),
             FormatName("cell_assets.report", "1"),
-            ("cell_assets.evaluation", "cell_assets.reporting", "cell_assets.assets.report_pages"),
+            (
+                "cell_assets.evaluation",
+                "cell_assets.reporting",
+                "cell_assets.assets.report_pages",
+                f"{_IMAGING}.annotation_history",
+            ),
         ),
     )
 

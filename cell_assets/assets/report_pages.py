@@ -34,6 +34,7 @@ def write_embedding_report(
         embeddings={plate: read.folder for plate, read in inputs.embeddings.items()},
         raw={plate: read.folder for plate, read in inputs.raw.items()},
         manifest=inputs.manifest.folder,
+        annotations={key: read.folder for key, read in inputs.annotations.items()},
     )
     study = study_published(folders, method, experiment, parameters)
     manifest, frozen = read_manifest(inputs.manifest.folder)

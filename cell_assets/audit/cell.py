@@ -110,9 +110,17 @@ def explain_cell(store: Store, number_id: int, row: int) -> ExplainedCell:
 
 def _lineage(store: Store, number: Number, plate: str, fov: str) -> dict[str, Artifact]:
     """Embeddings, patch table, tracks and raw acquisition that this cell's prediction rests on, by asset."""
-    ids = store.ledger.ancestors([number.artifact_id]).artifact_ids
+    embeddings = f"{number.draft.report.partition('/')[0]}_embeddings"
     wanted = {"patch_table": f"{plate}|{fov}", "tracks": f"{plate}|{fov}", "raw_acquisition": plate}
-    wanted[f"{number.draft.report.partition('/')[0]}_embeddings"] = f"{number.experiment}|{plate}"
+    wanted[embeddings] = f"{number.experiment}|{plate}"
+    behind = store.ledger.artifacts_with_ids(
+        sorted(store.ledger.ancestors([number.artifact_id]).artifact_ids)
+    )
+    embedded = [
+        one.id for one in behind.values() if wanted.get(one.asset) == one.partition == wanted[embeddings]
+    ]
+    # What is behind the embeddings: annotations may have been made for earlier tracks of the same FOV.
+    ids = {*embedded, *store.ledger.ancestors(embedded).artifact_ids}
     found: dict[str, Artifact] = {}
     for artifact in store.ledger.artifacts_with_ids(sorted(ids)).values():
         if wanted.get(artifact.asset) == artifact.partition:

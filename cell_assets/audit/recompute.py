@@ -204,6 +204,10 @@ def _from_embeddings(store: Store, number: Number, stated: Provenance) -> Number
             },
             raw={plate: folder("raw_acquisition", plate) for plate in by_asset.get("raw_acquisition", {})},
             manifest=folder("experiment_manifest", experiment),
+            annotations={
+                (partition.partition("|")[0], partition.partition("|")[2]): folder("annotations", partition)
+                for partition in by_asset.get("annotations", {})
+            },
         ),
         method,
         experiment,

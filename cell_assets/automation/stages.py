@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from blake3 import blake3
 
+from cell_assets.assets.annotations import tracked_cells
 from cell_assets.assets.choices import ExperimentChoices
 from cell_assets.assets.experiment_outputs import (
     ExperimentOutput,
@@ -21,7 +22,7 @@ from cell_assets.assets.experiment_outputs import (
     manifest_patches_output,
     report_output,
 )
-from cell_assets.assets.inputs import living_plates
+from cell_assets.assets.inputs import living_plates, outdated_annotations
 from cell_assets.assets.partitions import fov_key
 from cell_assets.assets.planning import FovPlan, plan_plate
 from cell_assets.assets.recipes import RECIPES, AssetName, checkpoint_name
@@ -110,6 +111,7 @@ def runs_after_fovs(store: Store, experiment: str, method: str) -> tuple[NeededR
         _kept_patches_runs(looking, experiment),
         _model_runs(looking, experiment, method),
         _embeddings_runs(looking, experiment, method),
+        _annotation_runs(looking, experiment),
         _report_runs(looking, experiment, method),
     )
     # Generators: a later stage cannot be asked about while the inputs of an earlier one are missing.
@@ -204,6 +206,18 @@ def _why_no_model(store: Store, experiment: str, method: str) -> str:
 def _embeddings_runs(store: Store, experiment: str, method: str) -> Iterator[NeededRun]:
     for plate in living_plates(store, experiment):
         yield from _unless_current(store, embeddings_output(store, method, experiment, plate.draft.name))
+
+
+def _annotation_runs(store: Store, experiment: str) -> Iterator[NeededRun]:
+    """Annotations whose tracks were made anew follow them, FOV by FOV: what lies between was not annotated."""
+    asset = AssetName.ANNOTATIONS.value
+    for plate in living_plates(store, experiment):
+        keys = [fov_key(plate.draft.name, position) for position in plate.living_positions]
+        for key in outdated_annotations(store, keys):
+            cells = tracked_cells(store, key)
+            made = [_last_made(store, cells.receipts()), _standing_run(store, asset, [key])]
+            state = _digest([asset, key, code_version(RECIPES[asset].code), *made])
+            yield NeededRun((asset,), None, key, None, f"{asset}: its tracks were made anew", state)
 
 
 def _report_runs(store: Store, experiment: str, method: str) -> Iterator[NeededRun]:

@@ -5,7 +5,7 @@ import sys
 
 import click
 
-from cell_assets.cli import arriving, auditing, making, operating, tracking
+from cell_assets.cli import annotating, arriving, auditing, making, operating, tracking
 from cell_assets.errors import CellAssetsError
 
 
@@ -27,6 +27,7 @@ for command in (
     *(making.ingest, making.run, making.simulate),
     *(arriving.arrivals, arriving.retry_quarantined),
     *(tracking.tracks, tracking.correct),
+    *(annotating.annotate, annotating.napari),
     *(auditing.numbers, auditing.explain, auditing.verify, auditing.impact, auditing.leakage),
     *(auditing.diff, auditing.same_pixels, auditing.reconcile, auditing.bundle, auditing.verify_bundle),
     *(operating.demo, operating.dev, operating.gc, operating.restore),

@@ -1,6 +1,8 @@
 """Options that commands share, and how what a person types is read."""
 
 import json
+import os
+import pwd
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any
@@ -76,3 +78,11 @@ def integers(option: str, text: str) -> list[int]:
 def absolute_text(path: Path | None) -> str | None:
     """A path as it is meant from anywhere."""
     return None if path is None else str(path.absolute())
+
+
+def login_name() -> str:
+    """Who runs the command, as the machine names them."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        raise BadInputError("your user has no name on this machine; say who it was with --by NAME") from None

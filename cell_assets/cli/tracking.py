@@ -1,14 +1,11 @@
 """Commands by which people take tracks out, correct them and bring them back."""
 
-import os
-import pwd
 from pathlib import Path
 
 import click
 
 from cell_assets.cli.lab import open_lab
-from cell_assets.cli.options import AS_JSON
-from cell_assets.errors import BadInputError
+from cell_assets.cli.options import AS_JSON, login_name
 
 
 @click.command()
@@ -71,18 +68,9 @@ def correct(plate: str, position: str, file: Path, why: str, by: str | None, as_
         plate=plate,
         position=position,
         file=str(file.absolute()),
-        by=_login_name() if by is None else by,
+        by=login_name() if by is None else by,
         why=why,
     )
     with open_lab() as session:
         result = correct_position(session, request)
     click.echo(result.model_dump_json(indent=1) if as_json else result.sentence())
-
-
-def _login_name() -> str:
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        raise BadInputError(
-            "your user has no name on this machine; say who corrects with --by NAME"
-        ) from None

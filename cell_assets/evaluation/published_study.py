@@ -1,12 +1,11 @@
 """The study of an experiment, from published folders alone: what a report states, and what an audit states again."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import pandas as pd
-
 from cell_assets.errors import BadInputError
+from cell_assets.evaluation.annotated_states import annotated_states
 from cell_assets.evaluation.embedding_study import EmbeddingStudy, read_embeddings, study_embeddings
 from cell_assets.evaluation.leakage import find_leakage
 from cell_assets.evaluation.manifest import read_manifest
@@ -21,8 +20,10 @@ class StudiedFolders:
     embeddings: Mapping[str, Path]
     """By plate."""
     raw: Mapping[str, Path]
-    """By plate; for annotations and the time between frames."""
+    """By plate; for states given at ingest and the time between frames."""
     manifest: Path
+    annotations: Mapping[tuple[str, str], Path] = field(default_factory=dict)
+    """By plate and position, where people annotated cells."""
 
 
 def study_published(
@@ -47,12 +48,16 @@ def study_published(
             f"experiment {experiment}: its plates have {len(intervals)} different times between frames "
             f"({', '.join(str(i) for i in sorted(intervals, key=str))} min); report them as separate experiments"
         )
-    given = {plate: acquisition.given_states() for plate, acquisition in acquisitions.items()}
-    states = [frame.assign(plate=plate) for plate, frame in given.items() if frame is not None]
     embedded = read_embeddings([folders.embeddings[plate] for plate in sorted(folders.embeddings)])
-    return study_embeddings(
+    given = {plate: acquisition.given_states() for plate, acquisition in acquisitions.items()}
+    known = annotated_states(
+        {plate: frame for plate, frame in given.items() if frame is not None},
+        folders.annotations,
+        embedded.cells,
+    )
+    study = study_embeddings(
         embedded,
-        pd.concat(states, ignore_index=True) if states else None,
+        known.states,
         tracks=frozen.every_track(embedded.cells),
         method=method,
         split_unit=manifest.split_unit,
@@ -60,3 +65,5 @@ def study_published(
         simulated=manifest.simulated,
         parameters=parameters,
     )
+    evaluation = replace(study.evaluation, notes=(*known.notes, *study.evaluation.notes))
+    return replace(study, evaluation=evaluation)

@@ -46,7 +46,7 @@ def read_track_csv(path: Path, fov_name: str, extent: ImageExtent | None = None)
         BadInputError: naming file, line, column and value, when a column is missing, a value is not a finite
             number, or the table is not sound (see `check_tracks`).
     """
-    text = _read_text_table(path)
+    text = read_text_table(path)
     wanted = [column for column in TRACK_COLUMNS if column != Column.FOV_NAME]
     missing = [name for name in wanted if name not in text.columns and name not in _MAY_BE_ABSENT]
     if missing:
@@ -86,7 +86,7 @@ def read_state_csv(path: Path, tracks: Mapping[str, pd.DataFrame]) -> pd.DataFra
         BadInputError: naming file, line and value, for a row that is not a cell of `tracks`, a row given
             twice, or a file without an annotation column.
     """
-    text = _read_text_table(path)
+    text = read_text_table(path)
     for key in _STATE_KEYS:
         if key not in text.columns:
             raise BadInputError(
@@ -119,7 +119,7 @@ def read_correction_csv(path: Path) -> tuple[Correction, ...]:
         BadInputError: naming file, line, column and value, for a column missing or unknown, another action,
             or a number that is not whole.
     """
-    text = _read_text_table(path)
+    text = read_text_table(path)
     wanted = [column.value for column in CorrectionColumn]
     if sorted(text.columns) != sorted(wanted):
         raise BadInputError(
@@ -128,7 +128,9 @@ def read_correction_csv(path: Path) -> tuple[Correction, ...]:
     track = _whole_numbers(text[CorrectionColumn.TRACK_ID], path)
     optional = {
         name: [
-            None if not cell.strip() else _whole(cell.strip(), f"{path}, line {row + 2}: {name} is {cell!r}")
+            None
+            if not cell.strip()
+            else whole_number(cell.strip(), f"{path}, line {row + 2}: {name} is {cell!r}")
             for row, cell in enumerate(text[name])
         ]
         for name in (CorrectionColumn.T, CorrectionColumn.OTHER_TRACK_ID)
@@ -161,7 +163,7 @@ def is_correction_csv(path: Path) -> bool:
     Raises:
         BadInputError: the file cannot be read or is empty.
     """
-    return CorrectionColumn.ACTION in _read_text_table(path).columns
+    return CorrectionColumn.ACTION in read_text_table(path).columns
 
 
 def read_ctc_tracks(path: Path) -> pd.DataFrame:
@@ -255,8 +257,12 @@ def _text_of(path: Path) -> str:
         raise BadInputError(f"{path}: cannot be read as UTF-8 text ({error})") from error
 
 
-def _read_text_table(path: Path) -> pd.DataFrame:
-    """All cells of a CSV as text; row i of the result is line i + 2 of the file."""
+def read_text_table(path: Path) -> pd.DataFrame:
+    """All cells of a CSV as text; row i of the result is line i + 2 of the file.
+
+    Raises:
+        BadInputError: the file cannot be read, is empty, names a column twice, or a line has another length.
+    """
     rows = list(csv.reader(_text_of(path).splitlines(), strict=False))
     while rows and not any(rows[-1]):
         rows.pop()
@@ -279,7 +285,7 @@ def _finite_numbers(text: "pd.Series[str]", path: Path) -> NDArray[np.float64]:
     values = np.empty(len(text), np.float64)
     for row, cell in enumerate(text):
         try:
-            values[row] = _float(cell)
+            values[row] = plain_number(cell)
         except ValueError as error:
             raise BadInputError(f"{path}, line {row + 2}: {text.name} is {cell!r}; give a number") from error
     if (row_or_none := first_true(~np.isfinite(values))) is not None:
@@ -297,7 +303,7 @@ def _whole_numbers(text: "pd.Series[str]", path: Path, blank: int | None = None)
         if blank is not None and stripped.lower() in ("", "nan", "na", "none"):
             values[row] = blank
             continue
-        values[row] = _whole(stripped, f"{path}, line {row + 2}: {text.name} is {cell!r}")
+        values[row] = whole_number(stripped, f"{path}, line {row + 2}: {text.name} is {cell!r}")
     if blank is not None and (row_or_none := first_true(values < NO_PARENT)) is not None:
         raise BadInputError(
             f"{path}, line {row_or_none + 2}: {text.name} is {values[row_or_none]}; no parent is -1 or blank"
@@ -305,14 +311,19 @@ def _whole_numbers(text: "pd.Series[str]", path: Path, blank: int | None = None)
     return values
 
 
-def _whole(text: str, place: str) -> int:
+def whole_number(text: str, place: str) -> int:
+    """The 64-bit integer that `text` says, also written `3.0`; `place` begins the message.
+
+    Raises:
+        BadInputError: it says none.
+    """
     if _DIGITS.fullmatch(text):
         value = int(text)
         if abs(value) >= 2**63:
             raise BadInputError(f"{place}, too large for a 64-bit number")
         return value
     try:
-        number = _float(text)
+        number = plain_number(text)
     except ValueError as error:
         raise BadInputError(f"{place}; give a whole number") from error
     if not number.is_integer() or abs(number) > _LARGEST_WHOLE:
@@ -320,7 +331,7 @@ def _whole(text: str, place: str) -> int:
     return int(number)
 
 
-def _float(text: str) -> float:
+def plain_number(text: str) -> float:
     """As Python reads it, but without its digit underscores, which no other tool writes or accepts."""
     if "_" in text:
         raise ValueError(text)

@@ -231,15 +231,17 @@ def open_track_labels(folder: Path, segmentation: Path) -> LabelImage:
 def track_frames(folder: Path, segmentation: Path) -> Iterator[NDArray[np.int64]]:
     """Per time point, in order, a volume `(Z, Y, X)` whose values are track ids; 0 where no track is."""
     labels, tracks = open_track_labels(folder, segmentation), read_tracks(folder)
-    labelled = tracks[tracks[LABEL].notna()]
-    rows = labelled.groupby(Column.T).indices
-    label, track = labelled[LABEL].to_numpy(np.int64), labelled[Column.TRACK_ID].to_numpy(np.int64)
     for t in range(labels.array.shape[0]):
-        frame = labels.frame(t)
-        track_of = np.zeros(int(frame.max()) + 1, np.int64)
-        here = rows.get(t, np.empty(0, np.int64))
-        track_of[label[here]] = track[here]
-        yield track_of[frame]
+        yield track_frame(labels, tracks, t)
+
+
+def track_frame(labels: LabelImage, tracks: pd.DataFrame, t: int) -> NDArray[np.int64]:
+    """The volume `(Z, Y, X)` of time point `t` whose values are track ids; 0 where no track is."""
+    here = tracks[(tracks[Column.T] == t) & tracks[LABEL].notna()]
+    frame = labels.frame(t)
+    track_of = np.zeros(int(frame.max()) + 1, np.int64)
+    track_of[here[LABEL].to_numpy(np.int64)] = here[Column.TRACK_ID].to_numpy(np.int64)
+    return track_of[frame]
 
 
 def _default_laptrack(

@@ -10,6 +10,7 @@ GRAPH = {
     "segmentation": ("plate|position", {"raw_acquisition"}),
     "track_corrections": ("plate|position", set()),
     "tracks": ("plate|position", {"raw_acquisition", "segmentation", "track_corrections"}),
+    "annotations": ("plate|position", {"segmentation", "tracks"}),
     "patch_table": ("plate|position", {"raw_acquisition", "tracks"}),
     "experiment_manifest": ("experiment", {"raw_acquisition", "patch_table", "plate_qc"}),
     "manifest_patches": ("experiment|plate", {"experiment_manifest", "patch_table", "raw_acquisition"}),
@@ -20,7 +21,14 @@ GRAPH = {
     ),
     "dynaclr_report": (
         "experiment",
-        {"dynaclr_checkpoint", "dynaclr_embeddings", "experiment_manifest", "patch_table", "raw_acquisition"},
+        {
+            "annotations",
+            "dynaclr_checkpoint",
+            "dynaclr_embeddings",
+            "experiment_manifest",
+            "patch_table",
+            "raw_acquisition",
+        },
     ),
 }
 """Asset to its partition dimensions and the assets that it is drawn from."""
