@@ -113,7 +113,7 @@ class DynaclrModule(L.LightningModule):
         # Stochastic depth draws from the global generator.
         torch.manual_seed(seed)
         generator = Generator().manual_seed(seed)
-        augmented = self._augmented(batch, generator)
+        augmented = augmented_triplets(batch, self.augmentation, generator)
         shown = None
         if self._kinds is not None:
             n, channels = augmented.patches.shape[:2]
@@ -168,21 +168,6 @@ class DynaclrModule(L.LightningModule):
         self.history = [EpochLoss.model_validate_json(row) for row in checkpoint["dynaclr_history"]]
         self.record.restore(**checkpoint["dynaclr_sampling"])
 
-    @torch.no_grad()
-    def _augmented(self, batch: TripletBatch, generator: Generator) -> AugmentedBatch:
-        """Normalises and augments part by part; a GPU takes the whole batch as one part."""
-        n = len(batch.patches)
-        per_part = n
-        if not batch.patches.is_cuda:
-            per_part = max(1, CPU_PART_BYTES // (4 * batch.patches[0].numel()))
-        parts = []
-        for start in range(0, n, per_part):
-            part = slice(start, start + per_part)
-            patches = normalise(batch.patches[part], batch.offset[part], batch.scale[part])
-            parts.append(self.augmentation(patches, generator))
-        share = sum(part.share_outside * len(part.patches) for part in parts) / n
-        return AugmentedBatch(torch.cat([part.patches for part in parts]), share)
-
     def _loss(self, patches: Tensor, batch: TripletBatch, shown: Tensor | None = None) -> BatchLoss:
         # One pass over all three, so that batch normalisation sees them together.
         anchor, positive, negative = self.encode(patches, shown).projections.chunk(3)
@@ -198,3 +183,21 @@ class DynaclrModule(L.LightningModule):
                 settings.concentration,
             )
         return triplet_loss(anchor, positive, negative, batch.counted, settings.margin, settings.distance)
+
+
+@torch.no_grad()
+def augmented_triplets(
+    batch: TripletBatch, augmentation: PatchAugmentation, generator: Generator
+) -> AugmentedBatch:
+    """A batch as the network takes it, normalised and augmented part by part; a GPU takes it as one part."""
+    n = len(batch.patches)
+    per_part = n
+    if not batch.patches.is_cuda:
+        per_part = max(1, CPU_PART_BYTES // (4 * batch.patches[0].numel()))
+    parts = []
+    for start in range(0, n, per_part):
+        part = slice(start, start + per_part)
+        patches = normalise(batch.patches[part], batch.offset[part], batch.scale[part])
+        parts.append(augmentation(patches, generator))
+    share = sum(part.share_outside * len(part.patches) for part in parts) / n
+    return AugmentedBatch(torch.cat([part.patches for part in parts]), share)
