@@ -1,7 +1,8 @@
 """What a probe calls every held-out cell, for a column of two states; calibration and test cells are both unseen.
 
 The probe of a task's scores learns from train and val. Here val is kept back, so that intervals of onset can be
-calibrated on tracks that the probe never saw. No founder has tracks on two sides, however the manifest splits.
+calibrated on tracks that the probe never saw, and the probe's strength is chosen for its probabilities. No founder
+has tracks on two sides, however the manifest splits.
 """
 
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from cell_assets.evaluation.probes import ProbeData, fit_probe, why_no_probe
+from cell_assets.evaluation.probes import Criterion, ProbeData, fit_probe, why_no_probe
 from cell_assets.evaluation.splits import Split, SplitUnit
 from cell_assets.evaluation.tasks import Labels
 from cell_assets.evaluation.units import (
@@ -116,7 +117,7 @@ def call_states(
     why = why_no_probe(train, rows)
     if why is not None:
         return why
-    probe = fit_probe(train, rows, split_unit=split_unit, seed=seed)
+    probe = fit_probe(train, rows, split_unit=split_unit, seed=seed, criterion=Criterion.LOG_LOSS)
     time = time_axis(cells, interval_min)
     annotated = pd.array(labels.label[held], dtype="boolean")
     annotated[~labels.known[held]] = pd.NA

@@ -7,7 +7,10 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from cell_assets.evaluation.evaluate import EmbeddingEvaluation, canonical_order
+from cell_assets.evaluation.onset import Course
+from cell_assets.evaluation.onset_scores import Onsets, study_onsets
 from cell_assets.evaluation.resampling import Estimate
+from cell_assets.evaluation.splits import SplitUnit
 from cell_assets.evaluation.state_calls import StateCalls, call_states
 from cell_assets.evaluation.state_fraction import ConditionFraction, fractions_over_time
 from cell_assets.evaluation.tasks import Labels
@@ -22,7 +25,10 @@ class StateDynamics:
     column: str
     calls: StateCalls | None
     fractions: tuple[ConditionFraction, ...] = ()
+    onsets: Onsets | None = None
+    """None exactly when `why_no_onset` says why."""
     why_missing: str | None = None
+    why_no_onset: str | None = None
 
 
 @dataclass(frozen=True)
@@ -80,8 +86,7 @@ def _dynamics(
 ) -> StateDynamics:
     settings = evaluation.settings
     if settings.interval_min is None:
-        why = "the plate has a single time point or no time interval"
-        return StateDynamics(labels.name, None, why_missing=why)
+        return _nothing(labels.name, "the plate has a single time point or no time interval")
     calls = call_states(
         features,
         cells,
@@ -91,34 +96,80 @@ def _dynamics(
         seed=settings.seed,
     )
     if isinstance(calls, str):
-        return StateDynamics(labels.name, None, why_missing=calls)
-    return StateDynamics(labels.name, calls, fractions_over_time(calls, settings.seed, settings.n_resamples))
+        return _nothing(labels.name, calls)
+    onsets = study_onsets(calls, settings.seed, settings.n_resamples)
+    return StateDynamics(
+        labels.name,
+        calls,
+        fractions_over_time(calls, settings.seed, settings.n_resamples),
+        None if isinstance(onsets, str) else onsets,
+        why_no_onset=onsets if isinstance(onsets, str) else None,
+    )
+
+
+def _nothing(column: str, why: str) -> StateDynamics:
+    return StateDynamics(column, None, why_missing=why, why_no_onset=why)
 
 
 def _stated(dynamics: StateDynamics) -> Iterator[_Stated]:
     if dynamics.calls is None:
         none = Estimate.missing(dynamics.why_missing or "")
-        yield _Stated(f"{dynamics.column}_over_time", "plateau_time", none, "")
-        return
-    calls = dynamics.calls
-    names = condition_names([one.condition for one in dynamics.fractions])
-    time_unit = calls.time_unit
-    for one in dynamics.fractions:
-        growth, about = one.growth, names[one.condition]
+        yield _Stated(f"{dynamics.column}_over_time", "plateau_time", none, plural(SplitUnit.TRACK))
+    else:
+        yield from _stated_growth(dynamics.calls, dynamics.fractions)
+    yield from _stated_onsets(dynamics)
+    if dynamics.calls is not None:
+        yield from _stated_fractions(dynamics.calls, dynamics.fractions)
+
+
+def _stated_growth(calls: StateCalls, fractions: Sequence[ConditionFraction]) -> Iterator[_Stated]:
+    names, unit = condition_names([one.condition for one in fractions]), calls.time_unit
+    for one in fractions:
+        growth = one.growth
         for name, estimate in (
             ("rise", one.rise),
             ("plateau", growth.plateau),
-            (f"plateau_time_{time_unit}", growth.plateau_time),
+            (f"plateau_time_{unit}", growth.plateau_time),
             ("baseline", growth.baseline),
-            (f"midpoint_{time_unit}", growth.midpoint),
-            (f"rate_per_{time_unit}", growth.rate),
+            (f"midpoint_{unit}", growth.midpoint),
+            (f"rate_per_{unit}", growth.rate),
             ("intervals_with_annotated_fraction", one.covered),
         ):
-            yield _Stated(f"{dynamics.column}_over_time", f"{name}_{about}", estimate, one.units_name)
-    for one in dynamics.fractions:
+            named = f"{name}_{names[one.condition]}"
+            yield _Stated(f"{calls.column}_over_time", named, estimate, one.units_name)
+
+
+def _stated_fractions(calls: StateCalls, fractions: Sequence[ConditionFraction]) -> Iterator[_Stated]:
+    names = condition_names([one.condition for one in fractions])
+    for one in fractions:
         for time, estimate in zip(one.called.time, one.called.fraction, strict=True):
-            name = f"{calls.direction.state}_{names[one.condition]}_at_{time:g}_{time_unit}"
-            yield _Stated(f"{dynamics.column}_fraction", name, estimate, one.units_name)
+            name = f"{calls.direction.state}_{names[one.condition]}_at_{time:g}_{calls.time_unit}"
+            yield _Stated(f"{calls.column}_fraction", name, estimate, one.units_name)
+
+
+def _stated_onsets(dynamics: StateDynamics) -> Iterator[_Stated]:
+    report, tracks = f"{dynamics.column}_onset", plural(SplitUnit.TRACK)
+    if dynamics.onsets is None or dynamics.calls is None:
+        none = Estimate.missing(dynamics.why_no_onset or "")
+        yield _Stated(report, "interval_coverage", none, tracks)
+        return
+    onsets, unit = dynamics.onsets, dynamics.calls.time_unit
+    for name, estimate, unit_name in (
+        ("interval_coverage", onsets.coverage, tracks),
+        ("interval_half_width_frames", onsets.radius, tracks),
+        ("median_absolute_error_frames", onsets.median_error, onsets.error_units_name),
+        ("seen_to_turn", onsets.seen, tracks),
+        ("turned_without_onset", onsets.false, tracks),
+    ):
+        yield _Stated(report, name, estimate, unit_name)
+    names = condition_names([one.condition for one in onsets.conditions])
+    for one in onsets.conditions:
+        for origin, survival in (("", one.called), ("_annotated", one.annotated)):
+            why = Estimate.missing("no test track is followed from before its onset")
+            median = why if survival is None else survival.median()
+            turned = why if survival is None else survival.turned_by_end()
+            yield _Stated(report, f"median_onset_{unit}{origin}_{names[one.condition]}", median, tracks)
+            yield _Stated(report, f"turned_by_end{origin}_{names[one.condition]}", turned, tracks)
 
 
 def condition_names(conditions: Sequence[str]) -> Mapping[str, str]:
@@ -132,5 +183,13 @@ def condition_names(conditions: Sequence[str]) -> Mapping[str, str]:
 
 
 def _notes(dynamics: StateDynamics) -> Iterator[str]:
-    if dynamics.calls is not None:
-        yield from dynamics.calls.notes
+    if dynamics.calls is None:
+        return
+    yield from dynamics.calls.notes
+    if dynamics.onsets is not None:
+        unknown = (dynamics.onsets.tracks["annotated_course"] == Course.UNKNOWN).sum()
+        if unknown:
+            yield (
+                f"{dynamics.column} onset: of {unknown} of {len(dynamics.onsets.tracks)} held-out tracks the onset "
+                "is not known, as they are not annotated around it or the annotation goes back."
+            )

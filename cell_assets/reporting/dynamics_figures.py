@@ -1,13 +1,16 @@
-"""Figures of states over time: how the fraction of cells in a state grows, per condition."""
+"""Figures of states over time: how the fraction of cells in a state grows, and when single tracks turn."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 
+from cell_assets.evaluation.onset import Course, onset_errors
+from cell_assets.evaluation.onset_scores import Onsets
 from cell_assets.evaluation.state_calls import StateCalls
 from cell_assets.evaluation.state_fraction import ConditionFraction, FractionCurve
-from cell_assets.reporting.style import ACCENT, INK, MUTED, Sheet, house_style
+from cell_assets.evaluation.survival import Survival
+from cell_assets.reporting.style import ACCENT, INK, MUTED, PALETTE, Sheet, house_style
 
 _MOST_COLUMNS = 3
 _FIT_POINTS = 200
@@ -36,6 +39,71 @@ def fraction_figure(calls: StateCalls, fractions: Sequence[ConditionFraction]) -
     }
     sheet.figure.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=5)
     return sheet.png()
+
+
+@house_style()
+def onset_figure(calls: StateCalls, onsets: Onsets) -> bytes:
+    """Left: survival per condition by the probe, dashed by annotation. Right: onset by both, track by track."""
+    sheet = Sheet(9.4, 3.9, columns=2)
+    left, right = sheet.axes[0]
+    state = calls.direction.state
+    for colour, one in zip(_colours(len(onsets.conditions)), onsets.conditions, strict=True):
+        if one.called is not None:
+            _draw_survival(left, one.called, colour, one.condition)
+        if one.annotated is not None:
+            _draw_steps(left, one.annotated, color=colour, linestyle=(0, (3, 2)), linewidth=1.1)
+    left.plot([], [], color=INK, linestyle=(0, (3, 2)), linewidth=1.1, label="annotated")
+    left.axhline(0.5, color=MUTED, linewidth=0.8)
+    left.set(ylim=(-0.02, 1.02), xlabel=calls.time_title, ylabel=f"share not yet {state}")
+    left.set_title("Survival of test tracks")
+    _draw_onsets(right, calls, onsets)
+    for axes in (left, right):
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+    return sheet.png()
+
+
+def _colours(n: int) -> list[str]:
+    return [PALETTE[k % len(PALETTE)] for k in range(n)]
+
+
+def _draw_survival(axes: Axes, survival: Survival, colour: str, label: str) -> None:
+    x, low = _steps(survival, survival.low)
+    _, high = _steps(survival, survival.high)
+    axes.fill_between(x, low, high, step="post", color=colour, alpha=0.2, linewidth=0)
+    _draw_steps(axes, survival, color=colour, label=label)
+
+
+def _draw_steps(axes: Axes, survival: Survival, **look: object) -> None:
+    x, y = _steps(survival, survival.survival)
+    axes.step(x, y, where="post", **look)  # type: ignore[arg-type]
+
+
+def _steps(survival: Survival, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """From the first track's entry, where all are there, to the last one's end."""
+    x = np.concatenate([[survival.start], survival.time, [survival.end]])
+    y = np.concatenate([[1.0], value, value[-1:] if len(value) else [1.0]])
+    return x, y
+
+
+def _draw_onsets(axes: Axes, calls: StateCalls, onsets: Onsets) -> None:
+    tracks = onsets.tracks
+    known = tracks[(tracks["split"] == "test") & (tracks["annotated_course"] == Course.TURNS)]
+    found = known[known["onset_t"].notna()]
+    x, y = found["annotated_onset_time"].to_numpy(), found["onset_time"].to_numpy()
+    span = [float(calls.rows["time"].min()), float(calls.rows["time"].max())]
+    if onsets.radius.value is not None:
+        reach = onsets.radius.value * calls.interval
+        inside = onset_errors(found) <= onsets.radius.value
+        axes.errorbar(x, y, yerr=reach, fmt="none", ecolor=ACCENT, elinewidth=0.9, alpha=0.35)
+        axes.plot(x[inside], y[inside], "o", color=ACCENT, markersize=4, label="interval holds it")
+        axes.plot(x[~inside], y[~inside], "o", color=PALETTE[1], markersize=4, label="interval misses it")
+    else:
+        axes.plot(x, y, "o", color=ACCENT, markersize=4, label="a test track, no interval")
+    missed = known[known["onset_t"].isna()]["annotated_onset_time"].to_numpy()
+    axes.plot(missed, np.full(len(missed), span[1]), "x", color=INK, markersize=5, label="not seen to turn")
+    axes.plot(span, span, color=MUTED, linewidth=1.0)
+    axes.set(xlabel=f"annotated onset ({calls.time_unit})", ylabel=f"onset by the probe ({calls.time_unit})")
+    axes.set_title("Onset, track by track")
 
 
 def _draw_fraction(axes: Axes, fraction: ConditionFraction) -> None:
