@@ -103,12 +103,15 @@ def _radius(calibration: pd.DataFrame) -> Estimate:
         return Estimate.exact(radius, len(errors), why)
     least = int(np.ceil(COVERAGE / (1 - COVERAGE) - 1e-9))
     if len(errors) < least:
-        why = f"{len(errors)} val tracks have a known onset, and an interval of {COVERAGE:.0%} needs at least {least}"
+        why = (
+            f"{len(errors)} val tracks have a known onset, and an interval of {100 * COVERAGE:g} % needs at least "
+            f"{least}"
+        )
     else:
         n_missed = int((~np.isfinite(errors)).sum())
         why = (
             f"{n_missed} of {len(errors)} val tracks with a known onset are not seen to turn, too many for an "
-            f"interval of {COVERAGE:.0%}"
+            f"interval of {100 * COVERAGE:g} %"
         )
     return Estimate.missing(why, len(errors))
 

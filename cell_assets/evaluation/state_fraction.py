@@ -150,7 +150,7 @@ class _Counts:
         )
         if curve.plateau_time > self.time[-1]:
             late = (
-                f"the fitted curve makes {PLATEAU_SHARE:.0%} of its rise only after the last time point, so no "
+                f"the fitted curve makes {100 * PLATEAU_SHARE:g} % of its rise only after the last time point, so no "
                 "plateau was filmed"
             )
             plateau = plateau_time = Estimate.missing(late, self.n_units)

@@ -39,7 +39,7 @@ class Survival:
         if not len(crossed):
             last = self.survival[-1] if len(self.time) else 1.0
             return Estimate.missing(
-                f"fewer than half have turned by the end, {1 - last:.0%} of them", self.n_tracks
+                f"fewer than half have turned by the end, {100 * (1 - last):.0f} % of them", self.n_tracks
             )
         # Where survival is 0 the bounds are not known, but the lower one cannot lie above it.
         low = self.time[(self.low <= 0.5) | (self.survival == 0)]

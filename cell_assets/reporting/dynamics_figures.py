@@ -51,14 +51,15 @@ def onset_figure(calls: StateCalls, onsets: Onsets) -> bytes:
         if one.called is not None:
             _draw_survival(left, one.called, colour, one.condition)
         if one.annotated is not None:
-            _draw_steps(left, one.annotated, color=colour, linestyle=(0, (3, 2)), linewidth=1.1)
+            _draw_steps(left, one.annotated, color=INK, linestyle=(0, (3, 2)), linewidth=1.1)
     left.plot([], [], color=INK, linestyle=(0, (3, 2)), linewidth=1.1, label="annotated")
     left.axhline(0.5, color=MUTED, linewidth=0.8)
     left.set(ylim=(-0.02, 1.02), xlabel=calls.time_title, ylabel=f"share not yet {state}")
     left.set_title("Survival of test tracks")
     _draw_onsets(right, calls, onsets)
     for axes in (left, right):
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
     return sheet.png()
 
 
@@ -91,16 +92,23 @@ def _draw_onsets(axes: Axes, calls: StateCalls, onsets: Onsets) -> None:
     found = known[known["onset_t"].notna()]
     x, y = found["annotated_onset_time"].to_numpy(), found["onset_time"].to_numpy()
     span = [float(calls.rows["time"].min()), float(calls.rows["time"].max())]
+    groups = [(np.full(len(found), True), ACCENT, "o", "a test track, no interval")]
     if onsets.radius.value is not None:
-        reach = onsets.radius.value * calls.interval
         inside = onset_errors(found) <= onsets.radius.value
+        reach = onsets.radius.value * calls.interval
         axes.errorbar(x, y, yerr=reach, fmt="none", ecolor=ACCENT, elinewidth=0.9, alpha=0.35)
-        axes.plot(x[inside], y[inside], "o", color=ACCENT, markersize=4, label="interval holds it")
-        axes.plot(x[~inside], y[~inside], "o", color=PALETTE[1], markersize=4, label="interval misses it")
-    else:
-        axes.plot(x, y, "o", color=ACCENT, markersize=4, label="a test track, no interval")
+        groups = [
+            (inside, ACCENT, "o", "interval holds it"),
+            (~inside, PALETTE[1], "o", "interval misses it"),
+        ]
+    for which, colour, marker, label in groups:
+        if which.any():
+            axes.plot(x[which], y[which], marker, color=colour, markersize=4, alpha=0.7, label=label)
     missed = known[known["onset_t"].isna()]["annotated_onset_time"].to_numpy()
-    axes.plot(missed, np.full(len(missed), span[1]), "x", color=INK, markersize=5, label="not seen to turn")
+    if len(missed):
+        axes.plot(
+            missed, np.full(len(missed), span[1]), "x", color=INK, markersize=5, label="not seen to turn"
+        )
     axes.plot(span, span, color=MUTED, linewidth=1.0)
     axes.set(xlabel=f"annotated onset ({calls.time_unit})", ylabel=f"onset by the probe ({calls.time_unit})")
     axes.set_title("Onset, track by track")

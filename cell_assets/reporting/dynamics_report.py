@@ -77,19 +77,19 @@ def _onset(calls: StateCalls, onsets: Onsets) -> ReportFigure:
         "Left: Kaplan-Meier curves with 95 % intervals (Greenwood, log-log) of tracks that had not turned when they "
         "were first seen; they count every track as independent, though sisters are not.",
         f"Right: on test tracks with an annotated onset the median error is {estimate_text(onsets.median_error)} "
-        f"frames; {estimate_text(onsets.seen)} of them are seen to turn.",
+        f"frames; a share of {estimate_text(onsets.seen)} of them is seen to turn.",
     ]
     if onsets.radius.value is None:
         sentences.append(f"No intervals of onset: {onsets.radius.why_missing}.")
     else:
         sentences.append(
             f"Intervals of ± {value_text(onsets.radius.value)} frames, split-conformal from "
-            f"{onsets.radius.n_units} val tracks for {COVERAGE:.0%} of all tracks that turn, hold "
-            f"{estimate_text(onsets.coverage)} of them."
+            f"{onsets.radius.n_units} val tracks, are made to hold {100 * COVERAGE:g} % of onsets; on test tracks they "
+            f"hold a share of {estimate_text(onsets.coverage)}."
         )
     if onsets.false.value is not None:
         sentences.append(
-            f"Of tracks annotated as never {state}, {estimate_text(onsets.false)} are called so at some time."
+            f"Of test tracks annotated as never {state}, a share of {estimate_text(onsets.false)} is seen to turn."
         )
     return ReportFigure(
         name=f"{calls.column}_onset",

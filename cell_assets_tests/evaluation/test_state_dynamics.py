@@ -65,7 +65,7 @@ def test_growth_and_onset_of_each_condition_are_numbers(whole: EmbeddingStudy) -
     assert median.ci_low <= 8.0 <= median.ci_high and median.value == pytest.approx(8.0, abs=1)
     annotated = numbers["infection_state_onset", f"median_onset_h_annotated_{DENV}"]
     assert median.value == pytest.approx(annotated.value, abs=0.5)
-    assert "0% of them" in numbers["infection_state_onset", "median_onset_h_mock"].why_missing
+    assert "0 % of them" in numbers["infection_state_onset", "median_onset_h_mock"].why_missing
     assert numbers["infection_state_onset", "median_absolute_error_frames"].value == 0
     assert numbers["infection_state_onset", "seen_to_turn"].value > 0.9
     assert numbers["infection_state_onset", "turned_without_onset"].value == 0
@@ -122,7 +122,7 @@ def test_too_few_tracks_to_calibrate_give_no_interval() -> None:
     half_width = numbers["infection_state_onset", "interval_half_width_frames"]
     assert half_width.value is None
     assert half_width.why_missing.endswith(
-        "val tracks have a known onset, and an interval of 90% needs at least 9"
+        "val tracks have a known onset, and an interval of 90 % needs at least 9"
     )
     assert numbers["infection_state_onset", "interval_coverage"].why_missing == half_width.why_missing
     assert numbers["infection_state_onset", "median_absolute_error_frames"].value is not None

@@ -56,7 +56,7 @@ def test_a_median_that_is_not_reached_is_no_number():
     zero = np.zeros(4)
     found = kaplan_meier(zero, np.array([1.0, 5, 5, 5]), np.array([True, False, False, False]))
     assert found.median().value is None
-    assert found.median().why_missing == "fewer than half have turned by the end, 25% of them"
+    assert found.median().why_missing == "fewer than half have turned by the end, 25 % of them"
     assert found.turned_by_end().value == 0.25
     assert found.turned_by_end().low < 0.25 < found.turned_by_end().high
     nobody = kaplan_meier(zero, zero + 5, np.zeros(4, dtype=bool))
