@@ -61,11 +61,14 @@ def _condition(calls: StateCalls, one: ConditionFraction) -> list[str]:
             f"{one.condition}: plateaus at {estimate_text(growth.plateau)}, reached at "
             f"{estimate_text(growth.plateau_time)} {calls.time_title}."
         )
-    sentences = [said, f"Intervals are over resampled {one.units_name}."]
-    if one.covered.value is not None:
-        n_covered = round(one.covered.value * one.n_compared)
-        sentences.append(f"They hold the annotated fraction at {n_covered} of {one.n_compared} time points.")
-    return sentences
+    if one.covered.value is None:
+        return [said, f"Intervals are over resampled {one.units_name}."]
+    n_covered = round(one.covered.value * one.n_compared)
+    held = (
+        f"Intervals over resampled {one.units_name} hold the annotated fraction at {n_covered} of "
+        f"{one.n_compared} time points."
+    )
+    return [said, held]
 
 
 def _onset(calls: StateCalls, onsets: Onsets) -> ReportFigure:

@@ -46,7 +46,7 @@ def stated(found: EmbeddingStudy) -> dict[tuple[str, str], NumberDraft]:
 
 @pytest.fixture(scope="module")
 def whole() -> EmbeddingStudy:
-    return study(infection_movie(n_lineages=160))
+    return study(infection_movie(n_lineages=164))  # so that val has one more turning track than test
 
 
 def test_growth_and_onset_of_each_condition_are_numbers(whole: EmbeddingStudy) -> None:
@@ -76,6 +76,9 @@ def test_growth_and_onset_of_each_condition_are_numbers(whole: EmbeddingStudy) -
 def test_every_onset_has_the_interval_that_was_calibrated(whole: EmbeddingStudy) -> None:
     (dynamics,) = whole.dynamics
     tracks, radius = dynamics.onsets.tracks, dynamics.onsets.radius.value
+    known = tracks[tracks["annotated_course"] == "turns"]["split"].value_counts()
+    assert (dynamics.onsets.radius.n_units, dynamics.onsets.coverage.n_units) == (known["val"], known["test"])
+    assert known["val"] == known["test"] + 1
     turning = tracks["course"] == "turns"
     assert turning.any() and tracks.loc[~turning, ["onset_low", "onset_high"]].isna().all(axis=None)
     width = tracks.loc[turning, "onset_high"] - tracks.loc[turning, "onset_low"]

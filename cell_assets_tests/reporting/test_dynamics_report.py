@@ -32,7 +32,10 @@ def test_captions_state_what_the_numbers_state(found: EmbeddingStudy) -> None:
     assert "mock: no logistic fit, because the fraction does not rise" in fraction.caption
     assert "mock: no median, because fewer than half have turned by the end, 0 % of them" in onset.caption
     n = round(numbers["intervals_with_annotated_fraction_virus_DENV_5_MOI"].value * 24)
-    assert f"They hold the annotated fraction at {n} of 24 time points." in fraction.caption
+    assert (
+        f"Intervals over resampled lineages hold the annotated fraction at {n} of 24 time points."
+        in fraction.caption
+    )
 
 
 def test_figures_are_drawn_and_are_the_same_again(found: EmbeddingStudy) -> None:
