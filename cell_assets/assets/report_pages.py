@@ -16,6 +16,7 @@ from cell_assets.evaluation.study_parameters import StudyParameters
 from cell_assets.imaging.patch_reading import open_patch_table
 from cell_assets.ledger.records import NumberDraft
 from cell_assets.methods.registry import load_method
+from cell_assets.reporting.dynamics_report import dynamics_figures, onset_tables
 from cell_assets.reporting.embedding_figures import Colouring, PatchStrip, Projection
 from cell_assets.reporting.embedding_report import EmbeddingPictures, embedding_figures
 from cell_assets.reporting.html import ReportContent
@@ -54,9 +55,10 @@ def write_embedding_report(
             f"{counted(len(study.embedded.cells), 'cell image')}, {manifest.split_statement()}",
             evaluation=replace(study.evaluation, notes=(*notes, *study.evaluation.notes)),
             left_out=what_is_left_out(manifest, frozen),
-            figures=embedding_figures(study.evaluation, pictures),
+            figures=(*embedding_figures(study.evaluation, pictures), *dynamics_figures(study.dynamics)),
             inputs=tuple(inputs.receipts()),
             parameters=parameters.model_dump(mode="json"),
+            onsets=onset_tables(study.dynamics),
         ),
     )
     return study.evaluation.numbers

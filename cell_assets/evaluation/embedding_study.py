@@ -13,6 +13,7 @@ from cell_assets.errors import BadInputError
 from cell_assets.evaluation.evaluate import EmbeddingEvaluation, EvaluationSettings, Space, evaluate_embedding
 from cell_assets.evaluation.manifest import condition_of
 from cell_assets.evaluation.splits import SplitUnit
+from cell_assets.evaluation.state_dynamics import StateDynamics, study_state_dynamics, with_state_dynamics
 from cell_assets.evaluation.study_parameters import StudyParameters
 from cell_assets.evaluation.task_scores import Baseline
 from cell_assets.evaluation.tasks import Labels, about_to_divide, annotation_labels, joined_annotation
@@ -44,6 +45,8 @@ class EmbeddingStudy:
     evaluation: EmbeddingEvaluation
     annotations: Mapping[str, pd.Series]
     """Every annotation column, aligned with the cells."""
+    dynamics: tuple[StateDynamics, ...] = ()
+    """Of every annotation column of two states; their numbers stand among those of the evaluation."""
 
 
 def read_embeddings(folders: Sequence[Path]) -> EmbeddedCells:
@@ -98,10 +101,13 @@ def study_embeddings(
     horizon = parameters.horizon_min or interval_min or 1.0
     tasks = [about_to_divide(cells, interval_min, horizon, tracks)]
     annotations: dict[str, pd.Series] = {}
+    two_states: list[Labels] = []
     if states is not None:
         for column in sorted(set(states.columns) - {"plate", "fov_name", "track_id", "t"}):
             annotations[column] = joined_annotation(cells, states, column)
-            tasks += _state_tasks(cells, states, column, annotations[column])
+            about_column = _state_tasks(cells, states, column, annotations[column])
+            tasks += about_column
+            two_states += about_column if len(about_column) == 1 else []
     evaluation = evaluate_embedding(
         embedded.features,
         cells,
@@ -118,7 +124,8 @@ def study_embeddings(
         baselines=_length_alone(cells),
         spaces=() if embedded.umap is None else (Space("umap", embedded.umap),),
     )
-    return EmbeddingStudy(embedded, evaluation, annotations)
+    dynamics = study_state_dynamics(evaluation, embedded.features, cells, two_states)
+    return EmbeddingStudy(embedded, with_state_dynamics(evaluation, dynamics), annotations, dynamics)
 
 
 def _state_tasks(cells: pd.DataFrame, states: pd.DataFrame, column: str, values: pd.Series) -> list[Labels]:

@@ -99,7 +99,7 @@ def evaluate_embedding(
     """
     require_columns(cells, ["fov_name", "track_id", "t", "split"], "cell")
     _require_rows(features, cells, tasks, baselines, spaces)
-    order = _canonical_order(cells)
+    order = canonical_order(cells)
     cells, features = cells.iloc[order].reset_index(drop=True), features[order]
     split = split_rows(cells, settings.split_unit, settings.fit_splits, settings.test_split)
     task_results = tuple(
@@ -173,7 +173,11 @@ def _require_rows(
         raise BadInputError(f"tasks are named {', '.join(names)}; give each a name of its own")
 
 
-def _canonical_order(cells: pd.DataFrame) -> np.ndarray:
+def canonical_order(cells: pd.DataFrame) -> np.ndarray:
+    """Places of the rows (N,) by plate, FOV, track and time, so that no result depends on how they came.
+
+    Raises `BadInputError` when a cell has two rows at one time.
+    """
     keys = [key for key in ("plate", "fov_name", "track_id", "t") if key in cells.columns]
     twice = cells.duplicated(keys)
     if twice.any():

@@ -5,12 +5,14 @@ hold whole units too, so that no cell is seen on both sides anywhere.
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import average_precision_score
+from sklearn.metrics import average_precision_score, log_loss
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils.class_weight import compute_sample_weight
 
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.splits import SplitUnit
@@ -26,6 +28,16 @@ _MAX_ITERATIONS = 2000
 
 DECISION = 0.5
 """Probability from which on a row is predicted to be positive."""
+
+
+class Criterion(StrEnum):
+    """By what the regression's strength is chosen."""
+
+    AVERAGE_PRECISION = "average precision"
+    """For scores of a ranking: says nothing of how sure the probabilities are."""
+    LOG_LOSS = "log loss"
+    """Of balanced classes, for probabilities that are multiplied with each other and so have to be as sure as they
+    say."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +79,17 @@ def why_no_probe(train: ProbeData, test: ProbeData) -> str | None:
     return None
 
 
-def fit_probe(train: ProbeData, test: ProbeData, *, split_unit: SplitUnit, seed: int) -> Probe:
+def fit_probe(
+    train: ProbeData,
+    test: ProbeData,
+    *,
+    split_unit: SplitUnit,
+    seed: int,
+    criterion: Criterion = Criterion.AVERAGE_PRECISION,
+) -> Probe:
     """Standardise, fit a class-balanced logistic regression on `train`, and apply it to `test`.
 
-    C is chosen from `STRENGTHS` by the average precision over grouped inner folds of `train`. Raises
+    C is chosen from `STRENGTHS` by the criterion over grouped inner folds of `train`. Raises
     `BadInputError` when a unit stands on both sides, a feature is not finite, or `why_no_probe` has a reason.
     """
     refuse_overlap(train.units, test.units, split_unit)
@@ -79,7 +98,7 @@ def fit_probe(train: ProbeData, test: ProbeData, *, split_unit: SplitUnit, seed:
     why = why_no_probe(train, test)
     if why is not None:
         raise BadInputError(f"a probe cannot be fitted: {why}")
-    strength, how_chosen = choose_strength(train, seed)
+    strength, how_chosen = choose_strength(train, seed, criterion)
     scaler = StandardScaler().fit(train.features)
     model = _regression(strength).fit(scaler.transform(train.features), train.label)
     probability = model.predict_proba(scaler.transform(test.features))[:, 1]
@@ -92,8 +111,10 @@ def fit_probe(train: ProbeData, test: ProbeData, *, split_unit: SplitUnit, seed:
     )
 
 
-def choose_strength(train: ProbeData, seed: int) -> tuple[float, str]:
-    """C with the best mean average precision over inner folds of whole units, and how it was found.
+def choose_strength(
+    train: ProbeData, seed: int, criterion: Criterion = Criterion.AVERAGE_PRECISION
+) -> tuple[float, str]:
+    """C that is best by the criterion's mean over inner folds of whole units, and how it was found.
 
     With fewer than two units that hold positives, or that hold negatives, there is nothing to cross-validate
     and a default is taken and said.
@@ -106,17 +127,19 @@ def choose_strength(train: ProbeData, seed: int) -> tuple[float, str]:
         return _DEFAULT_STRENGTH, default
     folds = StratifiedGroupKFold(n_splits=n_folds, shuffle=True, random_state=seed)
     scores = [
-        _fold_scores(train, inner, held)
+        _fold_scores(train, inner, held, criterion)
         for inner, held in folds.split(train.features, train.label, train.units)
         if _both_classes(train.label[inner]) and _both_classes(train.label[held])
     ]
     if not scores:
         return _DEFAULT_STRENGTH, default
     strength = STRENGTHS[int(np.argmax(np.mean(scores, axis=0)))]
-    return strength, f"C = {strength:g} by {len(scores)}-fold cross-validation over whole training units"
+    by = "" if criterion is Criterion.AVERAGE_PRECISION else f"the {criterion} of "
+    return strength, f"C = {strength:g} by {by}{len(scores)}-fold cross-validation over whole training units"
 
 
-def _fold_scores(train: ProbeData, inner: np.ndarray, held: np.ndarray) -> list[float]:
+def _fold_scores(train: ProbeData, inner: np.ndarray, held: np.ndarray, criterion: Criterion) -> list[float]:
+    """Higher is better, one for each of `STRENGTHS`."""
     scaler = StandardScaler().fit(train.features[inner])
     learn, check = scaler.transform(train.features[inner]), scaler.transform(train.features[held])
     # One model goes from the strongest to the weakest regularisation: each fit starts from the last solution.
@@ -124,8 +147,15 @@ def _fold_scores(train: ProbeData, inner: np.ndarray, held: np.ndarray) -> list[
     scores = []
     for strength in STRENGTHS:
         model.set_params(C=strength).fit(learn, train.label[inner])
-        scores.append(float(average_precision_score(train.label[held], model.decision_function(check))))
+        scores.append(_score(train.label[held], model, check, criterion))
     return scores
+
+
+def _score(label: BoolArray, model: LogisticRegression, features: FloatArray, criterion: Criterion) -> float:
+    if criterion is Criterion.AVERAGE_PRECISION:
+        return float(average_precision_score(label, model.decision_function(features)))
+    weight = compute_sample_weight("balanced", label)
+    return -float(log_loss(label, model.predict_proba(features)[:, 1], sample_weight=weight))
 
 
 def _regression(strength: float, warm_start: bool = False) -> LogisticRegression:

@@ -3,10 +3,11 @@
 import base64
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from itertools import groupby
 
+import pandas as pd
 from jinja2 import Environment, StrictUndefined
 
 from cell_assets.evaluation.evaluate import EmbeddingEvaluation
@@ -45,6 +46,8 @@ class ReportContent:
     inputs: tuple[ReadReceipt, ...]
     """What was read; the page shows asset, partition and digest, which do not depend on the database."""
     parameters: Mapping[str, JsonValue]
+    onsets: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    """By column: onset of every held-out track. Not on the page; written beside it."""
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,15 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 def write_report(out: Path, report: ReportContent) -> None:
     """Write `report.html`, `figures/*.png`, `numbers.json` and `predictions/*.parquet` into the folder `out`.
 
+    And `onsets/*.parquet`, where tracks have onsets.
+
     Nothing in the files depends on when, where or by which run they were written. Raises `BadInputError`
     before writing anything when a figure or task has a name that cannot be a file name, or that is taken.
     """
     figures = {figure.name: figure.png for figure in report.figures}
     predictions = {task.name: task.predictions for task in report.evaluation.tasks}
     _require_file_names("figure", [figure.name for figure in report.figures])
+    _require_file_names("onset table", list(report.onsets))
     _require_file_names("task", [task.name for task in report.evaluation.tasks])
     page = render_html(report)
     for folder in ("figures", "predictions"):
@@ -34,6 +37,9 @@ def write_report(out: Path, report: ReportContent) -> None:
         (out / "figures" / f"{name}.png").write_bytes(png)
     for name, frame in predictions.items():
         _write_parquet(out / "predictions" / f"{name}.parquet", frame)
+    for name, frame in report.onsets.items():
+        (out / "onsets").mkdir(exist_ok=True)
+        _write_parquet(out / "onsets" / f"{name}.parquet", frame)
 
 
 def _numbers_document(report: ReportContent) -> str:

@@ -32,7 +32,12 @@ def test_numbers_of_every_report_come_out_again(lab: Settings) -> None:
     """One with a value of each report, and one that could not be computed; each is a whole study."""
     with opened(lab) as session:
         numbers = session.ledger.numbers("E1")
-        chosen = {one.draft.report: one for one in numbers if one.draft.value is not None}
+        # States over time are computed alike for every column: those of one are enough, at a whole study each.
+        chosen = {
+            one.draft.report: one
+            for one in numbers
+            if one.draft.value is not None and not one.draft.report.startswith("dynaclr/division_state_")
+        }
         missing = next(one for one in numbers if one.draft.value is None)
         found = [recompute(session.store, one.id) for one in (*chosen.values(), missing)]
     for one in found:

@@ -46,3 +46,35 @@ def dividing_pair() -> pd.DataFrame:
             for t in range(start, stop)
         ]
     )
+
+
+def infection_movie(
+    n_lineages: int = 60, n_times: int = 24, onset_hours: float = 8.0, seed: int = 0
+) -> pd.DataFrame:
+    """Founders without daughters in two conditions, filmed every 30 min from hour 3, split 50/25/25 by lineage.
+
+    Every cell of the condition `virus DENV 5 MOI` turns at a time of its own about `onset_hours`, or after the film;
+    no cell of `mock` does. Wells are A/1 and A/2.
+    """
+    rng = np.random.default_rng(seed)
+    rows = []
+    for track in range(1, n_lineages + 1):
+        infected = track % 2 == 0
+        onset = onset_hours * np.exp(rng.normal(0, 0.25)) if infected else np.inf
+        for t in range(n_times):
+            hours = 3.0 + 0.5 * t
+            rows.append(
+                {
+                    "plate": "P1",
+                    "fov_name": "A/2/000" if infected else "A/1/000",
+                    "track_id": track,
+                    "lineage_root": track,
+                    "parent_track_id": -1,
+                    "t": t,
+                    "hours_post_perturbation": hours,
+                    "condition": "virus DENV 5 MOI" if infected else "mock",
+                    "infection_state": "infected" if hours >= onset else "uninfected",
+                    "split": ("train", "train", "val", "test")[(track // 2) % 4],
+                }
+            )
+    return pd.DataFrame(rows)

@@ -6,7 +6,7 @@ from sklearn.preprocessing import StandardScaler
 
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation import probes
-from cell_assets.evaluation.probes import ProbeData, choose_strength, fit_probe
+from cell_assets.evaluation.probes import STRENGTHS, Criterion, ProbeData, choose_strength, fit_probe
 from cell_assets.evaluation.splits import SplitUnit
 from cell_assets_tests.evaluation.movies import informative_features
 
@@ -54,7 +54,7 @@ def test_inner_folds_keep_units_whole(monkeypatch):
     train = rows("train", n_units=12, rows_each=6)
     folds = []
 
-    def remember(data, inner, held):
+    def remember(data, inner, held, criterion):
         folds.append((set(data.units[inner]), set(data.units[held])))
         return [0.0] * len(probes.STRENGTHS)
 
@@ -99,3 +99,17 @@ def test_features_that_are_not_finite_are_refused_with_their_unit():
     train.features[12, 3] = np.nan
     with pytest.raises(BadInputError, match=r"1 training row.*train2"):
         fit_probe(train, rows("test"), split_unit=SplitUnit.TRACK, seed=0)
+
+
+def test_a_strength_chosen_by_log_loss_gives_probabilities_as_sure_as_they_say():
+    """Classes that every strength ranks perfectly: by rank alone the weakest fit would do, and say one half of all."""
+    rng = np.random.default_rng(0)
+    label = np.arange(400) % 2 == 0
+    units = np.array([f"u{k // 10}" for k in range(400)])
+    train = ProbeData(rng.normal(size=(400, 3)) * 0.2 + 4 * label[:, None], label, units)
+    test = ProbeData(train.features, label, np.char.add("t", units))
+    by_rank = fit_probe(train, test, split_unit=SplitUnit.TRACK, seed=0)
+    by_loss = fit_probe(train, test, split_unit=SplitUnit.TRACK, seed=0, criterion=Criterion.LOG_LOSS)
+    assert by_rank.strength == STRENGTHS[0] and by_loss.strength == STRENGTHS[-1]
+    assert by_rank.probability[label].mean() < 0.9 < 0.99 < by_loss.probability[label].mean()
+    assert "by the log loss of 5-fold cross-validation" in by_loss.how_chosen

@@ -1,0 +1,115 @@
+"""Captions of the figures of states over time: what is to be seen, in sentences with their numbers."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from cell_assets.evaluation.onset import COVERAGE
+from cell_assets.evaluation.onset_scores import ConditionOnset, Onsets
+from cell_assets.evaluation.state_calls import StateCalls
+from cell_assets.evaluation.state_dynamics import StateDynamics
+from cell_assets.evaluation.state_fraction import ConditionFraction
+from cell_assets.reporting.dynamics_figures import fraction_figure, onset_figure
+from cell_assets.reporting.html import ReportFigure
+from cell_assets.reporting.wording import estimate_text, title_text, value_text
+
+
+def dynamics_figures(dynamics: Sequence[StateDynamics]) -> tuple[ReportFigure, ...]:
+    """Two figures for a column of two states that a probe could be trained for, one where onset means nothing."""
+    figures = []
+    for one in dynamics:
+        if one.calls is None:
+            continue
+        figures.append(_fraction(one.calls, one.fractions))
+        if one.onsets is not None:
+            figures.append(_onset(one.calls, one.onsets))
+    return tuple(figures)
+
+
+def onset_tables(dynamics: Sequence[StateDynamics]) -> Mapping[str, pd.DataFrame]:
+    """Onset of every held-out track with its interval, by column, for columns where onset means something."""
+    return {
+        one.column: one.onsets.tracks.assign(time_unit=one.calls.time_unit)
+        for one in dynamics
+        if one.calls is not None and one.onsets is not None
+    }
+
+
+def _fraction(calls: StateCalls, fractions: Sequence[ConditionFraction]) -> ReportFigure:
+    state = calls.direction.state
+    sentences = [
+        f"At each time point, the fraction of test cells that a probe trained on annotated train tracks calls {state}.",
+        *(sentence for one in fractions for sentence in _condition(calls, one)),
+        "The plateau is reached when the fitted curve has made 95 % of its rise.",
+    ]
+    return ReportFigure(
+        name=f"{calls.column}_over_time",
+        title=f"Fraction {title_text(state)} over time ({title_text(calls.column)})",
+        caption=" ".join(sentences),
+        png=fraction_figure(calls, fractions),
+    )
+
+
+def _condition(calls: StateCalls, one: ConditionFraction) -> list[str]:
+    growth = one.growth
+    if growth.curve is None:
+        said = f"{one.condition}: no logistic fit, because {growth.why_missing}."
+    elif growth.plateau.value is None or growth.plateau_time.value is None:
+        said = f"{one.condition}: no plateau, because {growth.plateau.why_missing}."
+    else:
+        said = (
+            f"{one.condition}: plateaus at {estimate_text(growth.plateau)}, reached at "
+            f"{estimate_text(growth.plateau_time)} {calls.time_title}."
+        )
+    if one.covered.value is None:
+        return [said, f"Intervals are over resampled {one.units_name}."]
+    n_covered = round(one.covered.value * one.n_compared)
+    held = (
+        f"Intervals over resampled {one.units_name} hold the annotated fraction at {n_covered} of "
+        f"{one.n_compared} time points."
+    )
+    return [said, held]
+
+
+def _onset(calls: StateCalls, onsets: Onsets) -> ReportFigure:
+    state = calls.direction.state
+    sentences = [
+        f"When each track turns {state} is the one step that its probe's probabilities, all frames together, support "
+        "best; a track for which never turning is as likely is censored where it ends.",
+        *(_survived(calls, one) for one in onsets.conditions),
+        "Left: Kaplan-Meier curves with 95 % intervals (Greenwood, log-log) of tracks that had not turned when they "
+        "were first seen; they count every track as independent, though sisters are not.",
+        f"Right: on test tracks with an annotated onset the median error is {estimate_text(onsets.median_error)} "
+        f"frames; a share of {estimate_text(onsets.seen)} of them is seen to turn.",
+    ]
+    if onsets.radius.value is None:
+        sentences.append(f"No intervals of onset: {onsets.radius.why_missing}.")
+    else:
+        sentences.append(
+            f"Intervals of ± {value_text(onsets.radius.value)} frames, split-conformal from "
+            f"{onsets.radius.n_units} val tracks, are made to hold {100 * COVERAGE:g} % of onsets; on test tracks they "
+            f"hold a share of {estimate_text(onsets.coverage)}."
+        )
+    if onsets.false.value is not None:
+        sentences.append(
+            f"Of test tracks annotated as never {state}, a share of {estimate_text(onsets.false)} is seen to turn."
+        )
+    return ReportFigure(
+        name=f"{calls.column}_onset",
+        title=f"When tracks turn {title_text(state)} ({title_text(calls.column)})",
+        caption=" ".join(sentences),
+        png=onset_figure(calls, onsets),
+    )
+
+
+def _survived(calls: StateCalls, one: ConditionOnset) -> str:
+    if one.called is None:
+        return f"{one.condition}: all {one.n_already} tracks had turned when they were first seen."
+    median = one.called.median()
+    said = (
+        f"no median, because {median.why_missing}"
+        if median.value is None
+        else f"median onset {estimate_text(median)} {calls.time_title}"
+    )
+    left_out = f", {one.n_already} more had turned when first seen" if one.n_already else ""
+    return f"{one.condition}: {said} ({one.called.n_tracks} tracks{left_out})."

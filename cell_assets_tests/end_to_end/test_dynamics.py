@@ -1,0 +1,129 @@
+"""Two conditions filmed while one of them is infected, from simulated pixels to the report's dynamics."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from cell_assets.audit.recompute import recompute
+from cell_assets.automation.ingesting import ingest_plate
+from cell_assets.automation.running import RunRequest
+from cell_assets.ledger.records import Number
+from cell_assets.settings import Settings
+from cell_assets.simulation.parameters import SimulationParameters
+from cell_assets.simulation.simulate import simulate
+from cell_assets_tests.end_to_end.lab import PlateFolder, opened, run, small_choices
+
+MOCK, DENV = "virus_mock_0_MOI", "virus_DENV_5_MOI"
+START_HOURS, INTERVAL_HOURS, N_TIMES = 4.0, 0.5, 20
+GROWTH, FRACTION, ONSET = (f"dynaclr/infection_state_{what}" for what in ("over_time", "fraction", "onset"))
+
+
+@dataclass(frozen=True)
+class Lab:
+    settings: Settings
+    states: pd.DataFrame
+    """What the simulation knows of every cell."""
+
+    def numbers(self) -> Mapping[tuple[str, str], Number]:
+        with opened(self.settings) as session:
+            return {(one.draft.report, one.draft.name): one for one in session.ledger.numbers("E1")}
+
+    def report(self) -> Path:
+        with opened(self.settings) as session:
+            return session.store.read("dynaclr_report", "E1")[0]
+
+
+@pytest.fixture(scope="module")
+def lab(new_lab: Callable[[], Settings], tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """E1 with a plate of three FOVs a well, filmed from 4 to 13.5 hours after the virus."""
+    folder = tmp_path_factory.mktemp("plates") / "infected"
+    simulate(
+        folder,
+        SimulationParameters(
+            seed=3,
+            fovs_per_well=3,
+            time_points=N_TIMES,
+            interval_min=60 * INTERVAL_HOURS,
+            start_hours_post_perturbation=START_HOURS,
+            shape_zyx=(1, 96, 96),
+            voxel_um_zyx=(3.0, 0.75, 0.75),
+            cells_per_fov=14,
+            write_true_labels=False,
+        ),
+    )
+    fovs = {"patches": {"side_px": 32, "hours_post_perturbation_at_start": START_HOURS}}
+    settings = new_lab()
+    with opened(settings) as session:
+        ingest_plate(session, PlateFolder(folder).request("E1", "P1"))
+        outcome = run(session, RunRequest(experiment="E1", choices={**small_choices(), "fovs": fovs}))
+        assert outcome.failed == (), outcome.failed
+    return Lab(settings, pd.read_csv(folder / "states.csv"))
+
+
+def test_the_fraction_infected_grows_in_the_infected_wells_alone(lab: Lab) -> None:
+    numbers = lab.numbers()
+    rise = numbers[GROWTH, f"rise_{DENV}"].draft
+    assert rise.ci_low is not None and rise.ci_low > 0 and rise.split == "test FOVs (simulated)"
+    plateau = numbers[GROWTH, f"plateau_{DENV}"].draft
+    assert plateau.value is not None or "no plateau was filmed" in str(plateau.why_missing)
+    assert "does not rise" in str(numbers[GROWTH, f"plateau_time_h_{MOCK}"].draft.why_missing)
+    hours = [START_HOURS + INTERVAL_HOURS * t for t in range(N_TIMES)]
+    for condition in (MOCK, DENV):
+        named = [numbers[FRACTION, f"infected_{condition}_at_{one:g}_h"].draft for one in hours]
+        assert all(0 <= one.value <= 1 for one in named if one.value is not None)
+        covered = numbers[GROWTH, f"intervals_with_annotated_fraction_{condition}"].draft
+        assert covered.value is not None and 0 <= covered.value <= 1
+
+
+def test_onsets_are_of_held_out_tracks_and_those_that_are_known_are_the_true_ones(lab: Lab) -> None:
+    onsets = pd.read_parquet(lab.report() / "onsets" / "infection_state.parquet")
+    assert set(onsets["split"]) == {"val", "test"}
+    assert set(onsets["time_unit"]) == {"h"}
+    fovs = onsets.groupby("split")["fov_name"].unique()
+    assert not set(fovs["val"]) & set(fovs["test"])
+    key = ["fov_name", "track_id"]
+    is_infected = lab.states["infection_state"] == "infected"
+    first_infected = lab.states[is_infected].groupby(key)["t"].min().rename("true_t")
+    known = onsets[onsets["annotated_course"] == "turns"].join(first_infected, on=key)
+    assert len(known) > 5
+    assert (known["annotated_onset_t"] == known["true_t"]).all()
+    hours = START_HOURS + INTERVAL_HOURS * known["true_t"]
+    assert known["annotated_onset_time"].to_numpy() == pytest.approx(hours.to_numpy())
+    assert (known["condition"] == "virus DENV 5 MOI").all()
+    numbers = lab.numbers()
+    turned, annotated = (
+        numbers[ONSET, f"turned_by_end{origin}_{DENV}"].draft for origin in ("", "_annotated")
+    )
+    assert turned.value is not None and annotated.value is not None and annotated.value > 0.5
+    assert numbers[ONSET, f"turned_by_end_annotated_{MOCK}"].draft.value == 0
+    coverage = numbers[ONSET, "interval_coverage"].draft
+    assert (coverage.value is None) == (onsets["onset_low"].isna().all())
+    # Mitosis comes and goes, so it has no onset.
+    why = numbers["dynaclr/division_state_onset", "interval_coverage"].draft.why_missing
+    assert "cells do not stay mitosis" in str(why)
+
+
+def test_the_page_shows_both_and_says_that_they_are_simulated(lab: Lab) -> None:
+    folder = lab.report()
+    page = (folder / "report.html").read_text()
+    assert "Simulated data." in page
+    for name in ("infection_state_over_time", "infection_state_onset", "division_state_over_time"):
+        assert (folder / "figures" / f"{name}.png").stat().st_size > 10_000
+        assert f'<figure id="{name}"' in page
+    assert "Fraction infected over time (infection state)" in page
+    assert not (folder / "figures" / "division_state_onset.png").exists()
+    for (report, name), number in lab.numbers().items():
+        if report in (GROWTH, FRACTION, ONSET):
+            assert f"<code>{name}</code>" in page, number
+
+
+def test_an_audit_comes_to_the_same_numbers(lab: Lab) -> None:
+    numbers = lab.numbers()
+    with opened(lab.settings) as session:
+        for key in ((GROWTH, f"rise_{DENV}"), (ONSET, f"turned_by_end_{DENV}")):
+            found = recompute(session.store, numbers[key].id)
+            assert found.agrees, found.to_text()
+            assert found.difference(found.ways[1]) == 0.0
