@@ -215,7 +215,7 @@ def _annotation_runs(store: Store, experiment: str) -> Iterator[NeededRun]:
         keys = [fov_key(plate.draft.name, position) for position in plate.living_positions]
         for key in outdated_annotations(store, keys):
             cells = tracked_cells(store, key)
-            made = [_last_made(store, cells.receipts()), _standing_run(store, asset, [key])]
+            made: list[JsonValue] = [_last_made(store, cells.receipts()), _standing_run(store, asset, [key])]
             state = _digest([asset, key, code_version(RECIPES[asset].code), *made])
             yield NeededRun((asset,), None, key, None, f"{asset}: its tracks were made anew", state)
 
