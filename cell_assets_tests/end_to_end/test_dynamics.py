@@ -16,6 +16,8 @@ from cell_assets.simulation.parameters import SimulationParameters
 from cell_assets.simulation.simulate import simulate
 from cell_assets_tests.end_to_end.lab import PlateFolder, opened, run, small_choices
 
+pytestmark = pytest.mark.slow
+
 MOCK, DENV = "virus_mock_0_MOI", "virus_DENV_5_MOI"
 START_HOURS, INTERVAL_HOURS, N_TIMES = 4.0, 0.5, 20
 GROWTH, FRACTION, ONSET = (f"dynaclr/infection_state_{what}" for what in ("over_time", "fraction", "onset"))

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import pytest
+
 from cell_assets.automation.running import choose
 from cell_assets.ledger.records import ArtifactState
 from cell_assets.settings import Settings
@@ -18,6 +20,7 @@ from cell_assets_tests.end_to_end.test_following import (
 )
 
 
+@pytest.mark.slow
 def test_tables_let_go_of_are_made_again_once_each_time_and_restored_ones_are_not(
     new_lab: Callable[[], Settings], two_fovs: PlateFolder
 ) -> None:
