@@ -28,7 +28,7 @@ class AugmentedBatch:
 def normalise(patches: Tensor, offset: Tensor, scale: Tensor) -> Tensor:
     """(N, C, Z, Y, X) stored intensities → (x - offset) / scale, float32; offset and scale are (N, C)."""
     shape = (*offset.shape, 1, 1, 1)
-    return (patches.to(torch.float32) - offset.view(shape)) / scale.view(shape)
+    return patches.to(torch.float32, copy=True).sub_(offset.view(shape)).div_(scale.view(shape))
 
 
 def center_crop(patches: Tensor, side: int) -> Tensor:

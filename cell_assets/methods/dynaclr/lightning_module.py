@@ -194,10 +194,13 @@ def augmented_triplets(
     per_part = n
     if not batch.patches.is_cuda:
         per_part = max(1, CPU_PART_BYTES // (4 * batch.patches[0].numel()))
-    parts = []
+    side = augmentation.side
+    made = torch.empty(*batch.patches.shape[:3], side, side, device=batch.patches.device)
+    outside = 0.0
     for start in range(0, n, per_part):
         part = slice(start, start + per_part)
         patches = normalise(batch.patches[part], batch.offset[part], batch.scale[part])
-        parts.append(augmentation(patches, generator))
-    share = sum(part.share_outside * len(part.patches) for part in parts) / n
-    return AugmentedBatch(torch.cat([part.patches for part in parts]), share)
+        augmented = augmentation(patches, generator)
+        made[part] = augmented.patches
+        outside += augmented.share_outside * len(patches)
+    return AugmentedBatch(made, outside / n)
