@@ -32,6 +32,8 @@ from cell_assets_tests.end_to_end.lab import (
     tiny_plate,
 )
 
+pytestmark = pytest.mark.slow
+
 POSITIONS = ("A/1/000", "A/1/001", "A/2/000", "A/2/001")
 FIRST, SECOND, THIRD, UNTOUCHED = POSITIONS
 MADE_BEFORE = ("segmentation", "tracks", "patch_table", "experiment_manifest", "dynaclr_checkpoint")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import dagster as dg
 import numpy as np
 import pandas as pd
+import pytest
 
 from cell_assets.assets.checks import FRAMES_WITHIN_THRESHOLDS
 from cell_assets.assets.choices import ExperimentChoices
@@ -66,6 +67,7 @@ def test_a_threshold_set_later_is_checked_without_measuring_again(
         assert len(session.ledger.artifacts("plate_qc")) == 1
 
 
+@pytest.mark.slow
 def test_thresholds_that_exclude_need_a_plate_qc_of_the_standing_plate(
     new_lab: Callable[[], Settings], two_fovs: PlateFolder
 ) -> None:

@@ -206,6 +206,7 @@ def test_patches_that_the_manifest_keeps_state_the_same_numbers(lab: Settings, t
     assert cell_assets(lab, "verify", str(number)).code == 0
 
 
+@pytest.mark.slow
 def test_kept_patches_are_asked_for_again_and_come_back_when_evicted(
     lab: Settings, two_fovs: PlateFolder
 ) -> None:
