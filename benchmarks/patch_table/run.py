@@ -15,14 +15,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import scipy.ndimage as ndi
 import tensorstore as ts
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from benchmarks.generated_plate import PlateFrames, make_plate
 from cell_assets.imaging.fields_of_view import FieldOfView
-from cell_assets.imaging.ome_zarr_plate import ImageWriter, NewImage, Spacing, create_plate, open_image
+from cell_assets.imaging.ome_zarr_plate import open_image
 from cell_assets.imaging.parquet_tables import write_parquet
 from cell_assets.imaging.patch_reading import PatchTable, open_patch_table
 from cell_assets.imaging.patches import PatchRequest, crop_starts, resolve_patches, write_patch_table
@@ -30,6 +30,7 @@ from cell_assets.imaging.tracking import CELL_COLUMNS, TRACKS_PARQUET
 from cell_assets.ledger.records import WellDraft
 
 POSITIONS = ("A/1/000", "A/1/001")
+CHANNELS = ("Phase", "GFP")
 SHAPE = (6, 2, 15, 768, 768)
 """(T, C, Z, Y, X) of a position."""
 CELLS_PER_FRAME = 40
@@ -39,27 +40,11 @@ REPEATS = 5
 SEED = 1
 
 
-class PlateFrames:
-    """The plate's frames, as an acquisition gives them."""
-
-    def __init__(self, plate: Path) -> None:
-        self._images = {position: open_image(plate, position) for position in POSITIONS}
-
-    def read_frame(self, position: str, t: int) -> NDArray[np.generic]:
-        return np.asarray(self._images[position][t].read().result())
-
-    def given_labels(self, position: str, t: int) -> None:
-        return None
-
-    def given_tracks(self, position: str) -> None:
-        return None
-
-
 def main() -> None:
     random = np.random.default_rng(SEED)
     with tempfile.TemporaryDirectory(prefix="patch-table-benchmark-") as name:
         folder = Path(name)
-        make_plate(folder / "plate.zarr", random)
+        make_plate(folder / "plate.zarr", POSITIONS, CHANNELS, SHAPE, 10.0, random)
         cells = {
             position: make_tracks(folder / "tracks" / position, position, random) for position in POSITIONS
         }
@@ -81,20 +66,6 @@ def main() -> None:
         report(write_rate, rates, len(cells) * CELLS_PER_FRAME * SHAPE[0])
 
 
-def make_plate(path: Path, random: np.random.Generator) -> None:
-    images = [NewImage(position, SHAPE, np.dtype(np.uint16)) for position in POSITIONS]
-    create_plate(path, ["Phase", "GFP"], Spacing(0.25, 0.15, 0.15, 10.0), images)
-    for position in POSITIONS:
-        writer = ImageWriter(path, position)
-        for t in range(SHAPE[0]):
-            for channel in range(SHAPE[1]):
-                # Smooth structure and camera noise compress to about half, as real 12-bit images do.
-                coarse = random.random((5, 48, 48), np.float32)
-                smooth = ndi.zoom(coarse, (3, 16, 16), order=1)
-                noise = random.integers(0, 64, SHAPE[2:], dtype=np.uint16)
-                writer.write(t, channel, (smooth * 2000).astype(np.uint16) + noise)
-
-
 def make_tracks(folder: Path, position: str, random: np.random.Generator) -> pd.DataFrame:
     half = SIDE_PX // 2 + 1
     n = CELLS_PER_FRAME * SHAPE[0]
@@ -113,14 +84,14 @@ def make_tracks(folder: Path, position: str, random: np.random.Generator) -> pd.
 
 
 def write_tables(folder: Path) -> float:
-    source = PlateFrames(folder / "plate.zarr")
+    source = PlateFrames(folder / "plate.zarr", POSITIONS)
     n, start = 0, time.perf_counter()
     for position in POSITIONS:
         fov = FieldOfView(
             position=position,
             shape=SHAPE,
             dtype=np.dtype(np.uint16),
-            channel_names=("Phase", "GFP"),
+            channel_names=CHANNELS,
             voxel_size_um=(0.25, 0.15, 0.15),
             interval_min=10.0,
             well=WellDraft("A/1"),
