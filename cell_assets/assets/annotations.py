@@ -26,7 +26,7 @@ from cell_assets.imaging.annotation_images import SUFFIXES, read_annotation_imag
 from cell_assets.imaging.annotation_joining import JoinedAnnotations, join_annotations
 from cell_assets.imaging.tracking import open_track_labels, read_tracks
 from cell_assets.ledger.records import ArtifactState, JsonValue, ReadReceipt
-from cell_assets.store.file_digest import digest_files
+from cell_assets.store.file_digest import digest_file
 from cell_assets.store.store import Store
 
 
@@ -186,10 +186,9 @@ def file_digest(path: Path) -> str:
     if not path.is_file():
         raise BadInputError(f"{path}: there is no such file")
     try:
-        (found,) = digest_files(path.parent, [path.name])
+        return digest_file(path)
     except OSError as error:
         raise BadInputError(f"{path}: cannot be read ({error.strerror}); give another file") from error
-    return found.digest
 
 
 def tracked_cells(store: Store, key: str) -> TrackedCells:

@@ -148,43 +148,44 @@ def tables_with_patches(
         NotFoundError: a plate's manifest_patches were not made, or of another manifest or other patch tables.
     """
     policies = {key: patch_policy(table.folder) for key, table in tables.items()}
+
+    def plates(policy: PatchPolicy) -> list[str]:
+        return sorted({plate for (plate, _), made_by in policies.items() if made_by is policy})
+
     raw = {
         plate: ReadArtifact(*store.read(AssetName.RAW_ACQUISITION, plate))
-        for plate in sorted({plate for (plate, _), policy in policies.items() if policy is PatchPolicy.NONE})
+        for plate in plates(PatchPolicy.NONE)
     }
     kept = {
-        plate: _kept_patches(store, experiment, plate, tables, policies)
-        for plate in sorted(
-            {plate for (plate, _), policy in policies.items() if policy is PatchPolicy.MANIFEST}
+        plate: _kept_patches(
+            store,
+            experiment,
+            plate,
+            [
+                table.receipt.digest
+                for of, table in tables.items()
+                if of[0] == plate and policies[of] is PatchPolicy.MANIFEST
+            ],
         )
+        for plate in plates(PatchPolicy.MANIFEST)
     }
     return {
-        (plate, position): replace(
+        key: replace(
             table,
-            raw=raw[plate] if policies[plate, position] is PatchPolicy.NONE else None,
-            kept=kept[plate] if policies[plate, position] is PatchPolicy.MANIFEST else None,
+            raw=raw[key[0]] if policies[key] is PatchPolicy.NONE else None,
+            kept=kept[key[0]] if policies[key] is PatchPolicy.MANIFEST else None,
         )
-        for (plate, position), table in tables.items()
+        for key, table in tables.items()
     }
 
 
-def _kept_patches(
-    store: Store,
-    experiment: str,
-    plate: str,
-    tables: Mapping[tuple[str, str], ReadTable],
-    policies: Mapping[tuple[str, str], PatchPolicy],
-) -> ReadArtifact:
+def _kept_patches(store: Store, experiment: str, plate: str, table_digests: Sequence[str]) -> ReadArtifact:
     key = representation_key(experiment, plate)
     read = ReadArtifact(*store.read(AssetName.MANIFEST_PATCHES, key))
     made = store.ledger.latest(AssetName.MANIFEST_PATCHES, key)
     manifest = store.ledger.latest(AssetName.EXPERIMENT_MANIFEST, experiment)
     assert made is not None and manifest is not None
-    wanted = {manifest.artifact.digest} | {
-        table.receipt.digest
-        for of, table in tables.items()
-        if of[0] == plate and policies[of] is PatchPolicy.MANIFEST
-    }
+    wanted = {manifest.artifact.digest, *table_digests}
     if not wanted <= {artifact.digest for artifact in made.inputs}:
         raise NotFoundError(
             f"manifest_patches {key} were made of an earlier manifest or earlier patch tables; materialise "

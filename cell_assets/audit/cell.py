@@ -117,7 +117,7 @@ def _lineage(store: Store, number: Number, plate: str, fov: str) -> dict[str, Ar
         sorted(store.ledger.ancestors([number.artifact_id]).artifact_ids)
     )
     embedded = [
-        one.id for one in behind.values() if wanted.get(one.asset) == one.partition == wanted[embeddings]
+        one.id for one in behind.values() if (one.asset, one.partition) == (embeddings, wanted[embeddings])
     ]
     # What is behind the embeddings: annotations may have been made for earlier tracks of the same FOV.
     ids = {*embedded, *store.ledger.ancestors(embedded).artifact_ids}

@@ -16,6 +16,7 @@ from cell_assets.assets.annotations import tracked_cells
 from cell_assets.assets.choices import ExperimentChoices
 from cell_assets.assets.experiment_outputs import (
     ExperimentOutput,
+    ManifestOutput,
     checkpoint_output,
     embeddings_output,
     manifest_output,
@@ -99,7 +100,8 @@ def fov_runs(
 def runs_after_fovs(store: Store, experiment: str, method: str) -> tuple[NeededRun, ...]:
     """Of an experiment whose FOVs are all current: the runs of the first stage that is not.
 
-    Cost: a few ledger queries and two stats for each FOV. Where the manifest is current, torch is imported, because
+    Cost: a few ledger queries, and for each FOV one stat, or the reading of a small file where its table stores no
+    patches. Where the manifest is current, torch is imported, because
     only the method knows what this machine makes of its parameters.
 
     Raises:
@@ -107,9 +109,10 @@ def runs_after_fovs(store: Store, experiment: str, method: str) -> tuple[NeededR
         BadInputError: the choices do not fit the method.
     """
     looking = _unverified(store)
+    manifest = manifest_output(looking, experiment)
     stages = (
-        _kept_patches_runs(looking, experiment),
-        _model_runs(looking, experiment, method),
+        _kept_patches_runs(looking, manifest),
+        _model_runs(looking, manifest, method),
         _embeddings_runs(looking, experiment, method),
         _annotation_runs(looking, experiment),
         _report_runs(looking, experiment, method),
@@ -164,9 +167,8 @@ def _fov_state(store: Store, plans: Sequence[FovPlan], todo: Sequence[FovPlan]) 
     return _digest([wanted, [*corrections], code, raw.digest, _last_made(store, [raw]), standing])
 
 
-def _kept_patches_runs(store: Store, experiment: str) -> Iterator[NeededRun]:
+def _kept_patches_runs(store: Store, manifest: ManifestOutput) -> Iterator[NeededRun]:
     """Where patches are kept by the manifest: the manifest by itself, then the patches of each plate."""
-    manifest = manifest_output(store, experiment)
     plates = {
         plate
         for (plate, _), table in manifest.inputs.tables.items()
@@ -176,12 +178,12 @@ def _kept_patches_runs(store: Store, experiment: str) -> Iterator[NeededRun]:
         yield from _unless_current(store, manifest)
         return
     for plate in sorted(plates):
-        yield from _unless_current(store, manifest_patches_output(store, experiment, plate))
+        yield from _unless_current(store, manifest_patches_output(store, manifest.experiment, plate))
 
 
-def _model_runs(store: Store, experiment: str, method: str) -> Iterator[NeededRun]:
+def _model_runs(store: Store, manifest: ManifestOutput, method: str) -> Iterator[NeededRun]:
     """Manifest and checkpoint are one run, because a new manifest always asks for a new checkpoint."""
-    manifest = manifest_output(store, experiment)
+    experiment = manifest.experiment
     why = _why_outdated(store, manifest) or _why_no_model(store, experiment, method)
     if not why:
         return

@@ -13,7 +13,7 @@ from typing import Literal, Self
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from cell_assets.errors import BadInputError
 from cell_assets.imaging.annotation_joining import (
@@ -26,6 +26,7 @@ from cell_assets.imaging.annotation_joining import (
 )
 from cell_assets.imaging.annotations import DISTANCE, FILE, GIVEN_KEYS, JOIN, REASON, Join, Row, rows_of
 from cell_assets.imaging.parquet_tables import read_parquet, write_parquet
+from cell_assets.imaging.record_files import read_record
 from cell_assets.imaging.track_tables import Column
 
 RECORD = "annotations.json"
@@ -190,15 +191,7 @@ def read_annotation_history(folder: Path) -> AnnotationHistory:
     Raises:
         BadInputError: naming the file that is missing or not what it should be.
     """
-    file = folder / RECORD
-    try:
-        record = AnnotationRecord.model_validate_json(file.read_bytes())
-    except OSError as error:
-        raise BadInputError(
-            f"{file}: cannot be read ({error.strerror}); give an annotations folder"
-        ) from error
-    except ValidationError as error:
-        raise BadInputError(f"{file}: is no record of annotations ({error.errors()[0]['msg']})") from error
+    record = read_record(folder / RECORD, AnnotationRecord, "annotations", "annotations")
     cells = read_parquet(folder / CELLS).drop(columns=Column.FOV_NAME.value)
     return AnnotationHistory(
         record, _typed(cells, record.states), _typed_unjoined(read_parquet(folder / UNJOINED), record.states)

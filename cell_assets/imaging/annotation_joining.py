@@ -175,7 +175,7 @@ class _Cells:
         return self._through_divisions(track, t, place if has_place else None)
 
     def _nearest(
-        self, place: NDArray[np.float64], t: int, among: "Neighbours", join: Join
+        self, place: NDArray[np.float64], t: int, among: Neighbours, join: Join
     ) -> list[_Found] | str:
         """The nearest of the cells `among`, which are of time `t`."""
         if not len(among.rows):

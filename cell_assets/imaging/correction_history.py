@@ -12,10 +12,11 @@ from typing import Literal, Self
 import numpy as np
 import pandas as pd
 from blake3 import blake3
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from cell_assets.errors import BadInputError
 from cell_assets.imaging.parquet_tables import read_parquet, write_parquet
+from cell_assets.imaging.record_files import read_record
 from cell_assets.imaging.track_corrections import Correction, apply_corrections
 from cell_assets.imaging.track_files import (
     is_correction_csv,
@@ -112,15 +113,7 @@ def read_correction_history(folder: Path) -> CorrectionHistory:
     Raises:
         BadInputError: naming the file that is missing or not what it should be.
     """
-    file = folder / RECORD
-    try:
-        record = CorrectionRecord.model_validate_json(file.read_bytes())
-    except OSError as error:
-        raise BadInputError(
-            f"{file}: cannot be read ({error.strerror}); give a track_corrections folder"
-        ) from error
-    except ValidationError as error:
-        raise BadInputError(f"{file}: is no record of corrections ({error.errors()[0]['msg']})") from error
+    record = read_record(folder / RECORD, CorrectionRecord, "track_corrections", "corrections")
     table = read_parquet(folder / TABLE) if (folder / TABLE).exists() else None
     return CorrectionHistory(record, read_correction_csv(folder / CORRECTIONS), table)
 

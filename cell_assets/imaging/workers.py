@@ -33,7 +33,7 @@ def start_worker() -> None:
     Ctrl-C reaches the whole foreground: the parent alone answers it. A worker whose parent was killed ends.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, name="end with parent", daemon=True).start()
+    end_with_parent()
     # A BLAS that is loaded by now read its variable then; its idle threads spin, which doubled the processor
     # time of a small FOV (77 ms instead of 38 ms).
     threadpool_limits(1)
@@ -41,7 +41,12 @@ def start_worker() -> None:
         os.environ[variable] = "1"
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Let this process end when the one that started it does, however that was."""
+    threading.Thread(target=_exit_after_parent, name="end with parent", daemon=True).start()
+
+
+def _exit_after_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -62,6 +62,12 @@ def digest_files(root: Path, paths: Sequence[str], hashed: Hashed = untold) -> t
     return tuple(found[path] for path in paths)
 
 
+def digest_file(path: Path) -> str:
+    """BLAKE3 of one file's bytes, 64 hex digits; raises OSError when it cannot be read."""
+    (found,) = digest_files(path.parent, [path.name])
+    return found.digest
+
+
 def _digest_large(base: str, waiting: deque[str], hashed: Hashed) -> list[FileDigest]:
     if len(waiting) == 1 and Path(base, waiting[0]).stat().st_size >= _ALONE_BYTES:
         return [_digest_alone(base, waiting[0], hashed)]

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from blake3 import blake3
 from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from cell_assets.errors import BadInputError
 from cell_assets.methods.dynaclr.network import Backbone
+from cell_assets.store.file_digest import digest_file
 
 
 class InitialWeights(BaseModel):
@@ -77,7 +77,7 @@ def weights_digest(path: Path | None, expected: str | None) -> str:
     if path is None:
         raise BadInputError(f"ImageNet weights with BLAKE3 {expected} are needed; give them as imagenet_file")
     try:
-        found = blake3(path.read_bytes()).hexdigest()
+        found = digest_file(path)
     except OSError as error:
         raise BadInputError(
             f"imagenet_file={path} cannot be read ({error.strerror}); give a local file of ConvNeXt weights"
@@ -147,4 +147,4 @@ def load_imagenet(backbone: Backbone, path: Path) -> InitialWeights:
     if missing:
         raise BadInputError(f"weights {path.name} lack {', '.join(missing)}; give a whole ConvNeXt file")
     backbone.load_state_dict(found)
-    return InitialWeights(blake3=blake3(path.read_bytes()).hexdigest(), left_out=tuple(sorted(left_out)))
+    return InitialWeights(blake3=digest_file(path), left_out=tuple(sorted(left_out)))

@@ -5,7 +5,6 @@ import multiprocessing.process
 import os
 import queue
 import tempfile
-import threading
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ import torch
 
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.manifest import FrozenCells
+from cell_assets.imaging.workers import end_with_parent
 from cell_assets.methods.contract import Progress, ProgressSink, TrainingResult, TrainingTable
 from cell_assets.methods.dynaclr.execution import supported
 from cell_assets.methods.dynaclr.parameters import Device, TrainingParameters
@@ -120,7 +120,7 @@ def _ended(processes: Sequence[multiprocessing.process.BaseProcess]) -> str | No
 
 def _train_as(number: int, job: _Job, said: "multiprocessing.Queue[_Message]") -> None:
     """What each process runs; the first one speaks for all, and any says why it fails."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     devices = job.parameters.devices
     # Lightning takes from these that it need not start processes, and Gloo where to listen.
     os.environ |= {"LOCAL_RANK": str(number), "NODE_RANK": "0", "GLOO_SOCKET_IFNAME": "lo"}
@@ -146,10 +146,3 @@ def _train_as(number: int, job: _Job, said: "multiprocessing.Queue[_Message]") -
         traceback.print_exc()
         why = f"process {number} of {devices} that train together failed ({type(error).__name__}: {error})"
         said.put(_Failure(f"{why}; its log says where", is_bad_input=False))
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
