@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import scipy.ndimage as ndi
 from numpy.typing import NDArray
 
 from cell_assets.imaging.ome_zarr_plate import ImageWriter, NewImage, Spacing, create_plate, open_image
+from cell_assets.imaging.track_tables import NO_PARENT
+from cell_assets.imaging.tracking import CELL_COLUMNS
 
 
 class PlateFrames:
@@ -53,3 +56,15 @@ def make_plate(
                 smooth = ndi.zoom(coarse, (3, 16, 16), order=1)
                 noise = random.integers(0, 64, (z, y, x), dtype=np.uint16)
                 writer.write(t, channel, (smooth * 2000).astype(np.uint16) + noise)
+
+
+def unplaced_cells(position: str, n_tracks: int, n_times: int) -> pd.DataFrame:
+    """Tracks without divisions, each seen at every time, ordered by track and time; y and x are still 0."""
+    n = n_tracks * n_times
+    cells = pd.DataFrame({name: np.zeros(n, np.int64) for name in CELL_COLUMNS})
+    cells["fov_name"] = position
+    cells["track_id"] = cells["lineage_root"] = np.repeat(np.arange(1, n_tracks + 1), n_times)
+    cells["t"] = np.tile(np.arange(n_times), n_tracks)
+    cells["id"] = np.arange(n)
+    cells["parent_track_id"] = cells["parent_id"] = NO_PARENT
+    return cells.assign(z=7.0)

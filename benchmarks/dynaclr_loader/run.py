@@ -22,12 +22,12 @@ import zarr
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks.generated_plate import PlateFrames, make_plate
+from benchmarks.generated_plate import PlateFrames, make_plate, unplaced_cells
 from cell_assets.evaluation.manifest import FrozenCells
 from cell_assets.imaging.fields_of_view import FieldOfView
 from cell_assets.imaging.parquet_tables import write_parquet
 from cell_assets.imaging.patches import PatchRequest, resolve_patches, write_patch_table
-from cell_assets.imaging.tracking import CELL_COLUMNS, TRACKS_PARQUET
+from cell_assets.imaging.tracking import TRACKS_PARQUET
 from cell_assets.ledger.records import WellDraft
 from cell_assets.methods.contract import TrainingTable
 from cell_assets.methods.dynaclr.augmentation import PatchAugmentation
@@ -75,15 +75,7 @@ def say_normalisation(plate: Path) -> None:
 def make_tracks(root: Path, position: str, random: np.random.Generator) -> None:
     """Each cell stays where it is; none is so near the border that VisCy would drop it."""
     half = STORED_PX // 2 + 1
-    n = CELLS_PER_FRAME * SHAPE[0]
-    cells = pd.DataFrame({name: np.zeros(n, np.int64) for name in CELL_COLUMNS})
-    cells["fov_name"] = position
-    cells["track_id"] = np.repeat(np.arange(1, CELLS_PER_FRAME + 1), SHAPE[0])
-    cells["t"] = np.tile(np.arange(SHAPE[0]), CELLS_PER_FRAME)
-    cells["id"] = np.arange(n)
-    cells["parent_track_id"] = cells["parent_id"] = -1
-    cells["lineage_root"] = cells["track_id"]
-    cells["z"] = 7.0
+    cells = unplaced_cells(position, CELLS_PER_FRAME, SHAPE[0])
     for axis, extent in (("y", SHAPE[3]), ("x", SHAPE[4])):
         cells[axis] = np.repeat(random.integers(half, extent - half, CELLS_PER_FRAME), SHAPE[0]).astype(float)
     folder = root / position

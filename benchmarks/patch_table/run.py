@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks.generated_plate import PlateFrames, make_plate
+from benchmarks.generated_plate import PlateFrames, make_plate, unplaced_cells
 from cell_assets.imaging.fields_of_view import FieldOfView
 from cell_assets.imaging.ome_zarr_plate import open_image
 from cell_assets.imaging.parquet_tables import write_parquet
 from cell_assets.imaging.patch_reading import PatchTable, open_patch_table
 from cell_assets.imaging.patches import PatchRequest, crop_starts, resolve_patches, write_patch_table
-from cell_assets.imaging.tracking import CELL_COLUMNS, TRACKS_PARQUET
+from cell_assets.imaging.tracking import TRACKS_PARQUET
 from cell_assets.ledger.records import WellDraft
 
 POSITIONS = ("A/1/000", "A/1/001")
@@ -68,16 +68,9 @@ def main() -> None:
 
 def make_tracks(folder: Path, position: str, random: np.random.Generator) -> pd.DataFrame:
     half = SIDE_PX // 2 + 1
-    n = CELLS_PER_FRAME * SHAPE[0]
-    cells = pd.DataFrame({name: np.zeros(n, np.int64) for name in CELL_COLUMNS})
-    cells["fov_name"] = position
-    cells["track_id"] = np.repeat(np.arange(1, CELLS_PER_FRAME + 1), SHAPE[0])
-    cells["t"] = np.tile(np.arange(SHAPE[0]), CELLS_PER_FRAME)
-    cells["id"] = np.arange(n)
-    cells["lineage_root"] = cells["track_id"]
-    cells["z"] = 7.0
+    cells = unplaced_cells(position, CELLS_PER_FRAME, SHAPE[0])
     for axis, extent in (("y", SHAPE[3]), ("x", SHAPE[4])):
-        cells[axis] = random.uniform(half, extent - half, n)
+        cells[axis] = random.uniform(half, extent - half, len(cells))
     folder.mkdir(parents=True)
     write_parquet(cells, folder / TRACKS_PARQUET)
     return cells
