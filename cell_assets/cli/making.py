@@ -188,6 +188,9 @@ def run(
 @click.option("--cells-per-fov", type=int, help="At the first frame.")
 @click.option("--shape", metavar="Z,Y,X", help="Voxels of one frame.")
 @click.option(
+    "--organelle", is_flag=True, help="Image a third channel, an organelle that infection remodels."
+)
+@click.option(
     "--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes; changes no byte."
 )
 @AS_JSON
@@ -200,6 +203,7 @@ def simulate(
     interval_min: float | None,
     cells_per_fov: int | None,
     shape: str | None,
+    organelle: bool,
     workers: int,
     as_json: bool,
 ) -> None:
@@ -222,6 +226,7 @@ def simulate(
         "interval_min": interval_min,
         "cells_per_fov": cells_per_fov,
         "shape_zyx": None if shape is None else tuple(integers("--shape", shape)),
+        "organelle_channel": organelle,
     }
     parameters = SimulationParameters.model_validate({k: v for k, v in given.items() if v is not None})
     with tqdm(total=parameters.n_positions, desc="simulating FOVs") as bar:

@@ -22,7 +22,7 @@ class Frame:
 
     t: int
     pixels: NDArray[np.uint16]
-    """(C, Z, Y, X) camera counts: phase, sensor."""
+    """(C, Z, Y, X) camera counts: phase, sensor and, where it is imaged, the organelle."""
     labels: NDArray[np.uint16]
     """(Z, Y, X) true nuclei, value = track_id, 0 = none."""
 
@@ -65,4 +65,9 @@ class FieldMovie:
         camera = fov_stream(p.seed, self._place.seed_key, Draw.CAMERA, t)
         phase = self._optics.phase_counts(ideal.density, camera)
         sensor = self._optics.sensor_counts(ideal.sensor, t * p.interval_hours, camera)
-        return Frame(t, np.stack([phase, sensor]), ideal.labels)
+        channels = [phase, sensor]
+        if ideal.organelle is not None:
+            # A stream of its own, so that the other channels keep their bytes.
+            camera = fov_stream(p.seed, self._place.seed_key, Draw.ORGANELLE_CAMERA, t)
+            channels.append(self._optics.sensor_counts(ideal.organelle, t * p.interval_hours, camera))
+        return Frame(t, np.stack(channels), ideal.labels)

@@ -57,9 +57,9 @@ class Optics:
         return _counts(PHASE_ZERO_COUNTS + PHASE_COUNTS_PER_UNIT * phase)
 
     def sensor_counts(self, sensor: Volume, hours: float, rng: np.random.Generator) -> NDArray[np.uint16]:
-        """Camera image (Z, Y, X) of a sensor volume: blur, bleaching, shading, photons, camera.
+        """Camera image (Z, Y, X) of a fluorescent volume: blur, bleaching, shading, photons, camera.
 
-        `sensor` is in units of the densest ER of the median cell.
+        `sensor` is in units of the densest ER, or organelle, of the median cell.
         `hours` counts from the first frame. Photons are Poisson, the read noise Gaussian.
         """
         p = self.parameters

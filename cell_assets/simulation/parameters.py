@@ -13,6 +13,8 @@ from cell_assets.errors import BadInputError
 CHANNEL_NAMES = ("Phase", "mCherry")
 """Quantitative phase, and the infection sensor (mCherry with a nuclear localisation signal, held at the ER
 until the viral protease cuts it free; Pahmeier et al. 2021)."""
+ORGANELLE_NAME = "GFP"
+"""A marker of an organelle that infection remodels (DynaCLR, Fig. 6), where it is asked for."""
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -66,6 +68,8 @@ class SimulationParameters(_CheckedParameters):
     voxel_um_zyx: tuple[Positive, Positive, Positive] = (3.0, 0.5, 0.5)
     write_true_labels: bool = True
     """Write nuclear masks (uint16, value = track_id) beside the plate."""
+    organelle_channel: bool = False
+    """Image a third channel, GFP: a network over the cytoplasm that infection gathers round the nucleus."""
 
     cells_per_fov: Count = 11
     """Cells inside each field of view at the first frame; the margin around it has the same density."""
@@ -143,6 +147,11 @@ class SimulationParameters(_CheckedParameters):
         return int(0.6 * height_um * width_um / (math.pi * TYPICAL_NUCLEUS_RADIUS_UM**2))
 
     @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Names of the image channels, in their order."""
+        return (*CHANNEL_NAMES, ORGANELLE_NAME) if self.organelle_channel else CHANNEL_NAMES
+
+    @property
     def interval_hours(self) -> float:
         return self.interval_min / 60
 
@@ -153,7 +162,7 @@ class SimulationParameters(_CheckedParameters):
     @property
     def raw_bytes(self) -> int:
         """Uncompressed size of the plate's pixels and label masks, all of 2 bytes a voxel."""
-        arrays = len(CHANNEL_NAMES) + int(self.write_true_labels)
+        arrays = len(self.channel_names) + int(self.write_true_labels)
         return 2 * arrays * self.n_positions * self.time_points * math.prod(self.shape_zyx)
 
 

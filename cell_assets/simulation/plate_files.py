@@ -10,7 +10,7 @@ from cell_assets.imaging.ome_zarr_plate import ImageWriter, NewImage, Spacing, m
 from cell_assets.imaging.ome_zarr_plate import create_plate as create_ome_zarr
 from cell_assets.simulation.field_movie import FieldMovie
 from cell_assets.simulation.layout import SimulatedField, fields, wells
-from cell_assets.simulation.parameters import CHANNEL_NAMES, SimulationParameters
+from cell_assets.simulation.parameters import SimulationParameters
 from cell_assets.simulation.truth import FieldTruth
 
 FORMAT_NAME, FORMAT_VERSION = "cell_assets.simulated_plate", "1"
@@ -22,7 +22,7 @@ PLATE_MAP, STATES, TRACKS, DESCRIPTION = "plate_map.csv", "states.csv", "tracks"
 
 def create_plate(folder: Path, parameters: SimulationParameters) -> None:
     """Create the plate and its label plate with all positions empty, so that workers only add chunks."""
-    _create_images(folder / PLATE, parameters, CHANNEL_NAMES)
+    _create_images(folder / PLATE, parameters, parameters.channel_names)
     mark_simulated(folder / PLATE)
     if parameters.write_true_labels:
         _create_images(folder / LABELS, parameters, (LABEL_CHANNEL,))
@@ -55,7 +55,7 @@ def write_tables(folder: Path, parameters: SimulationParameters, truths: tuple[F
         "seed": parameters.seed,
         "parameters": parameters.model_dump(mode="json"),
         "axes": ["T", "C", "Z", "Y", "X"],
-        "channel_names": list(CHANNEL_NAMES),
+        "channel_names": list(parameters.channel_names),
         "voxel_size_um": dict(zip("zyx", parameters.voxel_um_zyx, strict=True)),
         "interval_min": parameters.interval_min if parameters.time_points > 1 else None,
         "positions": [place.name for place in fields(parameters)],

@@ -1,4 +1,4 @@
-"""Ideal volumes of one frame: dry mass density, sensor, true nuclear labels; work stays in boxes round cells.
+"""Ideal volumes of one frame: dry mass, sensor, organelle, true nuclear labels; work stays in boxes round cells.
 
 A voxel index i stands for the point i * voxel_um; the field's corner lies half a voxel before index 0.
 """
@@ -25,6 +25,8 @@ NUCLEUS_SHARE_OF_VOLUME = 0.2
 FLAT_NUCLEUS_HEIGHT_TO_RADIUS = 0.5
 ER_RING_WIDTH_UM = 2.2
 """Distance from the nuclear surface over which the resting sensor falls to 1/e."""
+GATHERED_WIDTH_UM = 1.6
+"""Distance from the nuclear surface over which the organelle of an infected cell falls to 1/e."""
 BODY_EDGE_UM, NUCLEUS_EDGE_UM = 1.2, 0.8
 TEXTURE_DRIFT_PER_HOUR = 0.5
 """Texture planes per hour by which a cell's granules change while it lives."""
@@ -53,6 +55,8 @@ class RenderedFrame:
 
     density: Volume
     sensor: Volume
+    organelle: Volume | None
+    """None where it is not imaged."""
     labels: NDArray[np.uint16]
 
 
@@ -86,13 +90,14 @@ class FrameRenderer:
         """Draw frame `t`: nuclei at `centres_um` (N, 3) in the picture, with `labels` (N,), 0 for none."""
         shape = self._parameters.shape_zyx
         density, sensor = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        organelle = np.zeros(shape, np.float32) if self._parameters.organelle_channel else None
         nearest = np.ones(shape, np.float32)
         truth = np.zeros(shape, np.uint16)
         for cell in np.flatnonzero(self._history.alive[t]):
             pose = self._pose(t, int(cell), centres_um[cell], int(labels[cell]))
-            self._draw(pose, t * self._parameters.interval_hours, density, sensor, truth, nearest)
+            self._draw(pose, t * self._parameters.interval_hours, density, sensor, organelle, truth, nearest)
         self._mark_unseen(centres_um, labels, truth)
-        return RenderedFrame(density, sensor, truth)
+        return RenderedFrame(density, sensor, organelle, truth)
 
     def _mark_unseen(
         self, centres_um: NDArray[np.float64], labels: NDArray[np.int64], truth: NDArray[np.uint16]
@@ -128,6 +133,7 @@ class FrameRenderer:
         hours: float,
         density: Volume,
         sensor: Volume,
+        organelle: Volume | None,
         truth: NDArray[np.uint16],
         nearest: Volume,
     ) -> None:
@@ -159,6 +165,8 @@ class FrameRenderer:
         # Neighbours press against each other instead of lying on top of each other.
         density[box] = np.maximum(density[box], mass)
         sensor[box] += self._cell_sensor(pose, body, nucleus, reticulum, outside_um)
+        if organelle is not None:
+            organelle[box] += self._cell_organelle(pose, body, nucleus, reticulum, outside_um)
         if pose.label:
             mine = depth < nearest[box]
             nearest[box][mine] = depth[mine]
@@ -232,6 +240,19 @@ class FrameRenderer:
         filled = nucleus * (1 + np.float32(0.08) * reticulum)
         total = inside * filled + (1 - inside) * ring
         return np.asarray(total * np.float32(looks.expression[cell]), dtype=np.float32)
+
+    def _cell_organelle(
+        self, pose: CellPose, body: Volume, nucleus: Volume, reticulum: Volume, outside_um: Volume
+    ) -> Volume:
+        """A fine network over the whole cytoplasm; infection makes it dense and coarse beside the nucleus."""
+        moved = np.float32(pose.translocation)
+        spread = np.maximum(0.5 + np.float32(0.35) * reticulum, 0)
+        gathered = 1.6 * np.exp(-outside_um / np.float32(GATHERED_WIDTH_UM)) + np.float32(0.08)
+        gathered *= np.maximum(1 + np.float32(0.6) * reticulum, 0)
+        network = (1 - moved) * spread + moved * gathered
+        return np.asarray(
+            body * (1 - nucleus) * network * np.float32(self._looks.expression[pose.cell]), dtype=np.float32
+        )
 
 
 def _window(axis_um: Floats, centre: float, reach: float) -> slice:

@@ -12,6 +12,7 @@ class Draw(IntEnum):
     LIFE = 1
     LOOKS = 2
     CAMERA = 3
+    ORGANELLE_CAMERA = 4
 
 
 def plate_stream(seed: int, draw: Draw) -> np.random.Generator:
