@@ -17,8 +17,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)  ## simulate a small experiment, run the whole graph, explain one number
 	CELL_ASSETS_HOME=$(DEMO_HOME) $(BIN)/cell-assets demo
 
+# Two processes, each with the test files that it takes: on two cores that is half of the time.
 test: $(STAMP)  ## all tests but the long truth-finding ones
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 test-slow: $(STAMP)  ## the long truth-finding runs
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)

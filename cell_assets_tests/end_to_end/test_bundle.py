@@ -128,6 +128,7 @@ def test_other_commands_say_what_to_install(bare: Callable[..., Said], command: 
     assert line.endswith("run pip install '.[lab]' in the checkout of cell_assets")
 
 
+@pytest.mark.slow
 def test_hundreds_of_flipped_bytes_are_each_found_and_named(bundled: Bundled, tmp_path: Path) -> None:
     whole = bundled.path.read_bytes()
     with Container.open(bundled.path) as container:
