@@ -92,8 +92,8 @@ def half_of_test_tracks(cells: pd.DataFrame, labels: Labels, test: BoolArray, se
 def lineage_folds(cells: pd.DataFrame, labels: Labels, used: BoolArray, n_folds: int) -> ProbeSplit:
     """Every row of `used` (N,) is scored by a probe that learned from no cell of its lineage.
 
-    Lineages are dealt out from the one with the most positive rows down, each to the fold that has the fewest, so
-    the order of rows does not matter and there is no chance in it.
+    Lineages are dealt out from the one with the most positive rows down, each to the fold that has the smallest share
+    of positive rows and of rows so far, so the order of rows does not matter and there is no chance in it.
     """
     name = f"{n_folds} folds by lineage"
     lineages = unit_ids(cells, SplitUnit.LINEAGE)
@@ -124,13 +124,15 @@ def _dealt(lineages: StrArray, scored: BoolArray, label: BoolArray, n_folds: int
     """Fold of every row (N,); -1 for rows of lineages that hold no scored row."""
     names, code = np.unique(lineages[scored], return_inverse=True)
     sizes = np.bincount(code, minlength=len(names))
-    positives = np.bincount(code, weights=label[scored], minlength=len(names))
-    held = [(0.0, 0) for _ in range(n_folds)]
+    positives = np.bincount(code[label[scored]], minlength=len(names))
+    # Both shares as whole numbers over one denominator, so that a tie is one on every machine.
+    load = positives * sizes.sum() + sizes * max(1, positives.sum())
+    held = np.zeros(n_folds, dtype=np.int64)
     fold_of: dict[str, int] = {}
     for k in np.lexsort((names, -sizes, -positives)):
-        fold = min(range(n_folds), key=lambda one: (*held[one], one))
+        fold = int(held.argmin())
         fold_of[str(names[k])] = fold
-        held[fold] = (held[fold][0] + float(positives[k]), held[fold][1] + int(sizes[k]))
+        held[fold] += load[k]
     return np.array([fold_of.get(str(name), -1) for name in lineages], dtype=np.int64)
 
 

@@ -97,9 +97,9 @@ def _caption(identity: IdentityStudy, smoothness: Estimate) -> str:
         f"{value_text(identity.same_cell_chance.estimate.value)}.",
     ]
     sentences += [
-        f"{title_text(one.state).capitalize()}: the {identity.neighbours} nearest cells of other FOVs, which cannot "
-        f"be the cell itself, get a balanced accuracy of {estimate_text(one.in_other_fovs.estimate)} by their vote "
-        "(one half by chance); of the variance within tracks the state explains "
+        f"{title_text(one.state).capitalize()}: balanced accuracy of the vote of the {identity.neighbours} nearest "
+        f"cells of other FOVs, none of which can be the cell itself: {estimate_text(one.in_other_fovs.estimate)} (one "
+        "half by chance). Share of the variance within tracks that the state explains: "
         f"{estimate_text(one.given_track.estimate)}."
         for one in identity.states
     ]
