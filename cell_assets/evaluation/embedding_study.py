@@ -14,6 +14,7 @@ from cell_assets.evaluation.confounder import with_confounder
 from cell_assets.evaluation.evaluate import EmbeddingEvaluation, EvaluationSettings, Space, evaluate_embedding
 from cell_assets.evaluation.further_splits import study_further_splits, with_further_splits
 from cell_assets.evaluation.manifest import condition_of
+from cell_assets.evaluation.scoring import BOTH
 from cell_assets.evaluation.separation import with_identity
 from cell_assets.evaluation.splits import SplitUnit
 from cell_assets.evaluation.state_dynamics import StateDynamics, study_state_dynamics, with_state_dynamics
@@ -174,7 +175,7 @@ def _length_alone(cells: pd.DataFrame) -> list[Baseline]:
 def _with_length(features: FloatArray, baselines: Sequence[Baseline]) -> list[Baseline]:
     """Does the embedding add to length? Both through the same probe."""
     return [
-        combined(features, baseline, "both", "embedding and cell length")
+        combined(features, baseline, BOTH, "embedding and cell length")
         for baseline in baselines
         if baseline.name == LENGTH_ALONE
     ]

@@ -16,6 +16,8 @@ from cell_assets.evaluation.units import BoolArray, FloatArray, StrArray, plural
 
 EMBEDDING = "embedding"
 CHANCE = "chance"
+BOTH = "both"
+"""The embedding and cell length together."""
 METRICS = ("average_precision", "auroc", "balanced_accuracy", "accuracy", "f1")
 GAINED = ("average_precision", "balanced_accuracy", "accuracy")
 """Metrics in which a rival is held against another on the same resamples."""

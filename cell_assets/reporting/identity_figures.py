@@ -63,14 +63,15 @@ def identity_figures(identity: IdentityStudy, spaces: Sequence[SpaceDynamics]) -
 def identity_figure(smoothness: Sequence[_Row], identity: Sequence[_Row]) -> bytes:
     """Smoothness before and after the track's mean is taken away; what is known of cells and of states beside it."""
     n_rows = max(len(smoothness), len(identity))
-    sheet = Sheet(8.6, max(1.9, 0.32 * n_rows + 1.0), columns=2)
+    sheet = Sheet(10.4, max(1.9, 0.32 * n_rows + 1.0), columns=2)
     left, right = sheet.axes[0]
-    _draw(left, smoothness, "distance of one frame, strangers (or the long lag) = 1")
+    _draw(left, smoothness, "movement per interval")
     left.axvline(1.0, color=MUTED, linestyle=(0, (4, 3)), linewidth=1.2)
+    left.set_xlim(0, max(1.1, left.get_xlim()[1]))
     left.set_title("Smoothness")
-    _draw(right, identity, "value with 95 % interval, | without knowledge")
+    _draw(right, identity, "share")
     right.set_xlim(-0.03, 1.03)
-    right.set_title("Orange: who the cell is. Blue: its state")
+    right.set_title("Identity and state")
     return sheet.png()
 
 
@@ -81,7 +82,6 @@ def _draw(axes: Axes, rows: Sequence[_Row], x_label: str) -> None:
             axes.plot([row.reference], [place], "|", color=MUTED, markersize=12, markeredgewidth=1.6)
     axes.set_yticks(range(len(rows)), [row.title for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_xlim(left=0)
     axes.set_xlabel(x_label)
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
@@ -89,6 +89,9 @@ def _draw(axes: Axes, rows: Sequence[_Row], x_label: str) -> None:
 
 def _caption(identity: IdentityStudy, smoothness: Estimate) -> str:
     sentences = [
+        "Dots are values, bars 95 % intervals. Left: movement over one interval, where strangers (or, in grey, the "
+        "longer lag) are 1 apart. Right: in orange what is known of who the cell is, in blue of its state; ticks are "
+        "what knowing nothing gives.",
         f"Smoothness is {estimate_text(smoothness)}; once each track's mean is taken away it is "
         f"{estimate_text(identity.smoothness_identity_removed.estimate)}. Near 1 or a little above, only the mean, "
         "that is who the cell is, made it smooth; well below 1, the cell itself moves on smoothly.",

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from cell_assets.evaluation.dynamics import Dynamics, LagCurve
 from cell_assets.evaluation.rank import FeatureSpectrum
 from cell_assets.evaluation.resampling import Estimate
-from cell_assets.evaluation.scoring import CHANCE, EMBEDDING, METRICS, Score
+from cell_assets.evaluation.scoring import BOTH, CHANCE, EMBEDDING, METRICS, Score
 from cell_assets.evaluation.task_scores import TaskEvaluation
 from cell_assets.reporting.style import ACCENT, INK, MUTED, PALETTE, RIVAL, Sheet, house_style
 from cell_assets.reporting.wording import title_text, value_text
@@ -150,7 +150,7 @@ def draw_interval(axes: Axes, estimate: Estimate, place: float, colour: str) -> 
 
 
 def _score_colour(of: str) -> str:
-    return {EMBEDDING: ACCENT, CHANCE: MUTED, "majority": MUTED}.get(of, RIVAL)
+    return {EMBEDDING: ACCENT, BOTH: PALETTE[2], CHANCE: MUTED, "majority": MUTED}.get(of, RIVAL)
 
 
 def _rival_colours(n: int) -> list[str]:
