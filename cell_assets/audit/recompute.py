@@ -11,8 +11,8 @@ from blake3 import blake3
 from cell_assets.errors import CellAssetsError, NotFoundError
 from cell_assets.evaluation.published_study import StudiedFolders, study_published
 from cell_assets.evaluation.resampling import Estimate
+from cell_assets.evaluation.scoring import rescore
 from cell_assets.evaluation.study_parameters import StudyParameters
-from cell_assets.evaluation.task_scores import rescore
 from cell_assets.ledger.records import Artifact, JsonValue, Number, NumberDraft, Provenance
 from cell_assets.store.code_identity import environment_text
 from cell_assets.store.store import Store
@@ -180,7 +180,11 @@ def _from_predictions(store: Store, number: Number, stated: Provenance) -> Estim
     if not file.exists():
         raise NotFoundError(f"{number.draft.report} is not a score of predictions")
     return rescore(
-        pd.read_parquet(file), number.draft.name, seed=parameters.seed, n_resamples=parameters.n_resamples
+        pd.read_parquet(file),
+        number.draft.name,
+        seed=parameters.seed,
+        n_resamples=parameters.n_resamples,
+        units=number.draft.unit,
     )
 
 

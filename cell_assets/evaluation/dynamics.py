@@ -20,6 +20,9 @@ from cell_assets.evaluation.units import FloatArray, IntArray, StrArray
 
 _RANDOM_PAIRS = 20_000
 
+RATIO_LAG = 10
+"""Frames at which the displacement of one frame is held against a longer one: the right end of Figure 2b."""
+
 
 @dataclass(frozen=True)
 class LagCurve:
@@ -55,6 +58,12 @@ class Dynamics:
     """Displacement at lag `range_lag_frames` less that at one interval: travel beyond jitter."""
     range_lag_frames: int
     """The longest lag up to `max_lag` that at least `MIN_UNITS` tracks reach."""
+    displacement_ratio: Estimate
+    """Displacement over one interval divided by that at lag `ratio_lag_frames`: 1 where a cell moves as far in one
+    frame as in many, so that it only jitters; small where it moves on. Who the cell is cancels."""
+    ratio_lag_frames: int
+    """The longest lag up to `RATIO_LAG` and `max_lag` that at least `MIN_UNITS` tracks reach; the longest that was
+    asked for where none beyond one frame is reached."""
 
 
 def unit_vectors(features: FloatArray) -> FloatArray:
@@ -107,18 +116,21 @@ def temporal_dynamics(
     seed: int,
     max_lag: int = 10,
     n_resamples: int = 1000,
+    normalised: bool = True,
 ) -> Dynamics:
     """Temporal smoothness of `features` (N, D) by DynaCLR Eq. 2 and 3, with intervals over resampled tracks.
 
     `tracks` (N,) names each row's track and `t` (N,) its frame; `max_lag` is in frames of `interval_min`
-    minutes. The result does not depend on the order of rows. Raises `BadInputError` when a row has no
+    minutes. `normalised` makes unit vectors of the rows first, as both equations do. The result does not depend on
+    the order of rows. Raises `BadInputError` when a row has no
     direction, a track has two rows at one time, there is no row, or `max_lag` is below 1.
     """
     if max_lag < 1 or not len(t):
         raise BadInputError(f"max_lag is {max_lag} and there are {len(t)} rows; give at least 1 of each")
     order = np.lexsort((t, tracks))
     tracks, t = tracks[order], t[order]
-    z = unit_vectors(features[order].astype(np.float64))
+    z = features[order].astype(np.float64)
+    z = unit_vectors(z) if normalised else z
     codes, n_tracks = unit_codes(tracks)
     per_lag = [
         _Distances.of(z, codes, n_tracks, *pairs_at_lag(tracks, t, lag)) for lag in range(1, max_lag + 1)
@@ -206,6 +218,8 @@ class _Resampled:
         first = self.per_lag[0]
         reach = self._longest_lag()
         last = self.per_lag[reach - 1]
+        far = min(reach, RATIO_LAG)
+        beyond = f"no lag beyond one interval has {MIN_UNITS} tracks long enough for it"
         still = "no track has two consecutive time points"
         alike = "there are no two tracks that differ"
         return Dynamics(
@@ -223,9 +237,18 @@ class _Resampled:
                 last.mean - first.mean if reach > 1 else float("nan"),
                 draws[:, reach - 1] - draws[:, 0],
                 _n_tracks(last),
-                f"no lag beyond one interval has {MIN_UNITS} tracks long enough for it",
+                beyond,
             ),
             range_lag_frames=reach,
+            displacement_ratio=self._estimate(
+                first.mean / self.per_lag[far - 1].mean
+                if far > 1 and self.per_lag[far - 1].mean > 0
+                else float("nan"),
+                _divide(draws[:, 0], draws[:, far - 1]),
+                _n_tracks(self.per_lag[far - 1]),
+                beyond if far == 1 else "no cell moves at all",
+            ),
+            ratio_lag_frames=far if far > 1 else min(n_lags, RATIO_LAG),
         )
 
     def _longest_lag(self) -> int:

@@ -10,17 +10,23 @@ import pandas as pd
 from sklearn.decomposition import PCA
 
 from cell_assets.errors import BadInputError
+from cell_assets.evaluation.confounder import with_confounder
 from cell_assets.evaluation.evaluate import EmbeddingEvaluation, EvaluationSettings, Space, evaluate_embedding
+from cell_assets.evaluation.further_splits import study_further_splits, with_further_splits
 from cell_assets.evaluation.manifest import condition_of
+from cell_assets.evaluation.scoring import BOTH
+from cell_assets.evaluation.separation import with_identity
 from cell_assets.evaluation.splits import SplitUnit
 from cell_assets.evaluation.state_dynamics import StateDynamics, study_state_dynamics, with_state_dynamics
 from cell_assets.evaluation.study_parameters import StudyParameters
-from cell_assets.evaluation.task_scores import Baseline
+from cell_assets.evaluation.task_scores import Baseline, combined
 from cell_assets.evaluation.tasks import Labels, about_to_divide, annotation_labels, joined_annotation
 from cell_assets.evaluation.units import FloatArray
 
 MOST_CLASSES = 6
 """A column with more values than this is no state but a measurement or a name, and is not probed."""
+
+LENGTH_ALONE = "length_alone"
 
 
 @dataclass(frozen=True)
@@ -108,6 +114,8 @@ def study_embeddings(
             about_column = _state_tasks(cells, states, column, annotations[column])
             tasks += about_column
             two_states += about_column if len(about_column) == 1 else []
+    baselines = _length_alone(cells)
+    rivals = [*baselines, *_with_length(embedded.features, baselines)]
     evaluation = evaluate_embedding(
         embedded.features,
         cells,
@@ -121,9 +129,22 @@ def study_embeddings(
             n_resamples=parameters.n_resamples,
             max_lag=parameters.max_lag,
         ),
-        baselines=_length_alone(cells),
+        baselines=rivals,
         spaces=() if embedded.umap is None else (Space("umap", embedded.umap),),
     )
+    further = study_further_splits(
+        evaluation,
+        embedded.features,
+        cells,
+        tasks,
+        rivals,
+        folds=parameters.folds,
+        halved={task.name for task in tasks[1:]},
+    )
+    evaluation = with_further_splits(evaluation, further)
+    evaluation = with_identity(evaluation, embedded.features, cells, tasks[1:], parameters)
+    columns = [task.name for task in two_states]
+    evaluation = with_confounder(evaluation, states, columns, parameters.confounder)
     dynamics = study_state_dynamics(evaluation, embedded.features, cells, two_states)
     return EmbeddingStudy(embedded, with_state_dynamics(evaluation, dynamics), annotations, dynamics)
 
@@ -148,4 +169,13 @@ def _length_alone(cells: pd.DataFrame) -> list[Baseline]:
     length = pd.to_numeric(cells["length_um"], errors="coerce")
     if length.isna().any():
         return []
-    return [Baseline("length_alone", "cell length alone", length.to_numpy(dtype=np.float64, na_value=np.nan))]
+    return [Baseline(LENGTH_ALONE, "cell length alone", length.to_numpy(dtype=np.float64, na_value=np.nan))]
+
+
+def _with_length(features: FloatArray, baselines: Sequence[Baseline]) -> list[Baseline]:
+    """Does the embedding add to length? Both through the same probe."""
+    return [
+        combined(features, baseline, BOTH, "embedding and cell length")
+        for baseline in baselines
+        if baseline.name == LENGTH_ALONE
+    ]

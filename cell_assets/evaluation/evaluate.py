@@ -10,11 +10,14 @@ import numpy as np
 import pandas as pd
 
 from cell_assets.errors import BadInputError
-from cell_assets.evaluation.dynamics import Dynamics, temporal_dynamics
+from cell_assets.evaluation.dynamics import RATIO_LAG, Dynamics, temporal_dynamics
+from cell_assets.evaluation.identity_study import IdentityStudy
+from cell_assets.evaluation.probe_splits import manifest_split
 from cell_assets.evaluation.rank import FeatureSpectrum, feature_spectrum
 from cell_assets.evaluation.resampling import Estimate
+from cell_assets.evaluation.scoring import Score, score_notes
 from cell_assets.evaluation.splits import SplitUnit
-from cell_assets.evaluation.task_scores import Baseline, Score, TaskEvaluation, evaluate_task, score_notes
+from cell_assets.evaluation.task_scores import Baseline, TaskEvaluation, evaluate_task
 from cell_assets.evaluation.tasks import Labels
 from cell_assets.evaluation.units import (
     FloatArray,
@@ -41,7 +44,6 @@ class EvaluationSettings:
     """Whether the images come from a simulation, which every report then says."""
     seed: int = 0
     n_resamples: int = 1000
-    bootstrap_unit: SplitUnit = SplitUnit.TRACK
     max_lag: int = 10
     """Longest lag of the smoothness curve, in frames (the paper's Figure 2b shows 0 to 10)."""
     fit_splits: tuple[str, ...] = ("train", "val")
@@ -80,6 +82,10 @@ class EmbeddingEvaluation:
     settings: EvaluationSettings
     notes: tuple[str, ...]
     """What a careful reader wants to know: how C was chosen, which resamples were undefined, and the like."""
+    further: tuple[TaskEvaluation, ...] = ()
+    """The same questions on other splits; see `further_splits`."""
+    identity: IdentityStudy | None = None
+    """Whether smoothness is of states or of who the cell is; None where it was not studied."""
 
 
 def evaluate_embedding(
@@ -108,8 +114,7 @@ def evaluate_embedding(
             cells,
             labels.reordered(order),
             [baseline.reordered(order) for baseline in baselines],
-            split,
-            bootstrap_unit=settings.bootstrap_unit,
+            manifest_split(split),
             seed=settings.seed,
             n_resamples=settings.n_resamples,
             source_rows=order,
@@ -132,7 +137,7 @@ def evaluate_embedding(
         notes += score_notes(about, scores)
     return EmbeddingEvaluation(
         numbers=tuple(
-            _number(score, about, n_units_name, split.statement, settings)
+            number_of(score, about, n_units_name, split.statement.short, settings)
             for about, n_units_name, scores in groups
             for score in scores
         ),
@@ -190,10 +195,11 @@ def canonical_order(cells: pd.DataFrame) -> np.ndarray:
 
 def _space_dynamics(space: Space, test: pd.DataFrame, settings: EvaluationSettings) -> SpaceDynamics:
     tracks = unit_ids(test, SplitUnit.TRACK)
-    names = ("displacement_one_interval", "displacement_random_pairs", "smoothness", "dynamic_range")
+    names = ["displacement_one_interval", "displacement_random_pairs", "smoothness", "dynamic_range"]
     n_tracks = len(np.unique(tracks))
     if settings.interval_min is None:
         why = "the plate has a single time point or no time interval"
+        names.append(_ratio_name(min(RATIO_LAG, settings.max_lag)))
         scores = tuple(Score(name, "embedding", Estimate.missing(why, n_tracks)) for name in names)
         return SpaceDynamics(space.name, None, scores, why)
     result = temporal_dynamics(
@@ -210,11 +216,17 @@ def _space_dynamics(space: Space, test: pd.DataFrame, settings: EvaluationSettin
         result.random_pairs,
         result.smoothness,
         result.dynamic_range,
+        result.displacement_ratio,
     )
+    names.append(_ratio_name(result.ratio_lag_frames))
     scores = tuple(
         Score(name, "embedding", estimate) for name, estimate in zip(names, estimates, strict=True)
     )
     return SpaceDynamics(space.name, result, scores)
+
+
+def _ratio_name(lag_frames: int) -> str:
+    return f"displacement_ratio_1_to_{lag_frames}"
 
 
 def _space_report(space: str) -> str:
@@ -236,15 +248,16 @@ def _rank_scores(spectrum: FeatureSpectrum | None, split: SplitStatement) -> tup
     )
 
 
-def _number(
-    score: Score, report: str, n_units_name: str, split: SplitStatement, settings: EvaluationSettings
+def number_of(
+    score: Score, report: str, n_units_name: str, split: str, settings: EvaluationSettings
 ) -> NumberDraft:
+    """A score as a report states it; `split` says on which rows it is."""
     estimate = score.estimate
     return NumberDraft(
         report=f"{settings.method}/{report}",
         name=score.name,
         # A number travels without its report, so it says itself that it is from a simulation.
-        split=f"{split.short} (simulated)" if settings.simulated else split.short,
+        split=f"{split} (simulated)" if settings.simulated else split,
         value=estimate.value,
         n=estimate.n_units,
         unit=n_units_name,

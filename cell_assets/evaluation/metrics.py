@@ -20,6 +20,24 @@ def accuracy(label: BoolArray, predicted: BoolArray) -> Statistic:
     return Statistic(lambda w: _ratio(w @ correct, w.sum(axis=1)), "there are no rows to score")
 
 
+def balanced_accuracy(label: BoolArray, predicted: BoolArray) -> Statistic:
+    """Mean of the shares of positive and of negative rows that are predicted right: one half knows nothing."""
+    positive = label.astype(np.float64)
+    found = (label & predicted).astype(np.float64)
+    spared = (~label & ~predicted).astype(np.float64)
+
+    def function(weights: FloatArray) -> FloatArray:
+        sensitivity = _ratio(weights @ found, weights @ positive)
+        return (sensitivity + _ratio(weights @ spared, weights @ (1.0 - positive))) / 2.0
+
+    return Statistic(function, ONE_CLASS)
+
+
+def mean(values: FloatArray) -> Statistic:
+    """Mean of a value of every row."""
+    return Statistic(lambda w: _ratio(w @ values, w.sum(axis=1)), "there are no rows to score")
+
+
 def f1(label: BoolArray, predicted: BoolArray) -> Statistic:
     """Harmonic mean of precision and recall of the positive class, 2 TP / (2 TP + FP + FN)."""
     true_positive = (label & predicted).astype(np.float64)

@@ -3,6 +3,17 @@
 from pydantic import BaseModel, ConfigDict, Field
 
 
+class Confounder(BaseModel):
+    """A passing condition in which cells may look as if they were in a state: `column` is `value`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    column: str
+    """Annotation column, for example `division_state`."""
+    value: str
+    """For example `mitosis`."""
+
+
 class StudyParameters(BaseModel):
     """How an embedding is evaluated."""
 
@@ -14,4 +25,13 @@ class StudyParameters(BaseModel):
     """Bootstrap resamples of tracks."""
     max_lag: int = Field(default=10, ge=1)
     """Longest lag of the smoothness curve, in frames."""
+    folds: int | None = Field(default=None, ge=2)
+    """Score every task a second time on all cells, by probes that learned from no relative of the cell: the number of
+    folds of lineages. For plates too small to hold a test set back."""
+    neighbours: int = Field(default=20, ge=1)
+    """Nearest cells of other FOVs that vote for a cell's state."""
+    identity_gap_frames: int = Field(default=5, ge=1)
+    """A cell is looked for among those at least so many frames earlier or later."""
+    confounder: Confounder | None = None
+    """Where false calls of a state are counted apart; None: `division_state` is `mitosis`, where that is annotated."""
     seed: int = Field(default=0, ge=0)

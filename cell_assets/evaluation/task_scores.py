@@ -6,27 +6,26 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from cell_assets.errors import NotFoundError
 from cell_assets.evaluation import metrics
-from cell_assets.evaluation.probes import DECISION, Probe, ProbeData, fit_probe, why_no_probe
-from cell_assets.evaluation.resampling import Estimate, Statistic, bootstrap_interval
+from cell_assets.evaluation.probe_splits import Part, ProbeSplit
+from cell_assets.evaluation.probes import ProbeData, fit_probe, why_no_probe
+from cell_assets.evaluation.resampling import Estimate
+from cell_assets.evaluation.scoring import (
+    EMBEDDING,
+    METRICS,
+    Prediction,
+    Score,
+    Scoring,
+    probability_column,
+    resampled_unit,
+    score_notes,
+    units_note,
+)
 from cell_assets.evaluation.splits import SplitUnit
 from cell_assets.evaluation.tasks import Exclusion, Labels
-from cell_assets.evaluation.units import (
-    BoolArray,
-    FloatArray,
-    IntArray,
-    SplitRows,
-    StrArray,
-    plural,
-    unit_ids,
-)
+from cell_assets.evaluation.units import BoolArray, FloatArray, IntArray, StrArray, plural, unit_ids
 
-EMBEDDING = "embedding"
-CHANCE = "chance"
 _NO_ROWS: IntArray = np.zeros(0, dtype=np.int64)
-_GAIN = "average_precision_gain_over"
-METRICS = ("average_precision", "auroc", "accuracy", "f1")
 
 
 @dataclass(frozen=True)
@@ -39,24 +38,19 @@ class Baseline:
     """For people, for example `cell length alone`."""
     values: FloatArray
     """(N, D) or (N,)"""
+    adds_to: str | None = None
+    """Name of the baseline that it extends by the embedding: its gain over that one is stated, and not the
+    embedding's gain over it."""
 
     def reordered(self, order: IntArray) -> "Baseline":
         """The same baseline for rows taken in `order`."""
         return replace(self, values=self.values[order])
 
 
-@dataclass(frozen=True)
-class Score:
-    """One metric of one rival. `of` is `embedding`, `chance` or a baseline's name."""
-
-    metric: str
-    of: str
-    estimate: Estimate
-
-    @property
-    def name(self) -> str:
-        """The number's name: the metric, with the rival as suffix unless it is the embedding."""
-        return self.metric if self.of == EMBEDDING else f"{self.metric}_{self.of}"
+def combined(features: FloatArray, baseline: Baseline, name: str, title: str) -> Baseline:
+    """The embedding (N, D) and a baseline side by side: what the one adds to the other."""
+    values = np.column_stack([features, baseline.values])
+    return Baseline(name, title, values, adds_to=baseline.name)
 
 
 @dataclass(frozen=True)
@@ -82,14 +76,17 @@ class TaskEvaluation:
     n_fit_positive: int
     n_test_rows: int
     n_test_positive: int
+    split: str
+    """Which rows were scored, as its numbers carry it, for example `test tracks`."""
     n_units_name: str
-    """What `n` of its numbers counts, for example `tracks`."""
+    """What `n` of its numbers counts and what their intervals resample, for example `tracks`."""
     scores: tuple[Score, ...]
     curves: tuple[Curve, ...]
     prevalence: Estimate
     predictions: pd.DataFrame
-    """Every test row: plate, fov_name, track_id, t, `label` (missing where unknown), `probability` of the
-    embedding's probe and `probability_<baseline>`; empty when no probe could be fitted."""
+    """Every test row: plate, fov_name, track_id, t, (lineage_root, where it is resampled,) `label` (missing where
+    unknown), `probability` of the embedding's probe and `probability_<baseline>`; empty when no probe could be
+    fitted."""
     example_rows: IntArray
     """Rows of the caller's cell table, in order of time: the longest test track that holds a positive row;
     empty when there is none or no probe could be fitted."""
@@ -105,27 +102,21 @@ class TaskEvaluation:
 
 @dataclass(frozen=True)
 class _Rival:
-    """A fitted probe, or why there is none."""
+    """A rival's probes, or why there are none."""
 
     name: str
     title: str
-    probe: Probe | None
-    why_missing: str | None
-
-    def on(self, inside: BoolArray) -> "_Prediction":
-        """What the probe says of those of its rows."""
-        return _Prediction(
-            self.name, None if self.probe is None else self.probe.probability[inside], self.why_missing
-        )
-
-
-@dataclass(frozen=True)
-class _Prediction:
-    """What a rival says of the labelled test rows, or why it says nothing."""
-
-    name: str
     probability: FloatArray | None
+    """(N,), of the test rows; NaN elsewhere."""
     why_missing: str | None
+    how_chosen: tuple[str, ...] = ()
+    converged: bool = True
+
+    def on(self, rows: BoolArray) -> Prediction:
+        """What the probes say of those rows."""
+        return Prediction(
+            self.name, None if self.probability is None else self.probability[rows], self.why_missing
+        )
 
 
 def evaluate_task(
@@ -133,37 +124,41 @@ def evaluate_task(
     cells: pd.DataFrame,
     labels: Labels,
     baselines: Sequence[Baseline],
-    split: SplitRows,
+    split: ProbeSplit,
     *,
-    bootstrap_unit: SplitUnit,
     seed: int,
     n_resamples: int,
     source_rows: IntArray,
+    names: Sequence[str] = METRICS,
 ) -> TaskEvaluation:
     """Probe `features` (N, D) and every baseline for `labels`, on the rows that the split gives to each side.
 
-    `source_rows` (N,) says which row of the caller's table each row is. Intervals are over `bootstrap_unit`s
-    of the labelled test rows.
+    `source_rows` (N,) says which row of the caller's table each row is. Intervals are over the coarsest of
+    `split.resampled` of which the labelled test rows have enough. `names` are the metrics that are stated.
     """
-    fit, scored = split.fit & labels.known, split.test & labels.known
-    split_units = unit_ids(cells, split.statement.unit)
+    fit, test = split.fit & labels.known, split.test
+    scored = test & labels.known
+    split_units = unit_ids(cells, split.unit)
     candidates = [Baseline(EMBEDDING, "embedding", features), *baselines]
-    rivals = [
-        _fit_rival(candidate, labels, fit, split.test, scored, split_units, split.statement.unit, seed)
-        for candidate in candidates
-    ]
+    rivals = [_fit_rival(candidate, labels, split, split_units, seed) for candidate in candidates]
     label = labels.label[scored]
-    table = _Scoring(label, unit_ids(cells[scored], bootstrap_unit), seed, n_resamples)
-    said = [rival.on(scored[split.test]) for rival in rivals]
-    scores = [score for prediction in said for score in table.rival(prediction)]
-    scores += table.chance(labels.label[fit])
-    scores += [table.gain(said[0], other) for other in said[1:]]
+    unit = resampled_unit(cells[scored], split.resampled)
+    table = Scoring(label, unit_ids(cells[scored], unit), seed, n_resamples)
+    said = {rival.name: rival.on(scored) for rival in rivals}
+    scores = [score for prediction in said.values() for score in table.rival(prediction, names)]
+    scores += table.chance(labels.label[fit], names)
+    for baseline in baselines:
+        first, over = (
+            (EMBEDDING, baseline.name) if baseline.adds_to is None else (baseline.name, baseline.adds_to)
+        )
+        scores += table.gains(said[first], said[over], names)
     curves = [
         Curve(rival.name, rival.title, points, table.estimate("average_precision", prediction))
-        for rival, prediction in zip(rivals, said, strict=True)
+        for rival, prediction in zip(rivals, said.values(), strict=True)
         if prediction.probability is not None
         and (points := metrics.precision_recall(label, prediction.probability)) is not None
     ]
+    n_wished = len(np.unique(unit_ids(cells[scored], split.resampled[0])))
     return TaskEvaluation(
         name=labels.name,
         positive=labels.positive,
@@ -174,154 +169,77 @@ def evaluate_task(
         n_fit_positive=int(labels.label[fit].sum()),
         n_test_rows=int(scored.sum()),
         n_test_positive=int(label.sum()),
-        n_units_name=plural(bootstrap_unit),
+        split=split.name,
+        n_units_name=plural(unit),
         scores=tuple(scores),
         curves=tuple(curves),
         prevalence=table.prevalence(),
-        predictions=_predictions(cells, labels, split.test, rivals),
-        example_rows=_example(cells, labels, split.test, source_rows) if rivals[0].probe else _NO_ROWS,
-        notes=_notes(labels, rivals, scores),
+        predictions=_predictions(cells, labels, test, rivals, unit),
+        example_rows=_NO_ROWS
+        if rivals[0].probability is None
+        else _example(cells, labels, test, source_rows),
+        notes=_notes(labels, rivals, scores, units_note(labels.name, unit, split.resampled, n_wished)),
     )
 
 
-def rescore(predictions: pd.DataFrame, name: str, *, seed: int, n_resamples: int) -> Estimate:
-    """One number of a task from its published predictions alone, resampled over tracks as it was.
-
-    Args:
-        predictions: `TaskEvaluation.predictions`.
-        name: the number's name, `Score.name`.
-
-    Raises:
-        NotFoundError: the predictions do not hold what this number is of, such as the labels of training rows.
-    """
-    scored = predictions[predictions["label"].notna().to_numpy()]
-    label = scored["label"].to_numpy(dtype=np.bool_)
-    table = _Scoring(label, unit_ids(scored, SplitUnit.TRACK), seed, n_resamples)
-    if name == f"average_precision_{CHANCE}":
-        return table.prevalence()
-    if name.startswith(_GAIN):
-        rival = _published(scored, name.removeprefix(f"{_GAIN}_"))
-        return table.gain(_published(scored, EMBEDDING), rival).estimate
-    for metric in METRICS:
-        if name == metric or name.startswith(f"{metric}_"):
-            rival = _published(scored, name.removeprefix(metric).removeprefix("_") or EMBEDDING)
-            return table.estimate(metric, rival)
-    raise NotFoundError(f"predictions do not tell {name}")
-
-
-def _published(predictions: pd.DataFrame, of: str) -> _Prediction:
-    column = "probability" if of == EMBEDDING else f"probability_{of}"
-    if column not in predictions:
-        raise NotFoundError(f"the predictions hold no probability of {of}")
-    return _Prediction(of, predictions[column].to_numpy(dtype=np.float64), None)
-
-
 def _fit_rival(
-    candidate: Baseline,
-    labels: Labels,
-    fit: BoolArray,
-    test: BoolArray,
-    scored: BoolArray,
-    split_units: StrArray,
-    split_unit: SplitUnit,
-    seed: int,
+    candidate: Baseline, labels: Labels, split: ProbeSplit, split_units: StrArray, seed: int
 ) -> _Rival:
     values = np.asarray(candidate.values, dtype=np.float64).reshape(len(labels.label), -1)
-    unusable = np.asarray(~np.isfinite(values[fit | test]).all(axis=1))
-    train = ProbeData(values[fit], labels.label[fit], split_units[fit])
-    # Every test row is predicted, also those without a label, which no score counts.
-    rows = ProbeData(values[test], labels.label[test], split_units[test])
-    why = labels.why_none or why_no_probe(train, rows)
-    if why is None and not scored.any():
-        why = "no test row has a label"
+    why = split.why_none or labels.why_none
+    if why is None:
+        why = next(
+            (said for part in split.parts if (said := _why_none(values, labels, part, split_units))), None
+        )
+    used = split.test | (split.fit & labels.known)
+    unusable = np.asarray(~np.isfinite(values[used]).all(axis=1))
     if why is None and unusable.any():
         why = f"{candidate.title} is not known for {int(unusable.sum())} of {len(unusable)} rows"
     if why is not None:
         return _Rival(candidate.name, candidate.title, None, why)
-    probe = fit_probe(train, rows, split_unit=split_unit, seed=seed)
-    return _Rival(candidate.name, candidate.title, probe, None)
+    probability = np.full(len(labels.label), np.nan)
+    chosen, converged = [], True
+    for part in split.parts:
+        train, rows = _sides(values, labels, part, split_units)
+        probe = fit_probe(train, rows, split_unit=split.unit, seed=seed)
+        probability[part.test] = probe.probability
+        chosen.append(probe.how_chosen)
+        converged &= probe.converged
+    return _Rival(candidate.name, candidate.title, probability, None, tuple(chosen), converged)
 
 
-@dataclass(frozen=True)
-class _Scoring:
-    """The labelled test rows of one task; every score of the task resamples the same units the same way."""
-
-    label: BoolArray
-    units: StrArray
-    seed: int
-    n_resamples: int
-
-    def rival(self, prediction: _Prediction) -> list[Score]:
-        return [Score(metric, prediction.name, self.estimate(metric, prediction)) for metric in METRICS]
-
-    def estimate(self, metric: str, prediction: _Prediction) -> Estimate:
-        if prediction.probability is None:
-            return Estimate.missing(prediction.why_missing or "", self._n_units)
-        return self._interval(_statistic(metric, self.label, prediction.probability))
-
-    def prevalence(self) -> Estimate:
-        return self._interval(metrics.prevalence(self.label))
-
-    def chance(self, fit_label: BoolArray) -> list[Score]:
-        """What a guess that knows the class sizes alone gets: prevalence, one half, the majority's share."""
-        half = Estimate.exact(0.5, self._n_units, "it is one half by definition")
-        if not fit_label.size:
-            majority = Estimate.missing("no training row has a label", self._n_units)
-        else:
-            positive_is_commoner = 2 * np.count_nonzero(fit_label) > fit_label.size
-            commonest = np.full(self.label.shape, positive_is_commoner, dtype=np.bool_)
-            majority = self._interval(metrics.accuracy(self.label, commonest))
-        return [
-            Score("average_precision", CHANCE, self.prevalence()),
-            Score("auroc", CHANCE, half),
-            Score("accuracy", "majority", majority),
-        ]
-
-    def gain(self, first: _Prediction, other: _Prediction) -> Score:
-        """Average precision of the embedding less that of another rival, on the same resamples."""
-        if first.probability is None or other.probability is None:
-            estimate = Estimate.missing(first.why_missing or other.why_missing or "", self._n_units)
-        else:
-            estimate = self._interval(
-                metrics.difference(
-                    _statistic("average_precision", self.label, first.probability),
-                    _statistic("average_precision", self.label, other.probability),
-                )
-            )
-        return Score(_GAIN, other.name, estimate)
-
-    @property
-    def _n_units(self) -> int:
-        return len(np.unique(self.units))
-
-    def _interval(self, statistic: Statistic) -> Estimate:
-        return bootstrap_interval(self.units, statistic, seed=self.seed, n_resamples=self.n_resamples)
+def _sides(
+    values: FloatArray, labels: Labels, part: Part, split_units: StrArray
+) -> tuple[ProbeData, ProbeData]:
+    """What is learned from, and every test row: also those without a label are predicted, which no score counts."""
+    fit, test = part.fit & labels.known, part.test
+    return (
+        ProbeData(values[fit], labels.label[fit], split_units[fit]),
+        ProbeData(values[test], labels.label[test], split_units[test]),
+    )
 
 
-def _statistic(metric: str, label: BoolArray, probability: FloatArray) -> Statistic:
-    if metric == "average_precision":
-        return metrics.average_precision(label, probability)
-    if metric == "auroc":
-        return metrics.auroc(label, probability)
-    predicted = probability >= DECISION
-    return metrics.accuracy(label, predicted) if metric == "accuracy" else metrics.f1(label, predicted)
+def _why_none(values: FloatArray, labels: Labels, part: Part, split_units: StrArray) -> str | None:
+    why = why_no_probe(*_sides(values, labels, part, split_units))
+    if why is None and not (part.test & labels.known).any():
+        return "no test row has a label"
+    return why
 
 
 def _predictions(
-    cells: pd.DataFrame, labels: Labels, test: BoolArray, rivals: Sequence[_Rival]
+    cells: pd.DataFrame, labels: Labels, test: BoolArray, rivals: Sequence[_Rival], unit: SplitUnit
 ) -> pd.DataFrame:
-    columns = [column for column in ("plate", "fov_name", "track_id", "t") if column in cells.columns]
-    frame = cells.loc[test, columns].reset_index(drop=True)
+    wanted = ["plate", "fov_name", "track_id", "t", *(["lineage_root"] if unit is SplitUnit.LINEAGE else [])]
+    frame = cells.loc[test, [column for column in wanted if column in cells.columns]].reset_index(drop=True)
     for column in frame.columns.intersection(["plate", "fov_name"]):
         frame[column] = frame[column].astype(str)  # plain text, whatever the table's categories were
     label = pd.array(labels.label[test], dtype="boolean")
     label[~labels.known[test]] = pd.NA
     frame["label"] = label
     for rival in rivals:
-        if rival.probe is not None:
-            suffix = "" if rival.name == EMBEDDING else f"_{rival.name}"
-            frame[f"probability{suffix}"] = rival.probe.probability
-    return frame if any(rival.probe is not None for rival in rivals) else frame.iloc[:0]
+        if rival.probability is not None:
+            frame[probability_column(rival.name)] = rival.probability[test]
+    return frame if any(rival.probability is not None for rival in rivals) else frame.iloc[:0]
 
 
 def _example(cells: pd.DataFrame, labels: Labels, test: BoolArray, source_rows: IntArray) -> IntArray:
@@ -334,27 +252,15 @@ def _example(cells: pd.DataFrame, labels: Labels, test: BoolArray, source_rows: 
     return source_rows[rows[np.argsort(cells["t"].to_numpy()[rows], kind="stable")]]
 
 
-def score_notes(about: str, scores: Sequence[Score]) -> list[str]:
-    """What a reader should know of values without interval and of resamples that were left out."""
-    notes = [
-        f"{about}, {score.name}: undefined in {score.estimate.n_undefined} of {score.estimate.n_resamples} "
-        "resamples, which the interval leaves out."
-        for score in scores
-        if score.estimate.n_undefined
-    ]
-    bare = [(s.name, s.estimate.why_no_interval) for s in scores if s.estimate.value is not None]
-    reasons = dict.fromkeys(why for _, why in bare if why is not None)
-    for reason in reasons:
-        names = ", ".join(name for name, why in bare if why == reason)
-        notes.append(f"{about}, {names}: no interval, because {reason}.")
-    return notes
-
-
-def _notes(labels: Labels, rivals: Sequence[_Rival], scores: Sequence[Score]) -> tuple[str, ...]:
+def _notes(
+    labels: Labels, rivals: Sequence[_Rival], scores: Sequence[Score], about_units: str | None
+) -> tuple[str, ...]:
     notes = [f"{labels.name}: {out.n_rows} rows left out, because {out.reason}." for out in labels.excluded]
+    notes += [] if about_units is None else [about_units]
     for rival in rivals:
-        if rival.probe is not None:
-            notes.append(f"{labels.name}, {rival.title}: {rival.probe.how_chosen}.")
-            if not rival.probe.converged:
+        if rival.probability is not None:
+            chosen = "; ".join(dict.fromkeys(rival.how_chosen))
+            notes.append(f"{labels.name}, {rival.title}: {chosen}.")
+            if not rival.converged:
                 notes.append(f"{labels.name}, {rival.title}: the regression stopped before it converged.")
     return (*notes, *score_notes(labels.name, scores))

@@ -1,5 +1,6 @@
 """Which figures an embedding's report shows, in which order, and the captions that say what is to be seen."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from cell_assets.reporting.embedding_figures import (
     scatter_figure,
 )
 from cell_assets.reporting.html import ReportFigure
+from cell_assets.reporting.identity_figures import identity_figures
 from cell_assets.reporting.score_figures import (
     forest_figure,
     precision_recall_figure,
@@ -46,9 +48,14 @@ def embedding_figures(
 ) -> tuple[ReportFigure, ...]:
     """Figures with captions for everything that could be computed; what could not stands in the numbers."""
     figures = [_precision_recall(task) for task in evaluation.tasks if task.curves]
+    further = [task for task in evaluation.further if task.scores[0].estimate.value is not None]
     scored = [task for task in evaluation.tasks if task.score("average_precision").value is not None]
     if scored:
         figures.append(_forest(scored))
+    figures += [
+        _further(split, [task for task in further if task.split == split])
+        for split in dict.fromkeys(task.split for task in further)
+    ]
     if pictures.strip is not None:
         figures.append(_strip(pictures.strip))
     if pictures.projections and pictures.colourings:
@@ -58,6 +65,8 @@ def embedding_figures(
         for space in evaluation.dynamics
         if space.dynamics is not None
     ]
+    if evaluation.identity is not None:
+        figures += identity_figures(evaluation.identity, evaluation.dynamics)
     if evaluation.spectrum is not None:
         figures.append(_spectrum(evaluation.spectrum))
     if pictures.history is not None and len(pictures.history):
@@ -72,10 +81,10 @@ def _precision_recall(task: TaskEvaluation) -> ReportFigure:
     ]
     sentences.append(f"Knowing nothing gives {value_text(task.prevalence.value)}, the dashed line.")
     sentences += [
-        f"Embedding less {title_text(score.of)}, on the same resamples: {estimate_text(score.estimate)}"
+        f"{who} less {title_text(score.of)}, on the same resamples: {estimate_text(score.estimate)}"
         f"{_verdict(score.estimate.low, score.estimate.high)}."
         for score in task.scores
-        if score.metric == "average_precision_gain_over" and score.estimate.value is not None
+        if (who := _gainer(score.metric)) is not None and score.estimate.value is not None
     ]
     return ReportFigure(
         name=f"precision_recall_{task.name}",
@@ -85,25 +94,42 @@ def _precision_recall(task: TaskEvaluation) -> ReportFigure:
     )
 
 
+def _gainer(metric: str) -> str | None:
+    """Who is held against another in a gain of average precision; None for other metrics."""
+    if not metric.startswith("average_precision_gain") or not metric.endswith("_over"):
+        return None
+    of = metric.removeprefix("average_precision_gain").removeprefix("_of_").removesuffix("_over")
+    return title_text(of).capitalize() if of else "Embedding"
+
+
 def _verdict(low: float | None, high: float | None) -> str:
     if low is None or high is None:
         return ""
     if low > 0:
-        return ", so the embedding knows more"
+        return ", so the first knows more"
     if high < 0:
-        return ", so the embedding knows less"
+        return ", so the first knows less"
     return ", which does not tell the two apart"
 
 
 def _forest(tasks: Sequence[TaskEvaluation]) -> ReportFigure:
     caption = (
-        "Dots are values on the test rows, bars their 95 % intervals. Blue is the embedding, orange a "
-        "simpler measurement through the same probe, grey what needs no measurement. Accuracy and "
-        "F1 call a row "
-        "positive from a probability of one half of a class-balanced probe, so a rare class can cost "
-        "accuracy against always guessing the majority."
+        "Dots are values on the test rows, bars their 95 % intervals. Blue is the embedding, orange a simpler "
+        "measurement through the same probe, green the embedding and cell length together, grey what needs no "
+        "measurement. Accuracy, balanced accuracy and F1 call a row positive from a probability of one half of a "
+        "class-balanced probe, so a rare class can cost accuracy against always guessing the majority."
     )
     return ReportFigure("scores", "Every score beside its rivals", caption, forest_figure(tasks))
+
+
+def _further(split: str, tasks: Sequence[TaskEvaluation]) -> ReportFigure:
+    caption = (
+        f"As above, scored on {split}. Folds score every cell by a probe that learned from no relative of it, though "
+        "the embedding may have seen it without labels; half of the test tracks is the split of DynaCLR's Table 1, "
+        "by track and not by single cell, whose neighbours in time would give the answer away."
+    )
+    name = f"scores_{re.sub(r'[^A-Za-z0-9]+', '_', split)}"
+    return ReportFigure(name, f"The same questions on {split}", caption, forest_figure(tasks))
 
 
 def _strip(strip: PatchStrip) -> ReportFigure:

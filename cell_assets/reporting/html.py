@@ -11,9 +11,10 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 
 from cell_assets.evaluation.evaluate import EmbeddingEvaluation
+from cell_assets.evaluation.identity_study import REPORT as IDENTITY_REPORT
 from cell_assets.evaluation.left_out import LeftOut
+from cell_assets.evaluation.scoring import ENOUGH_COARSE_UNITS
 from cell_assets.evaluation.task_scores import TaskEvaluation
-from cell_assets.evaluation.units import plural
 from cell_assets.ledger.records import JsonValue, NumberDraft, ReadReceipt
 from cell_assets.reporting.wording import interval_text, title_text, units_text, value_text
 
@@ -102,9 +103,9 @@ def render_html(report: ReportContent) -> str:
         left_out=report.left_out,
         settings=evaluation.settings,
         split=evaluation.split,
-        bootstrap_units=plural(evaluation.settings.bootstrap_unit),
+        enough_units=ENOUGH_COARSE_UNITS,
         cards=list(_cards(evaluation)),
-        tasks=[_task_words(task) for task in evaluation.tasks],
+        tasks=[_task_words(task) for task in (*evaluation.tasks, *evaluation.further)],
         figures=[_figure_source(figure) for figure in report.figures],
         number_groups=_number_groups(evaluation.numbers),
         notes=evaluation.notes,
@@ -115,21 +116,22 @@ def render_html(report: ReportContent) -> str:
 def _cards(evaluation: EmbeddingEvaluation) -> Iterable[_Card]:
     by_name = {(number.report, number.name): number for number in evaluation.numbers}
     method = evaluation.settings.method
-    for task in evaluation.tasks:
-        about = f"{method}/{task.name}"
-        prefix = "average_precision_"
+    for task in (*evaluation.tasks, *evaluation.further):
+        # Few numbers make a headline: the first metric that the task states, its rivals and what chance gives.
+        about, metric = f"{method}/{task.name}", task.scores[0].metric
         rivals = [
-            (title_text(name.removeprefix(prefix)), value_text(number.value))
+            (title_text(name.removeprefix(f"{metric}_")), value_text(number.value))
             for (report, name), number in by_name.items()
-            if report == about and name.startswith(prefix) and "_gain_" not in name
+            if report == about and name.startswith(f"{metric}_") and "_gain_" not in name
         ]
-        yield _card(
-            f"{title_text(task.name)}: average precision", by_name[about, "average_precision"], rivals
-        )
+        yield _card(f"{title_text(task.name)}: {title_text(metric)}", by_name[about, metric], rivals)
     smooth = f"{method}/temporal_smoothness"
     if (smooth, "smoothness") in by_name:
         names = ("displacement_one_interval", "displacement_random_pairs")
         beside = [(title_text(name), value_text(by_name[smooth, name].value)) for name in names]
+        removed = by_name.get((f"{method}/{IDENTITY_REPORT}", "smoothness_identity_removed"))
+        if removed is not None:
+            beside.append(("after the track's mean is taken away", value_text(removed.value)))
         yield _card("movement per interval, strangers = 1", by_name[smooth, "smoothness"], beside)
 
 
@@ -149,7 +151,7 @@ def _card(what: str, number: NumberDraft, beside: Sequence[tuple[str, str]]) -> 
 def _task_words(task: TaskEvaluation) -> _TaskWords:
     counts = (
         f"Learned from {task.n_fit_rows} cell images ({task.n_fit_positive} positive), scored on "
-        f"{task.n_test_rows} ({task.n_test_positive} positive)."
+        f"{task.n_test_rows} ({task.n_test_positive} positive): {task.split}. Intervals are over {task.n_units_name}."
     )
     return _TaskWords(title_text(task.name).capitalize(), task.rule, counts)
 

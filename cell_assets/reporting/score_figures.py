@@ -8,13 +8,15 @@ from matplotlib.axes import Axes
 from cell_assets.evaluation.dynamics import Dynamics, LagCurve
 from cell_assets.evaluation.rank import FeatureSpectrum
 from cell_assets.evaluation.resampling import Estimate
-from cell_assets.evaluation.task_scores import CHANCE, EMBEDDING, METRICS, Score, TaskEvaluation
+from cell_assets.evaluation.scoring import BOTH, CHANCE, EMBEDDING, METRICS, Score
+from cell_assets.evaluation.task_scores import TaskEvaluation
 from cell_assets.reporting.style import ACCENT, INK, MUTED, PALETTE, RIVAL, Sheet, house_style
 from cell_assets.reporting.wording import title_text, value_text
 
 _METRIC_TITLES = {
     "average_precision": "average precision",
     "auroc": "AUROC",
+    "balanced_accuracy": "balanced accuracy",
     "accuracy": "accuracy",
     "f1": "F1",
 }
@@ -128,7 +130,7 @@ def _draw_forest(axes: Axes, task: TaskEvaluation) -> None:
         headings.append(len(labels))
         labels.append(_METRIC_TITLES[metric])
         for score in scores:
-            _draw_interval(axes, score.estimate, len(labels), _score_colour(score.of))
+            draw_interval(axes, score.estimate, len(labels), _score_colour(score.of))
             labels.append(title_text(score.of))
     axes.set_yticks(range(len(labels)), labels)
     axes.tick_params(axis="y", length=0)
@@ -139,7 +141,8 @@ def _draw_forest(axes: Axes, task: TaskEvaluation) -> None:
     axes.grid(False, axis="y")
 
 
-def _draw_interval(axes: Axes, estimate: Estimate, place: float, colour: str) -> None:
+def draw_interval(axes: Axes, estimate: Estimate, place: float, colour: str) -> None:
+    """A dot at the value on its 95 % interval, at height `place`; nothing where there is no value."""
     if estimate.low is not None and estimate.high is not None:
         axes.plot([estimate.low, estimate.high], [place, place], color=colour, linewidth=2.2, alpha=0.55)
     if estimate.value is not None:
@@ -147,7 +150,7 @@ def _draw_interval(axes: Axes, estimate: Estimate, place: float, colour: str) ->
 
 
 def _score_colour(of: str) -> str:
-    return {EMBEDDING: ACCENT, CHANCE: MUTED, "majority": MUTED}.get(of, RIVAL)
+    return {EMBEDDING: ACCENT, BOTH: PALETTE[2], CHANCE: MUTED, "majority": MUTED}.get(of, RIVAL)
 
 
 def _rival_colours(n: int) -> list[str]:

@@ -19,6 +19,12 @@ from cell_assets.automation.ingesting import ingest_plate
 from cell_assets.automation.running import RunOutcome, RunRequest, plan_experiment, run_experiment
 from cell_assets.automation.session import Session, open_session
 from cell_assets.definitions import build_defs
+from cell_assets.evaluation.embedding_study import read_embeddings
+from cell_assets.evaluation.evaluate import canonical_order
+from cell_assets.evaluation.manifest import read_manifest
+from cell_assets.evaluation.probe_splits import lineage_folds
+from cell_assets.evaluation.task_scores import evaluate_task
+from cell_assets.evaluation.tasks import about_to_divide
 from cell_assets.imaging.track_tables import division_count
 from cell_assets.settings import Settings
 from cell_assets_tests.shared_data import shared_data
@@ -102,6 +108,29 @@ def test_the_report_says_how_well_divisions_are_foreseen_beside_its_rivals(colon
     length = numbers["average_precision_length_alone"]
     assert 0.1 < chance.value < 0.35
     assert chance.value < length.value <= 1
+    both = numbers["average_precision_both"]
+    gain = numbers["average_precision_gain_of_both_over_length_alone"]
+    assert gain.value == pytest.approx(both.value - length.value)
+    assert gain.ci_low < gain.value < gain.ci_high
+
+
+def test_length_foresees_divisions_in_the_other_founders_cells(colony: Session) -> None:
+    """Both founders' cells, each scored by a probe of the other's; what the embedding says hangs on its training."""
+    folder, _ = colony.store.read("dynaclr_embeddings", "ecoli|colony")
+    cells = read_embeddings([folder]).cells
+    manifest, _ = colony.store.read(AssetName.EXPERIMENT_MANIFEST, "ecoli")
+    tracks = read_manifest(manifest)[1].every_track(cells)
+    labels = about_to_divide(cells, 5.0, 5.0, tracks)  # the last two frames before a division
+    order = canonical_order(cells)
+    cells, labels = cells.iloc[order].reset_index(drop=True), labels.reordered(order)
+    split = lineage_folds(cells, labels, np.ones(len(cells), dtype=bool), 2)
+    length = cells["length_um"].to_numpy(dtype=np.float64)[:, None]
+    found = evaluate_task(length, cells, labels, [], split, seed=0, n_resamples=200, source_rows=order)
+    precision = found.score("average_precision")
+    assert precision.value == pytest.approx(0.744, abs=0.002)
+    assert 0.66 < precision.low < 0.72 and 0.79 < precision.high < 0.85
+    assert found.prevalence.value == pytest.approx(0.205, abs=0.001)
+    assert (found.split, found.n_units_name, precision.n_units) == ("2 folds by lineage", "tracks", 246)
 
 
 def test_the_number_is_explained_down_to_the_raw_plate(colony: Session) -> None:

@@ -66,7 +66,7 @@ def test_numbers_for_embedding_baseline_chance_smoothness_and_rank():
 def test_every_number_has_a_value_or_a_reason_and_none_is_dropped():
     # Nothing divides in this table, so the whole task is without labels of one class.
     numbers = [n for n in evaluation().numbers if n.report == "dynaclr/about_to_divide"]
-    assert len(numbers) == 4 + 4 + 3 + 1
+    assert len(numbers) == 5 + 5 + 4 + 3
     by_name = {n.name: n for n in numbers}
     assert by_name["average_precision"].value is None
     assert "rows are negative, so there is nothing to learn" in by_name["average_precision"].why_missing
@@ -77,7 +77,7 @@ def test_every_number_has_a_value_or_a_reason_and_none_is_dropped():
 def test_a_plate_without_interval_says_so_in_every_number_of_time():
     result = evaluation(settings=replace(SETTINGS, interval_min=None))
     smooth = [n for n in result.numbers if "smoothness" in n.report]
-    assert len(smooth) == 8
+    assert len(smooth) == 10
     assert all("no time interval" in n.why_missing for n in smooth)
 
 

@@ -30,6 +30,11 @@ def test_every_metric_equals_scikit_learn_with_the_same_weights(rows):
             metrics.accuracy(label, predicted),
             reference.accuracy_score(label, predicted, sample_weight=weight),
         ),
+        (
+            metrics.balanced_accuracy(label, predicted),
+            reference.balanced_accuracy_score(label, predicted, sample_weight=weight),
+        ),
+        (metrics.mean(score), np.average(score, weights=weight)),
         (metrics.f1(label, predicted), reference.f1_score(label, predicted, sample_weight=weight)),
         (metrics.prevalence(label), np.average(label, weights=weight)),
     ]
@@ -60,6 +65,14 @@ def test_average_precision_by_hand():
     # Ranking + - + : precision 1 at recall 1/2, 2/3 at recall 1.
     value = metrics.average_precision(np.array([True, False, True]), np.array([0.9, 0.5, 0.1]))
     assert value.function(np.ones((1, 3)))[0] == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
+
+
+def test_balanced_accuracy_by_hand():
+    # Two of three positives are found, one of two negatives is spared: (2/3 + 1/2) / 2.
+    label = np.array([True, True, True, False, False])
+    statistic = metrics.balanced_accuracy(label, np.array([True, True, False, True, False]))
+    assert statistic.function(np.ones((1, 5)))[0] == pytest.approx(7 / 12)
+    assert np.isnan(statistic.function(np.array([[1.0, 1.0, 1.0, 0.0, 0.0]]))[0])
 
 
 @pytest.mark.parametrize("make", [metrics.average_precision, metrics.auroc])

@@ -121,7 +121,8 @@ def test_the_page_needs_nothing_from_outside_and_every_tag_closes(report, page):
 def test_the_page_says_what_was_scored_on_what_and_where_it_came_from(page):
     text = words(page)
     assert "are scored on 8 test tracks; no track is on both sides" in text
-    assert "50 bootstrap resamples of whole tracks" in text
+    assert "50 bootstrap resamples of whole units" in text
+    assert "positive): test tracks. Intervals are over tracks." in text
     assert "raw_acquisition P1 " + "ab" * 32 in text
     assert "training.preset quick" in text
     assert "not computed: all 160 labelled training rows are negative" in text
