@@ -5,7 +5,7 @@ that asks whether it must be made call the same function. No Dagster here.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from pydantic import BaseModel
 
@@ -129,7 +129,7 @@ def manifest_output(store: Store, experiment: str) -> ManifestOutput:
         AssetName.EXPERIMENT_MANIFEST,
         experiment,
         experiment,
-        {**asdict(split), **(stated if thresholds else {})},
+        {**split.model_dump(mode="json"), **(stated if thresholds else {})},
         (*inputs.receipts(), *(read.receipt for read in quality.values())),
         inputs,
         quality,

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from cell_assets.assets.choices import ExperimentChoices, TrainingChoice, merge
+from cell_assets.assets.choices import ExperimentChoices, merge
 from cell_assets.assets.experiment_outputs import manifest_patches_output
 from cell_assets.assets.inputs import living_plates
 from cell_assets.assets.partitions import POSITION, register_plate_keys
@@ -140,17 +140,10 @@ def choose(session: Session, request: RunRequest) -> ExperimentChoices:
     if request.patch_px is not None:
         merge(values, {"fovs": {"patches": {"side_px": math.ceil(STORED_MARGIN * request.patch_px)}}})
     training = ExperimentChoices.checked(values, "run").training_of(request.method)
-    changes = dict(training.changes)
-    if request.preset is not None and request.preset != training.preset:
-        changes = {}
-    if request.patch_px is not None:
-        changes["patch_side_px"] = request.patch_px
-    if request.tau_min is not None:
-        changes["tau_min"] = request.tau_min
+    given = {"patch_side_px": request.patch_px, "tau_min": request.tau_min, "seed": request.seed}
     if request.seed is not None:
-        changes["seed"] = request.seed
         merge(values, {"split": {"seed": request.seed}, "report": {"seed": request.seed}})
-    chosen = TrainingChoice(preset=request.preset or training.preset, changes=changes)
+    chosen = training.changed(request.preset, {name: one for name, one in given.items() if one is not None})
     merge(values, {"training": {request.method: chosen.model_dump(mode="json")}})
     choices = ExperimentChoices.checked(values, "run")
     load_method(request.method).parameters(chosen.preset, chosen.changes)

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class StudyParameters(BaseModel):
     """How an embedding is evaluated."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     horizon_min: float | None = Field(default=None, gt=0)
     """How soon "about to divide" is; None: one interval between frames, so the last frame before the division."""
@@ -15,3 +15,4 @@ class StudyParameters(BaseModel):
     max_lag: int = Field(default=10, ge=1)
     """Longest lag of the smoothness curve, in frames."""
     seed: int = Field(default=0, ge=0)
+    """Of folds, resamples and projections."""
