@@ -11,6 +11,7 @@ from typing import Any, cast
 import dagster as dg
 
 from cell_assets.assets.choices import ExperimentChoices, merge
+from cell_assets.assets.independent_plates import independent_plates
 from cell_assets.assets.launchpad import config_fields, one_of
 from cell_assets.assets.recipes import AssetName, checkpoint_name, report_name
 from cell_assets.errors import CellAssetsError
@@ -59,6 +60,8 @@ def take_choices(context: dg.AssetExecutionContext, store: Store, experiments: I
         for experiment in experiments:
             before = ExperimentChoices.of(store.ledger, experiment)
             after = {step: ASKED[step].changed(before, config) for step, config in given.items()}
+            for choices in after.values():
+                independent_plates(store, experiment, choices.report.independent_plates)
             if (chosen := after.get(context.op_execution_context.op.name)) is not None:
                 chosen.record(store.ledger, experiment)
     except CellAssetsError as error:

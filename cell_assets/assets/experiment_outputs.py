@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 from cell_assets.assets.choices import ExperimentChoices
+from cell_assets.assets.independent_plates import independent_plates
 from cell_assets.assets.inputs import (
     ExperimentInputs,
     ReadArtifact,
@@ -219,13 +220,15 @@ def embeddings_output(store: Store, method: str, experiment: str, plate_name: st
 
 
 def report_output(store: Store, method: str, experiment: str) -> ReportOutput:
-    """The report of the newest embeddings of every plate.
+    """The report of the newest embeddings of every plate, and of the independent plates that were chosen.
 
     Raises:
         NotFoundError: something that it reads has not been made.
+        BadInputError: a plate that was chosen as independent is not.
     """
     study = ExperimentChoices.of(store.ledger, experiment).report
-    inputs = read_report_inputs(store, method, experiment)
+    independent = independent_plates(store, experiment, study.independent_plates)
+    inputs = read_report_inputs(store, method, experiment, independent)
     return ReportOutput(
         report_name(method),
         experiment,

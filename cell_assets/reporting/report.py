@@ -24,10 +24,11 @@ def write_report(out: Path, report: ReportContent) -> None:
     before writing anything when a figure or task has a name that cannot be a file name, or that is taken.
     """
     figures = {figure.name: figure.png for figure in report.figures}
-    predictions = {task.name: task.predictions for task in report.evaluation.tasks}
+    tasks = (*report.evaluation.tasks, *report.further_tasks)
+    predictions = {task.name: task.predictions for task in tasks}
     _require_file_names("figure", [figure.name for figure in report.figures])
     _require_file_names("onset table", list(report.onsets))
-    _require_file_names("task", [task.name for task in report.evaluation.tasks])
+    _require_file_names("task", [task.name for task in tasks])
     page = render_html(report)
     for folder in ("figures", "predictions"):
         (out / folder).mkdir(parents=True, exist_ok=True)

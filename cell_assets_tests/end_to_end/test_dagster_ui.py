@@ -304,9 +304,12 @@ def test_a_value_that_is_none_of_the_choices_starts_no_run(ui: DagsterUi) -> Non
 
 
 def test_the_fovs_of_a_plate_are_made_as_chosen_in_a_backfill(ui: DagsterUi, lab: Lab) -> None:
+    lab.repair()
     before = {run.run_id for run in ui.runs()}
     keys = ["P2|A/1/000", DAMAGED_KEY]
-    launched = ui.backfill(["patch_table"], keys, {"fov_chain": {"patches": {"side_px": 36}}})
+    launched = ui.backfill(
+        [stage.value for stage in Stage], keys, {"fov_chain": {"patches": {"side_px": 36}}}
+    )
     assert launched["__typename"] == "LaunchBackfillSuccess", launched
 
     def runs() -> list[str]:
