@@ -26,6 +26,12 @@ class TrainingChoice(BaseModel):
     changes: dict[str, Any] = Field(default_factory=dict)
     """Field of the method's own parameters to its value; the method checks them."""
 
+    def changed(self, preset: str | None, changes: Mapping[str, Any]) -> Self:
+        """With another preset, which lets go of earlier changes, and further changes; None keeps the preset."""
+        kept = {} if preset is not None and preset != self.preset else dict(self.changes)
+        merge(kept, changes)
+        return type(self)(preset=preset or self.preset, changes=kept)
+
 
 class ExperimentChoices(BaseModel):
     """Everything that a person may choose; the defaults hold until somebody chooses."""

@@ -5,11 +5,12 @@ that asks whether it must be made call the same function. No Dagster here.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from pydantic import BaseModel
 
 from cell_assets.assets.choices import ExperimentChoices
+from cell_assets.assets.independent_plates import independent_plates
 from cell_assets.assets.inputs import (
     ExperimentInputs,
     ReadArtifact,
@@ -129,7 +130,7 @@ def manifest_output(store: Store, experiment: str) -> ManifestOutput:
         AssetName.EXPERIMENT_MANIFEST,
         experiment,
         experiment,
-        {**asdict(split), **(stated if thresholds else {})},
+        {**split.model_dump(mode="json"), **(stated if thresholds else {})},
         (*inputs.receipts(), *(read.receipt for read in quality.values())),
         inputs,
         quality,
@@ -219,13 +220,15 @@ def embeddings_output(store: Store, method: str, experiment: str, plate_name: st
 
 
 def report_output(store: Store, method: str, experiment: str) -> ReportOutput:
-    """The report of the newest embeddings of every plate.
+    """The report of the newest embeddings of every plate, and of the independent plates that were chosen.
 
     Raises:
         NotFoundError: something that it reads has not been made.
+        BadInputError: a plate that was chosen as independent is not.
     """
     study = ExperimentChoices.of(store.ledger, experiment).report
-    inputs = read_report_inputs(store, method, experiment)
+    independent = independent_plates(store, experiment, study.independent_plates)
+    inputs = read_report_inputs(store, method, experiment, independent)
     return ReportOutput(
         report_name(method),
         experiment,

@@ -5,6 +5,7 @@ from pathlib import Path
 import dagster as dg
 
 from cell_assets.assets.checks import standing_check_specs
+from cell_assets.assets.chosen_in_launchpad import LAUNCHPAD_NOTE, config_of, take_choices
 from cell_assets.assets.experiment_outputs import manifest_output
 from cell_assets.assets.partitions import experiments
 from cell_assets.assets.publishing import Making, Publisher, Written
@@ -21,18 +22,21 @@ from cell_assets.store.store import Store
             AssetName.EXPERIMENT_MANIFEST,
             "experiments",
             "Frozen list of plates, FOVs and conditions, with the split of every track and what is left out. "
-            "The edges to all partitions are for the picture only: the ledger holds which ones were used.",
+            "The edges to all partitions are for the picture only: the ledger holds which ones were used. "
+            + LAUNCHPAD_NOTE,
             {"parquet"},
         )
     ],
     partitions_def=experiments,
     can_subset=True,
     check_specs=standing_check_specs(AssetName.EXPERIMENT_MANIFEST),
+    config_schema=config_of(AssetName.EXPERIMENT_MANIFEST),
 )
 def experiment_manifest(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) -> StepResults:
     """Freeze the experiment as it stands now."""
     begin(context, store)
     experiment = context.partition_key
+    take_choices(context, store, [experiment])
     output = manifest_output(store, experiment)
     inputs = output.inputs
 

@@ -16,6 +16,7 @@ import dagster as dg
 
 from cell_assets.assets.checks import fov_check_evaluations, fov_check_specs
 from cell_assets.assets.choices import ExperimentChoices
+from cell_assets.assets.chosen_in_launchpad import FOV_CHAIN, LAUNCHPAD_NOTE, config_of, take_choices
 from cell_assets.assets.partitions import fov_key, fovs, split_fov_key
 from cell_assets.assets.planning import FovPlan, plan_plate
 from cell_assets.assets.publishing import Making, Publisher
@@ -51,9 +52,14 @@ class OpenFov:
 
 
 @dg.multi_asset(
-    name="fov_chain",
+    name=FOV_CHAIN,
     specs=[
-        asset_spec(AssetName.SEGMENTATION, "fovs", "Instance labels of every frame of one FOV.", {"zarr"}),
+        asset_spec(
+            AssetName.SEGMENTATION,
+            "fovs",
+            f"Instance labels of every frame of one FOV. {LAUNCHPAD_NOTE}",
+            {"zarr"},
+        ),
         asset_spec(
             AssetName.TRACKS, "fovs", "Tracks and divisions of one FOV, in Ultrack's columns.", {"parquet"}
         ),
@@ -68,6 +74,7 @@ class OpenFov:
     can_subset=True,
     backfill_policy=dg.BackfillPolicy.single_run(),
     check_specs=fov_check_specs(),
+    config_schema=config_of(FOV_CHAIN),
 )
 def fov_chain(
     context: dg.AssetExecutionContext,
@@ -79,10 +86,11 @@ def fov_chain(
     begin(context, store)
     stages = frozenset(Stage(key.to_user_string()) for key in context.selected_asset_keys)
     failed: dict[str, str] = {}
-    for plate, positions in _requested(context).items():
-        record = store.ledger.plate(plate)
-        assert record is not None
-        request = ExperimentChoices.of(store.ledger, record.draft.experiment).fovs
+    requested = _requested(context)
+    experiments = {plate: _experiment_of(store, plate) for plate in requested}
+    take_choices(context, store, dict.fromkeys(experiments.values()))
+    for plate, positions in requested.items():
+        request = ExperimentChoices.of(store.ledger, experiments[plate]).fovs
         plans = plan_plate(store, plate, positions, request, stages)
         todo = [plan for plan in plans if plan.make]
         context.log.info(f"plate {plate}: {len(todo)} FOVs to make, {len(plans) - len(todo)} are current")
@@ -100,6 +108,12 @@ def fov_chain(
         counted = "1 FOV" if len(failed) == 1 else f"{len(failed)} FOVs"
         raise dg.Failure(description=f"{counted} failed: {named}", allow_retries=False)
     yield from done
+
+
+def _experiment_of(store: Store, plate: str) -> str:
+    record = store.ledger.plate(plate)
+    assert record is not None
+    return record.draft.experiment
 
 
 def _refuse_without_room(

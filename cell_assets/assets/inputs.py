@@ -199,11 +199,11 @@ class ReportInputs:
     """What a report reads."""
 
     embeddings: Mapping[str, ReadArtifact]
-    """By plate."""
+    """By plate, independent ones too."""
     raw: Mapping[str, ReadArtifact]
-    """By plate; for states given at ingest and the time between frames."""
+    """By plate, independent ones too; for states given at ingest and the time between frames."""
     tables: Mapping[tuple[str, str], ReadTable]
-    """Patch tables, for the pictures of single cells."""
+    """Patch tables of the experiment's own plates, for the pictures of single cells."""
     manifest: ReadArtifact
     checkpoint: ReadArtifact
     annotations: Mapping[tuple[str, str], ReadArtifact]
@@ -222,22 +222,35 @@ class ReportInputs:
         return [one.receipt for one in read]
 
 
-def read_report_inputs(store: Store, method: str, experiment: str) -> ReportInputs:
+def read_report_inputs(
+    store: Store, method: str, experiment: str, independent: Sequence[Plate] = ()
+) -> ReportInputs:
     """The newest of everything that a report of `method` on `experiment` rests on.
+
+    Args:
+        independent: plates of other experiments that it is also about.
 
     Raises:
         NotFoundError: something has not been made yet.
     """
     base = experiment_inputs(store, experiment)
-    keys = {representation_key(experiment, plate): plate for plate in base.raw}
+    strange = {plate.draft.name: plate for plate in independent}
+    raw = store.read_many(AssetName.RAW_ACQUISITION, list(strange))
+    keys = {representation_key(experiment, plate): plate for plate in (*base.raw, *strange)}
     embeddings = store.read_many(embeddings_name(method), list(keys))
     return ReportInputs(
         embeddings={plate: ReadArtifact(*embeddings[key]) for key, plate in keys.items()},
-        raw=base.raw,
+        raw={**base.raw, **{plate: ReadArtifact(*raw[plate]) for plate in strange}},
         tables=base.tables,
         manifest=ReadArtifact(*store.read(AssetName.EXPERIMENT_MANIFEST, experiment)),
         checkpoint=ReadArtifact(*store.read(checkpoint_name(method), experiment)),
-        annotations=standing_annotations(store, list(base.tables)),
+        annotations=standing_annotations(
+            store,
+            [
+                *base.tables,
+                *((name, position) for name, plate in strange.items() for position in plate.living_positions),
+            ],
+        ),
     )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from cell_assets.assets.checks import report_check_evaluations, report_check_specs, standing_check_specs
+from cell_assets.assets.chosen_in_launchpad import LAUNCHPAD_NOTE, config_of, take_choices
 from cell_assets.assets.experiment_outputs import checkpoint_output, embeddings_output, report_output
 from cell_assets.assets.inputs import ReadArtifact, training_tables
 from cell_assets.assets.partitions import (
@@ -50,13 +51,14 @@ def checkpoint_asset(entry: MethodEntry) -> dg.AssetsDefinition:
             asset_spec(
                 name,
                 entry.name,
-                f"{entry.title}. The edges to all patch tables are for the picture only.",
+                f"{entry.title}. The edges to all patch tables are for the picture only. {LAUNCHPAD_NOTE}",
                 {"pytorch", "mlflow"},
             )
         ],
         partitions_def=experiments,
         can_subset=True,
         check_specs=standing_check_specs(name),
+        config_schema=config_of(name),
     )
     def checkpoint(
         context: dg.AssetExecutionContext,
@@ -68,6 +70,7 @@ def checkpoint_asset(entry: MethodEntry) -> dg.AssetsDefinition:
 
         begin(context, store)
         experiment = context.partition_key
+        take_choices(context, store, [experiment])
         output = checkpoint_output(store, entry.name, experiment)
         _, frozen = read_manifest(output.manifest.folder)
         tables = training_tables(output.tables)
@@ -213,16 +216,25 @@ def report_asset(entry: MethodEntry) -> dg.AssetsDefinition:
 
     @dg.multi_asset(
         name=name,
-        specs=[asset_spec(name, entry.name, "Numbers with intervals, figures and an HTML page.", {"html"})],
+        specs=[
+            asset_spec(
+                name,
+                entry.name,
+                f"Numbers with intervals, figures and an HTML page. {LAUNCHPAD_NOTE}",
+                {"html"},
+            )
+        ],
         partitions_def=experiments,
         can_subset=True,
         check_specs=report_check_specs(name),
+        config_schema=config_of(name),
     )
     def report(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) -> StepResults:
         from cell_assets.assets.report_pages import write_embedding_report
 
         begin(context, store)
         experiment = context.partition_key
+        take_choices(context, store, [experiment])
         output = report_output(store, entry.name, experiment)
 
         def write(out: Path) -> Written:

@@ -20,6 +20,7 @@ from cell_assets.reporting.dynamics_report import dynamics_figures, onset_tables
 from cell_assets.reporting.embedding_figures import Colouring, PatchStrip, Projection
 from cell_assets.reporting.embedding_report import EmbeddingPictures, embedding_figures
 from cell_assets.reporting.html import ReportContent
+from cell_assets.reporting.independent_report import independent_figures
 from cell_assets.reporting.report import write_report
 
 
@@ -38,6 +39,8 @@ def write_embedding_report(
         annotations={key: read.folder for key, read in inputs.annotations.items()},
     )
     study = study_published(folders, method, experiment, parameters)
+    independent = study.independent
+    dynamics = (*study.dynamics, *(independent.dynamics if independent else ()))
     manifest, frozen = read_manifest(inputs.manifest.folder)
     notes = load_method(method).training_notes(inputs.checkpoint.folder)
     history = pd.read_parquet(inputs.checkpoint.folder / "history.parquet")
@@ -51,14 +54,19 @@ def write_embedding_report(
         out,
         ReportContent(
             title=f"{title.split(':')[0]} on {experiment}",
-            subtitle=f"{counted(len(inputs.embeddings), 'plate')}, "
+            subtitle=f"{counted(len({plate for plate, _ in inputs.tables}), 'plate')}, "
             f"{counted(len(study.embedded.cells), 'cell image')}, {manifest.split_statement()}",
             evaluation=replace(study.evaluation, notes=(*notes, *study.evaluation.notes)),
             left_out=what_is_left_out(manifest, frozen),
-            figures=(*embedding_figures(study.evaluation, pictures), *dynamics_figures(study.dynamics)),
+            figures=(
+                *embedding_figures(study.evaluation, pictures),
+                *dynamics_figures(study.dynamics),
+                *independent_figures(study),
+            ),
             inputs=tuple(inputs.receipts()),
             parameters=parameters.model_dump(mode="json"),
-            onsets=onset_tables(study.dynamics),
+            onsets=onset_tables(dynamics),
+            further_tasks=independent.tasks if independent else (),
         ),
     )
     return study.evaluation.numbers

@@ -6,8 +6,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from cell_assets.assets.choices import ExperimentChoices, TrainingChoice, merge
+from cell_assets.assets.choices import ExperimentChoices, merge
 from cell_assets.assets.experiment_outputs import manifest_patches_output
+from cell_assets.assets.independent_plates import independent_plates
 from cell_assets.assets.inputs import living_plates
 from cell_assets.assets.partitions import POSITION, register_plate_keys
 from cell_assets.assets.planning import FovPlan, plan_plate
@@ -127,7 +128,7 @@ def choose(session: Session, request: RunRequest) -> ExperimentChoices:
     """Record what `request` changes of the experiment's choices, and return what holds now.
 
     Raises:
-        BadInputError: a choice has a value that it cannot have; nothing is recorded then.
+        BadInputError, NotFoundError: a choice has a value that it cannot have; nothing is recorded then.
     """
     living_plates(session.store, request.experiment)
     before = ExperimentChoices.of(session.ledger, request.experiment)
@@ -140,20 +141,14 @@ def choose(session: Session, request: RunRequest) -> ExperimentChoices:
     if request.patch_px is not None:
         merge(values, {"fovs": {"patches": {"side_px": math.ceil(STORED_MARGIN * request.patch_px)}}})
     training = ExperimentChoices.checked(values, "run").training_of(request.method)
-    changes = dict(training.changes)
-    if request.preset is not None and request.preset != training.preset:
-        changes = {}
-    if request.patch_px is not None:
-        changes["patch_side_px"] = request.patch_px
-    if request.tau_min is not None:
-        changes["tau_min"] = request.tau_min
+    given = {"patch_side_px": request.patch_px, "tau_min": request.tau_min, "seed": request.seed}
     if request.seed is not None:
-        changes["seed"] = request.seed
         merge(values, {"split": {"seed": request.seed}, "report": {"seed": request.seed}})
-    chosen = TrainingChoice(preset=request.preset or training.preset, changes=changes)
+    chosen = training.changed(request.preset, {name: one for name, one in given.items() if one is not None})
     merge(values, {"training": {request.method: chosen.model_dump(mode="json")}})
     choices = ExperimentChoices.checked(values, "run")
     load_method(request.method).parameters(chosen.preset, chosen.changes)
+    independent_plates(session.store, request.experiment, choices.report.independent_plates)
     choices.record(session.ledger, request.experiment)
     return choices
 
@@ -266,13 +261,14 @@ def _costs(
     keeping = [fov for plate in plates if _must_keep(session, plate) for fov in plate]
     method, chosen = load_method(name), choices.training_of(name)
     training = method.resolve(method.parameters(chosen.preset, chosen.changes)).parameters
+    n_embedded = len(plates) + len(choices.report.independent_plates)
     made = (fov_cost(session.store, fovs, session.settings.processes),) if any(f.make for f in fovs) else ()
     kept = (kept_patches_cost(session.store, keeping),) if keeping else ()
     return (
         *made,
         *kept,
         training_cost(ledger, checkpoint_name(name), "training, where needed", training),
-        output_cost(ledger, embeddings_name(name), "embedding, where needed", len(plates)),
+        output_cost(ledger, embeddings_name(name), "embedding, where needed", n_embedded),
         output_cost(ledger, report_name(name), "report, where needed"),
     )
 

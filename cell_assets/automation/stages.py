@@ -23,7 +23,8 @@ from cell_assets.assets.experiment_outputs import (
     manifest_patches_output,
     report_output,
 )
-from cell_assets.assets.inputs import living_plates, outdated_annotations
+from cell_assets.assets.independent_plates import independent_plates
+from cell_assets.assets.inputs import living_plates, outdated_annotations, plate_tables
 from cell_assets.assets.partitions import fov_key
 from cell_assets.assets.planning import FovPlan, plan_plate
 from cell_assets.assets.recipes import RECIPES, AssetName, checkpoint_name
@@ -31,7 +32,7 @@ from cell_assets.imaging.fov_chain import Stage
 from cell_assets.imaging.patch_reading import patch_policy
 from cell_assets.imaging.patches import PatchPolicy
 from cell_assets.ledger.currency import Expectation
-from cell_assets.ledger.records import JsonValue, ReadReceipt
+from cell_assets.ledger.records import JsonValue, Plate, ReadReceipt
 from cell_assets.store.code_identity import code_version
 from cell_assets.store.store import Store
 
@@ -106,7 +107,7 @@ def runs_after_fovs(store: Store, experiment: str, method: str) -> tuple[NeededR
 
     Raises:
         NotFoundError: a FOV has no patch table, or bytes are not where they were published.
-        BadInputError: the choices do not fit the method.
+        BadInputError: the choices do not fit the method, or a plate that was chosen as independent is not.
     """
     looking = _unverified(store)
     manifest = manifest_output(looking, experiment)
@@ -169,9 +170,14 @@ def _fov_state(store: Store, plans: Sequence[FovPlan], todo: Sequence[FovPlan]) 
 
 def _kept_patches_runs(store: Store, manifest: ManifestOutput) -> Iterator[NeededRun]:
     """Where patches are kept by the manifest: the manifest by itself, then the patches of each plate."""
+    independent = {
+        key: table
+        for plate in _independent(store, manifest.experiment)
+        for key, table in plate_tables(store, plate).items()
+    }
     plates = {
         plate
-        for (plate, _), table in manifest.inputs.tables.items()
+        for (plate, _), table in (*manifest.inputs.tables.items(), *independent.items())
         if patch_policy(table.folder) is PatchPolicy.MANIFEST
     }
     if plates and not manifest.currency(store).is_current:
@@ -205,15 +211,21 @@ def _why_no_model(store: Store, experiment: str, method: str) -> str:
     return ""
 
 
+def _independent(store: Store, experiment: str) -> tuple[Plate, ...]:
+    """The plates of other experiments that the report was chosen to be about as well."""
+    names = ExperimentChoices.of(store.ledger, experiment).report.independent_plates
+    return independent_plates(store, experiment, names)
+
+
 def _embeddings_runs(store: Store, experiment: str, method: str) -> Iterator[NeededRun]:
-    for plate in living_plates(store, experiment):
+    for plate in (*living_plates(store, experiment), *_independent(store, experiment)):
         yield from _unless_current(store, embeddings_output(store, method, experiment, plate.draft.name))
 
 
 def _annotation_runs(store: Store, experiment: str) -> Iterator[NeededRun]:
     """Annotations whose tracks were made anew follow them, FOV by FOV: what lies between was not annotated."""
     asset = AssetName.ANNOTATIONS.value
-    for plate in living_plates(store, experiment):
+    for plate in (*living_plates(store, experiment), *_independent(store, experiment)):
         keys = [fov_key(plate.draft.name, position) for position in plate.living_positions]
         for key in outdated_annotations(store, keys):
             cells = tracked_cells(store, key)

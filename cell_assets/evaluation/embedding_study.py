@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anndata
 import numpy as np
@@ -22,6 +23,9 @@ from cell_assets.evaluation.study_parameters import StudyParameters
 from cell_assets.evaluation.task_scores import Baseline, combined
 from cell_assets.evaluation.tasks import Labels, about_to_divide, annotation_labels, joined_annotation
 from cell_assets.evaluation.units import FloatArray
+
+if TYPE_CHECKING:
+    from cell_assets.evaluation.independent_study import IndependentStudy
 
 MOST_CLASSES = 6
 """A column with more values than this is no state but a measurement or a name, and is not probed."""
@@ -53,6 +57,8 @@ class EmbeddingStudy:
     """Every annotation column, aligned with the cells."""
     dynamics: tuple[StateDynamics, ...] = ()
     """Of every annotation column of two states; their numbers stand among those of the evaluation."""
+    independent: "IndependentStudy | None" = None
+    """On plates of other experiments, where some were chosen; its numbers stand among those of the evaluation."""
 
 
 def read_embeddings(folders: Sequence[Path]) -> EmbeddedCells:
@@ -111,10 +117,10 @@ def study_embeddings(
     if states is not None:
         for column in sorted(set(states.columns) - {"plate", "fov_name", "track_id", "t"}):
             annotations[column] = joined_annotation(cells, states, column)
-            about_column = _state_tasks(cells, states, column, annotations[column])
+            about_column = state_tasks(cells, states, column, annotations[column])
             tasks += about_column
             two_states += about_column if len(about_column) == 1 else []
-    baselines = _length_alone(cells)
+    baselines = length_alone(cells)
     rivals = [*baselines, *_with_length(embedded.features, baselines)]
     evaluation = evaluate_embedding(
         embedded.features,
@@ -149,7 +155,7 @@ def study_embeddings(
     return EmbeddingStudy(embedded, with_state_dynamics(evaluation, dynamics), annotations, dynamics)
 
 
-def _state_tasks(cells: pd.DataFrame, states: pd.DataFrame, column: str, values: pd.Series) -> list[Labels]:
+def state_tasks(cells: pd.DataFrame, states: pd.DataFrame, column: str, values: pd.Series) -> list[Labels]:
     """One task for a column of two states (the rarer is the positive one), one per state for a few more."""
     if pd.api.types.is_numeric_dtype(values):
         return []
@@ -165,7 +171,8 @@ def _state_tasks(cells: pd.DataFrame, states: pd.DataFrame, column: str, values:
     ]
 
 
-def _length_alone(cells: pd.DataFrame) -> list[Baseline]:
+def length_alone(cells: pd.DataFrame) -> list[Baseline]:
+    """Cell length as a rival of the embedding, where every cell has one."""
     length = pd.to_numeric(cells["length_um"], errors="coerce")
     if length.isna().any():
         return []

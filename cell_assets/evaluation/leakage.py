@@ -6,11 +6,13 @@ are equal are taken for one here, whatever they are called.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.splits import UNIT_COLUMNS, Split, SplitUnit
+from cell_assets.imaging.acquisition import open_acquisition
 
 FovName = tuple[str, str]
 """Plate and position."""
@@ -128,6 +130,30 @@ def find_leakage(tracks: pd.DataFrame, claimed: SplitUnit, pixels: Mapping[FovNa
         tuple(tuple("|".join(name) for name in group) for group in copies),
         tuple(sorted(own)) if lying.any() else (),
     )
+
+
+def fov_pixels(raw: Mapping[str, Path]) -> dict[FovName, str]:
+    """Digest of the decoded pixels of every FOV of these raw acquisitions (by plate)."""
+    return {
+        (plate, position.name): position.content_digest
+        for plate, folder in raw.items()
+        for position in open_acquisition(folder).info.positions
+    }
+
+
+def refuse_copies(experiment: str, own: Mapping[FovName, str], independent: Mapping[FovName, str]) -> None:
+    """Refuse FOVs that show what the experiment's own FOVs show, whatever they are called.
+
+    Raises:
+        BadInputError: two have the same decoded pixels.
+    """
+    known = {digest: name for name, digest in own.items()}
+    for name, digest in sorted(independent.items()):
+        if digest in known:
+            raise BadInputError(
+                f"independent_plates: {'|'.join(name)} shows the same pixels as {'|'.join(known[digest])} of "
+                f"experiment {experiment}, so plate {name[0]} is not independent of it; leave the plate out"
+            )
 
 
 def _first(names: tuple[str, ...]) -> str:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -241,7 +241,7 @@ def write_manifest(
         conditions={str(name): int(n) for name, n in conditions.items()},
         thresholds=tuple(thresholds),
         split_unit=unit,
-        split_parameters=asdict(parameters),
+        split_parameters=parameters.model_dump(mode="json"),
         simulated=simulated,
     )
     (out / "manifest.json").write_text(json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=True))

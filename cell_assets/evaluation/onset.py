@@ -125,6 +125,14 @@ def onset_errors(onsets: pd.DataFrame) -> FloatArray:
     return np.abs(called - onsets["annotated_onset_t"].to_numpy(dtype=np.float64))
 
 
+def onset_errors_in_time(onsets: pd.DataFrame) -> FloatArray:
+    """The same in the unit of the tracks' time, so that films with other times between frames compare."""
+    called = onsets["onset_time"].to_numpy(dtype=np.float64)
+    errors = np.abs(called - onsets["annotated_onset_time"].to_numpy(dtype=np.float64))
+    # Starts plus multiples of an interval differ in the last digits, and an error on the radius is within it.
+    return np.asarray(np.round(np.where(np.isnan(called), np.inf, errors), 6), dtype=np.float64)
+
+
 def conformal_radius(errors: FloatArray, coverage: float = COVERAGE) -> float | None:
     """Half width q of intervals [onset - q, onset + q] that hold the onset of a new track with this probability.
 

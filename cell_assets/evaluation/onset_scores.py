@@ -6,7 +6,14 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from cell_assets.evaluation.onset import COVERAGE, Course, conformal_radius, onset_errors, track_onsets
+from cell_assets.evaluation.onset import (
+    COVERAGE,
+    Course,
+    conformal_radius,
+    onset_errors,
+    onset_errors_in_time,
+    track_onsets,
+)
 from cell_assets.evaluation.resampling import Estimate, Statistic, bootstrap_interval
 from cell_assets.evaluation.splits import SplitUnit
 from cell_assets.evaluation.state_calls import StateCalls
@@ -36,7 +43,7 @@ class Onsets:
     of a track that turns, missing where there is none."""
     conditions: tuple[ConditionOnset, ...]
     radius: Estimate
-    """Half width of the conformal intervals, in frames; its `n_units` are calibration tracks with known onset."""
+    """Half width of the conformal intervals, in `error_unit`; its `n_units` are calibration tracks with known onset."""
     coverage: Estimate
     """Share of test tracks with known onset whose interval holds it."""
     seen: Estimate
@@ -44,13 +51,23 @@ class Onsets:
     false: Estimate
     """Share of test tracks annotated as never turning that the probe sees turn all the same."""
     median_error: Estimate
-    """Median |probe - annotation| in frames, a track that is not seen to turn being infinitely wrong."""
+    """Median |probe - annotation| in `error_unit`, a track that is not seen to turn being infinitely wrong."""
     error_units_name: str
     """What was resampled for the interval of `median_error`."""
+    error_unit: str
+    """`frames`, or the unit of the calls' time."""
 
 
-def study_onsets(calls: StateCalls, seed: int, n_resamples: int) -> Onsets | str:
-    """Onsets of all held-out tracks, calibrated on val and scored on test; or why there can be none."""
+def study_onsets(
+    calls: StateCalls, seed: int, n_resamples: int, errors_in_time: bool = False
+) -> Onsets | str:
+    """Onsets of all held-out tracks, calibrated on val and scored on test; or why there can be none.
+
+    Args:
+        errors_in_time: errors and intervals in the unit of the calls' time, for val and test tracks whose times
+            between frames differ; else in frames.
+    """
+    errors_of = onset_errors_in_time if errors_in_time else onset_errors
     direction = calls.direction
     if not direction.n_into:
         return f"no annotated train track is seen to turn {direction.state}, so when cells do cannot be told"
@@ -62,13 +79,13 @@ def study_onsets(calls: StateCalls, seed: int, n_resamples: int) -> Onsets | str
     tracks = track_onsets(calls.rows)
     test = tracks[tracks["split"] == "test"]
     turning = (tracks["annotated_course"] == Course.TURNS).to_numpy()
-    radius = _radius(tracks[turning & (tracks["split"] == "val").to_numpy()])
+    radius = _radius(errors_of(tracks[turning & (tracks["split"] == "val").to_numpy()]))
     known = tracks[turning & (tracks["split"] == "test").to_numpy()]
     never = test[(test["annotated_course"] == Course.NEVER).to_numpy()]
-    errors = onset_errors(known)
+    errors = errors_of(known)
     unit = SplitUnit.LINEAGE if "lineage_root" in known.columns else SplitUnit.TRACK
     return Onsets(
-        tracks=_with_intervals(tracks, radius, calls.interval),
+        tracks=_with_intervals(tracks, radius, 1.0 if errors_in_time else calls.interval),
         conditions=tuple(
             _condition(str(name), group) for name, group in test.groupby("condition", sort=True)
         ),
@@ -84,6 +101,7 @@ def study_onsets(calls: StateCalls, seed: int, n_resamples: int) -> Onsets | str
         ),
         median_error=_median_error(known, errors, unit, seed, n_resamples),
         error_units_name=plural(unit),
+        error_unit=calls.time_unit if errors_in_time else "frames",
     )
 
 
@@ -95,8 +113,7 @@ def share_of(hit: BoolArray, why_none: str) -> Estimate:
     return Estimate(float(hit.mean()), float(interval.low), float(interval.high), len(hit))
 
 
-def _radius(calibration: pd.DataFrame) -> Estimate:
-    errors = onset_errors(calibration)
+def _radius(errors: FloatArray) -> Estimate:
     radius = conformal_radius(errors)
     if radius is not None:
         why = "it is calibrated, and coverage says how well"
@@ -138,8 +155,9 @@ def _survival(tracks: pd.DataFrame, prefix: str) -> Survival | None:
     )
 
 
-def _with_intervals(tracks: pd.DataFrame, radius: Estimate, interval: float) -> pd.DataFrame:
-    reach = np.nan if radius.value is None else radius.value * interval
+def _with_intervals(tracks: pd.DataFrame, radius: Estimate, error_step: float) -> pd.DataFrame:
+    """`error_step`: one of the radius's unit, in that of the tracks' time."""
+    reach = np.nan if radius.value is None else radius.value * error_step
     onset = tracks["onset_time"].where(tracks["course"] == Course.TURNS)
     return tracks.assign(onset_low=onset - reach, onset_high=onset + reach)
 

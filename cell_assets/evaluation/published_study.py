@@ -1,13 +1,16 @@
 """The study of an experiment, from published folders alone: what a report states, and what an audit states again."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.annotated_states import annotated_states
 from cell_assets.evaluation.embedding_study import EmbeddingStudy, read_embeddings, study_embeddings
-from cell_assets.evaluation.leakage import find_leakage
+from cell_assets.evaluation.independent_plates import read_independent
+from cell_assets.evaluation.independent_study import study_independent
+from cell_assets.evaluation.leakage import find_leakage, fov_pixels, refuse_copies
 from cell_assets.evaluation.manifest import read_manifest
 from cell_assets.evaluation.study_parameters import StudyParameters
 from cell_assets.imaging.acquisition import open_acquisition
@@ -25,15 +28,28 @@ class StudiedFolders:
     annotations: Mapping[tuple[str, str], Path] = field(default_factory=dict)
     """By plate and position, where people annotated cells."""
 
+    def without(self, plates: Container[str]) -> Self:
+        """The same without what is of these plates."""
+        return replace(
+            self,
+            embeddings={plate: folder for plate, folder in self.embeddings.items() if plate not in plates},
+            raw={plate: folder for plate, folder in self.raw.items() if plate not in plates},
+            annotations={key: folder for key, folder in self.annotations.items() if key[0] not in plates},
+        )
+
 
 def study_published(
     folders: StudiedFolders, method: str, experiment: str, parameters: StudyParameters
 ) -> EmbeddingStudy:
     """Evaluate the embeddings against the manifest's split and the plates' annotations.
 
+    Args:
+        folders: of the experiment's own plates and of `parameters.independent_plates`.
+
     Raises:
         BadInputError: plates differ in their time between frames, or what is tested on was learned from.
     """
+    every, folders = folders, folders.without(parameters.independent_plates)
     manifest, frozen = read_manifest(folders.manifest)
     acquisitions = {plate: open_acquisition(folder) for plate, folder in folders.raw.items()}
     pixels = {
@@ -66,4 +82,12 @@ def study_published(
         parameters=parameters,
     )
     evaluation = replace(study.evaluation, notes=(*known.notes, *study.evaluation.notes))
-    return replace(study, evaluation=evaluation)
+    study = replace(study, evaluation=evaluation)
+    if not parameters.independent_plates:
+        return study
+    apart = {plate: every.raw[plate] for plate in parameters.independent_plates}
+    refuse_copies(experiment, pixels, fov_pixels(apart))
+    strangers = read_independent(
+        parameters.independent_plates, every.embeddings, every.raw, every.annotations
+    )
+    return study_independent(study, known.states, strangers)

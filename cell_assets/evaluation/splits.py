@@ -1,10 +1,11 @@
 """Which tracks train, validate and test: drawn once per manifest, by whole units, within each condition."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import Self
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cell_assets.errors import BadInputError
 
@@ -43,26 +44,28 @@ MIN_LINEAGES = 30
 """Below this a split by lineage leaves too few founders in each part for an interval."""
 
 
-@dataclass(frozen=True)
-class SplitParameters:
+class SplitParameters(BaseModel):
     """How a manifest splits its tracks."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     unit: SplitUnit | None = None
     """None chooses the widest of fov, lineage, track that every condition has enough of."""
-    val_fraction: float = 0.2
-    test_fraction: float = 0.3
-    seed: int = 0
+    val_fraction: float = Field(default=0.2, gt=0, lt=1)
+    """Of the units of each condition: what chooses when training stops, and calibrates intervals."""
+    test_fraction: float = Field(default=0.3, gt=0, lt=1)
+    """Of the units of each condition: what the report's numbers are of."""
+    seed: int = Field(default=0, ge=0)
+    """Of the draw."""
 
-    def __post_init__(self) -> None:
-        for name in ("val_fraction", "test_fraction"):
-            value = getattr(self, name)
-            if not 0 < value < 1:
-                raise BadInputError(f"split: {name} is {value}, give a fraction between 0 and 1")
+    @model_validator(mode="after")
+    def _leave_some_to_train(self) -> Self:
         if self.val_fraction + self.test_fraction >= 1:
-            raise BadInputError(
-                f"split: val_fraction {self.val_fraction} and test_fraction {self.test_fraction} leave "
-                "nothing to train on; lower them"
+            raise ValueError(
+                f"val_fraction {self.val_fraction} and test_fraction {self.test_fraction} leave nothing to "
+                "train on; lower them"
             )
+        return self
 
 
 def choose_unit(tracks: pd.DataFrame) -> SplitUnit:

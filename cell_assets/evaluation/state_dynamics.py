@@ -62,11 +62,19 @@ def with_state_dynamics(
     """`evaluation` with the numbers and notes of these dynamics behind its own."""
     settings = evaluation.settings
     split = f"{settings.test_split} {plural(settings.split_unit)}"
-    numbers = [
+    split = f"{split} (simulated)" if settings.simulated else split
+    numbers = dynamics_numbers(found, settings.method, split)
+    notes = dynamics_notes(found)
+    return replace(evaluation, numbers=(*evaluation.numbers, *numbers), notes=(*evaluation.notes, *notes))
+
+
+def dynamics_numbers(found: Sequence[StateDynamics], method: str, split: str) -> tuple[NumberDraft, ...]:
+    """What these dynamics are, as numbers of the cells that `split` names."""
+    return tuple(
         NumberDraft(
-            report=f"{settings.method}/{stated.report}",
+            report=f"{method}/{stated.report}",
             name=stated.name,
-            split=f"{split} (simulated)" if settings.simulated else split,
+            split=split,
             value=stated.estimate.value,
             n=stated.estimate.n_units,
             unit=stated.unit,
@@ -76,9 +84,12 @@ def with_state_dynamics(
         )
         for one in found
         for stated in _stated(one)
-    ]
-    notes = [note for one in found for note in _notes(one)]
-    return replace(evaluation, numbers=(*evaluation.numbers, *numbers), notes=(*evaluation.notes, *notes))
+    )
+
+
+def dynamics_notes(found: Sequence[StateDynamics]) -> tuple[str, ...]:
+    """What a reader should know of them."""
+    return tuple(note for one in found for note in _notes(one))
 
 
 def _dynamics(
@@ -156,8 +167,8 @@ def _stated_onsets(dynamics: StateDynamics) -> Iterator[_Stated]:
     onsets, unit = dynamics.onsets, dynamics.calls.time_unit
     for name, estimate, unit_name in (
         ("interval_coverage", onsets.coverage, tracks),
-        ("interval_half_width_frames", onsets.radius, tracks),
-        ("median_absolute_error_frames", onsets.median_error, onsets.error_units_name),
+        (f"interval_half_width_{onsets.error_unit}", onsets.radius, tracks),
+        (f"median_absolute_error_{onsets.error_unit}", onsets.median_error, onsets.error_units_name),
         ("seen_to_turn", onsets.seen, tracks),
         ("turned_without_onset", onsets.false, tracks),
     ):

@@ -1,6 +1,6 @@
 """What a person may choose about a report; apart from the study itself, which imports scikit-learn."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class Confounder(BaseModel):
@@ -17,7 +17,7 @@ class Confounder(BaseModel):
 class StudyParameters(BaseModel):
     """How an embedding is evaluated."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     horizon_min: float | None = Field(default=None, gt=0)
     """How soon "about to divide" is; None: one interval between frames, so the last frame before the division."""
@@ -35,3 +35,14 @@ class StudyParameters(BaseModel):
     confounder: Confounder | None = None
     """Where false calls of a state are counted apart; None: `division_state` is `mitosis`, where that is annotated."""
     seed: int = Field(default=0, ge=0)
+    """Of folds, resamples and projections."""
+    independent_plates: tuple[str, ...] = ()
+    """Plates of other experiments that the model and its probes are applied to as they are (paper, section 3.2: one
+    filmed every 2 h instead of 30 min); nothing is learned from them."""
+
+    @field_validator("independent_plates")
+    @classmethod
+    def _named_once(cls, plates: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(plates)) < len(plates):
+            raise ValueError("a plate is named twice; name each once")
+        return plates

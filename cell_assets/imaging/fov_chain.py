@@ -51,11 +51,14 @@ class Stage(StrEnum):
 class FovRequest(BaseModel):
     """What a person may ask of a position; what is left open is filled in from the position."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     segmentation: SegmentationRequest = SegmentationRequest()
+    """Labels of every frame."""
     tracking: TrackingRequest = TrackingRequest()
+    """Tracks and divisions."""
     patches: PatchRequest = PatchRequest()
+    """Rows and image patches of single cells."""
 
 
 class ResolvedFov(BaseModel):

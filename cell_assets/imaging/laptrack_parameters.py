@@ -16,7 +16,7 @@ class LaptrackParameters(BaseModel):
     quarter of her elongation (how far the major axis exceeds the minor one) from her centroid, along it.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     max_distance_um: float = Field(gt=0)
     """No link costs more than the square of this: how far a centroid moves between frames, or lies from its

@@ -88,7 +88,7 @@ class NormalisationLevel(StrEnum):
 class ChannelChoice(BaseModel):
     """A channel of the patches and its kind, which decides its normalisation."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     name: str
     kind: ChannelKind
@@ -97,9 +97,10 @@ class ChannelChoice(BaseModel):
 class PatchRequest(BaseModel):
     """What a person may ask for; None is filled in by `resolve_patches` from the position."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     policy: PatchPolicy = PatchPolicy.ALL
+    """Which cells get a patch on disk."""
     side_px: int | None = Field(default=None, ge=1)
     """Side of the square patch. Default: 96, or the image's shorter side where that is less."""
     z_range: tuple[int, int] | None = None

@@ -40,9 +40,10 @@ class SegmentationBackend(StrEnum):
 class SegmentationRequest(BaseModel):
     """What a person may ask for; None is filled in by `resolve_segmentation` from the position."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     backend: SegmentationBackend = SegmentationBackend.AUTO
+    """Where labels come from."""
     channel: str | None = None
     """Default: the first channel whose name says nucleus, else the first channel."""
     polarity: Polarity | None = None
@@ -52,6 +53,7 @@ class SegmentationRequest(BaseModel):
     width_px: float | None = Field(default=None, gt=0)
     """Narrowest extent of an object in pixels; give this or `width_um`. Default: 14 px."""
     width_um: float | None = Field(default=None, gt=0)
+    """The same in micrometres."""
     min_size: int | None = Field(default=None, ge=1)
     """Voxels. Default: 2.5 times the width's square for `local`, half of a disk or ball for `otsu`."""
     max_size: int | None = Field(default=None, ge=2)

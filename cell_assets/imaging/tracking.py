@@ -77,9 +77,10 @@ class LabelSource(StrEnum):
 class TrackingRequest(BaseModel):
     """What a person may ask for; None is filled in by `resolve_tracking`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     backend: TrackingBackend = TrackingBackend.AUTO
+    """Where tracks come from."""
     ultrack: UltrackParameters | None = None
     """Default: sizes and distances that follow from the segmentation's object width."""
     laptrack: LaptrackParameters | None = None

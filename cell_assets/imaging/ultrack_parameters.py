@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class UltrackParameters(BaseModel):
     """What decides a tracking by Ultrack; lengths in µm."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     min_size: int = Field(ge=1)
     """Smallest candidate segment, voxels."""
@@ -26,8 +26,11 @@ class UltrackParameters(BaseModel):
     min_frontier: float = Field(default=0.1, ge=0, le=1)
     """Candidates that share a weaker boundary than this are one."""
     appear_weight: float = Field(default=-0.1, le=0)
+    """Cost of a track's beginning."""
     disappear_weight: float = Field(default=-0.1, le=0)
+    """Cost of a track's end."""
     division_weight: float = Field(default=-0.1, le=0)
+    """Cost of a division."""
     power: float = Field(default=2.0, gt=0)
     """Exponent on the overlap (IoU) of two segments that makes a link's weight."""
     time_limit_s: int = Field(default=3600, ge=1)

@@ -3,8 +3,11 @@
 Importing this module imports no method: torch and its kin load when a method is first asked for.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
+
+from pydantic import BaseModel
 
 from cell_assets.errors import BadInputError
 from cell_assets.methods.contract import Method
@@ -12,11 +15,16 @@ from cell_assets.methods.contract import Method
 
 @dataclass(frozen=True)
 class MethodEntry:
-    """A method's name, what it is, and the module whose `METHOD` implements it."""
+    """One method."""
 
     name: str
     title: str
+    """What it is, for people."""
     module: str
+    """Its `METHOD` implements the contract."""
+    parameters: str
+    """Module whose `PRESETS` are the parameters of its training by preset; imported by the definitions, so it needs no
+    torch."""
 
 
 ENTRIES: tuple[MethodEntry, ...] = (
@@ -24,6 +32,7 @@ ENTRIES: tuple[MethodEntry, ...] = (
         name="dynaclr",
         title="DynaCLR: contrastive learning of cell dynamics with time-aware triplets",
         module="cell_assets.methods.dynaclr.method",
+        parameters="cell_assets.methods.dynaclr.parameters",
     ),
 )
 
@@ -31,6 +40,12 @@ ENTRIES: tuple[MethodEntry, ...] = (
 def method_names() -> tuple[str, ...]:
     """Names of all methods, in the order of their entries."""
     return tuple(entry.name for entry in ENTRIES)
+
+
+def presets_of(entry: MethodEntry) -> Mapping[str, BaseModel]:
+    """A method's training parameters by preset, all of one model; imports no torch."""
+    presets: Mapping[str, BaseModel] = import_module(entry.parameters).PRESETS
+    return presets
 
 
 def load_method(name: str) -> Method:

@@ -49,6 +49,8 @@ class ReportContent:
     parameters: Mapping[str, JsonValue]
     onsets: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     """By column: onset of every held-out track. Not on the page; written beside it."""
+    further_tasks: tuple[TaskEvaluation, ...] = ()
+    """On other cells than those of the evaluation; their predictions are written beside its own."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def render_html(report: ReportContent) -> str:
         split=evaluation.split,
         enough_units=ENOUGH_COARSE_UNITS,
         cards=list(_cards(evaluation)),
-        tasks=[_task_words(task) for task in (*evaluation.tasks, *evaluation.further)],
+        tasks=[_task_words(task) for task in (*evaluation.tasks, *evaluation.further, *report.further_tasks)],
         figures=[_figure_source(figure) for figure in report.figures],
         number_groups=_number_groups(evaluation.numbers),
         notes=evaluation.notes,

@@ -24,7 +24,7 @@ def write_report(out: Path, report: ReportContent) -> None:
     before writing anything when a figure or task has a name that cannot be a file name, or that is taken.
     """
     figures = {figure.name: figure.png for figure in report.figures}
-    tasks = (*report.evaluation.tasks, *report.evaluation.further)
+    tasks = (*report.evaluation.tasks, *report.evaluation.further, *report.further_tasks)
     predictions = {task.name: task.predictions for task in tasks}
     _require_file_names("figure", [figure.name for figure in report.figures])
     _require_file_names("onset table", list(report.onsets))

@@ -115,7 +115,7 @@ def processes_of(home: Path) -> list[Process]:
     return found
 
 
-def ask_graphql(address: str, query: str, variables: dict[str, str] | None = None) -> dict[str, Any]:
+def ask_graphql(address: str, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
     """Ask Dagster's webserver; raises AssertionError for errors in the answer."""
     body = json.dumps({"query": query, "variables": variables or {}})
     answer = json.loads(_request(address, "POST", "/graphql", body))

@@ -11,7 +11,7 @@ from typing import Any
 
 from playwright.sync_api import Locator, Page, ViewportSize, sync_playwright
 
-from cell_assets_tests.automation.dev_session import ask_graphql
+from cell_assets_tests.automation.dev_session import ask_graphql, wait_until
 from cell_assets_tests.chromium import FLAGS, chromium
 from cell_assets_tests.end_to_end.lab import CHECKOUT
 
@@ -29,6 +29,52 @@ query Staleness($asset: AssetKeyInput!, $partition: String!) {
 }
 """
 _RUNS = "{ runsOrError(limit: 100) { ... on Runs { results { runId status tags { key value } } } } }"
+
+_SCHEMA = """
+query Schema($selector: PipelineSelector!) {
+  runConfigSchemaOrError(selector: $selector) { __typename ... on RunConfigSchema {
+    rootConfigType { key }
+    allConfigTypes { key typeParamKeys
+      ... on CompositeConfigType { fields { name description isRequired configTypeKey } }
+      ... on EnumConfigType { values { value description } }
+    }
+  } }
+}
+"""
+_LAUNCH = """
+mutation Launch($given: ExecutionParams!) {
+  launchRun(executionParams: $given) { __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on RunConfigValidationInvalid { errors { message } }
+    ... on PythonError { message }
+  }
+}
+"""
+_BACKFILL = """
+mutation Backfill($given: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $given) { __typename
+    ... on LaunchBackfillSuccess { backfillId }
+    ... on RunConfigValidationInvalid { errors { message } }
+    ... on PythonError { message }
+  }
+}
+"""
+_RUN = """
+query Run($id: ID!) { runOrError(runId: $id) { ... on Run {
+  status stepStats { stepKey status }
+  eventConnection { events { ... on ExecutionStepFailureEvent { error { message } } } }
+} } }
+"""
+
+
+@dataclass(frozen=True)
+class ShownField:
+    """A field of a step's config as the Launchpad gets it."""
+
+    description: str
+    is_required: bool
+    values: dict[str, str]
+    """Of an enum: each value and what is said of it."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +141,49 @@ class DagsterUi:
                 found.append(Staleness(asset, partition, said["staleStatus"], causes))
         return found
 
+    def config_of(self, asset: str, step: str) -> dict[str, ShownField]:
+        """The config that the Launchpad asks of an asset's step."""
+        said = self.ask(_SCHEMA, {"selector": _selector([asset])})["runConfigSchemaOrError"]
+        types = {one["key"]: one for one in said["allConfigTypes"]}
+        fields: dict[str, dict[str, Any]] = {}
+        key = said["rootConfigType"]["key"]
+        for name in ("ops", step, "config"):
+            fields = {field["name"]: field for field in types[key]["fields"]}
+            key = fields[name]["configTypeKey"]
+        found = {}
+        for field in types[key]["fields"]:
+            kind = types[field["configTypeKey"]]
+            values = {one["value"]: one["description"] for one in kind.get("values", [])}
+            found[field["name"]] = ShownField(field["description"], field["isRequired"], values)
+        return found
+
+    def launch(self, assets: list[str], partition: str, config: dict[str, Any]) -> dict[str, Any]:
+        """Launch a run with the config of its steps, as the Launchpad does; gives the answer."""
+        given = {
+            "selector": _selector(assets),
+            "runConfigData": {"ops": {step: {"config": one} for step, one in config.items()}},
+            "executionMetadata": {"tags": [{"key": "dagster/partition", "value": partition}]},
+        }
+        return dict(self.ask(_LAUNCH, {"given": given})["launchRun"])
+
+    def backfill(self, assets: list[str], partitions: list[str], config: dict[str, Any]) -> dict[str, Any]:
+        """The same for several partitions."""
+        given = {
+            "assetSelection": [{"path": [asset]} for asset in assets],
+            "partitionNames": partitions,
+            "runConfigData": {"ops": {step: {"config": one} for step, one in config.items()}},
+        }
+        return dict(self.ask(_BACKFILL, {"given": given})["launchPartitionBackfill"])
+
+    def ended(self, run_id: str) -> dict[str, Any]:
+        """A run once it has ended: its status, its steps and what failed in them."""
+
+        def run() -> dict[str, Any]:
+            return dict(self.ask(_RUN, {"id": run_id})["runOrError"])
+
+        wait_until(lambda: run()["status"] in ("SUCCESS", "FAILURE", "CANCELED"), 120, run)
+        return run()
+
     def runs(self) -> list[ShownRun]:
         """All runs, the newest first."""
         results = self.ask(_RUNS)["runsOrError"]["results"]
@@ -102,6 +191,16 @@ class DagsterUi:
             ShownRun(run["runId"], run["status"], {tag["key"]: tag["value"] for tag in run["tags"]})
             for run in results
         ]
+
+
+def _selector(assets: list[str]) -> dict[str, Any]:
+    return {
+        "repositoryLocationName": "cell_assets",
+        "repositoryName": "__repository__",
+        "pipelineName": "__ASSET_JOB",
+        "assetSelection": [{"path": [asset]} for asset in assets],
+        "assetCheckSelection": [],
+    }
 
 
 @contextmanager

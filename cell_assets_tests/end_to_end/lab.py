@@ -89,12 +89,19 @@ class PlateFolder:
         return [given.source, *(str(part) for option in options.items() for part in option)]
 
 
-def tiny_plate(folder: Path, fovs_per_well: int = 1, seed: int = 1, time_points: int = 3) -> PlateFolder:
+def tiny_plate(
+    folder: Path,
+    fovs_per_well: int = 1,
+    seed: int = 1,
+    time_points: int = 3,
+    interval_min: float = SimulationParameters().interval_min,
+) -> PlateFolder:
     """Two wells of few frames, 64 by 64 pixels in one plane; a new folder is made."""
     parameters = SimulationParameters(
         seed=seed,
         fovs_per_well=fovs_per_well,
         time_points=time_points,
+        interval_min=interval_min,
         shape_zyx=(1, 64, 64),
         voxel_um_zyx=(3.0, 1.0, 1.0),
         cells_per_fov=8,

@@ -12,6 +12,8 @@ import pytest
 from playwright.sync_api import Locator
 
 from cell_assets.assets.checks import LEDGER_AGREES, NOT_WITHDRAWN
+from cell_assets.assets.choices import ExperimentChoices
+from cell_assets.assets.experiment_outputs import checkpoint_output
 from cell_assets.assets.recipes import RECIPES, AssetName
 from cell_assets.audit.impact import withdraw
 from cell_assets.audit.subjects import find_subject
@@ -20,13 +22,17 @@ from cell_assets.automation.ingesting import ingest_plate
 from cell_assets.automation.running import RunOutcome
 from cell_assets.automation.session import Session
 from cell_assets.imaging.fov_chain import Stage
+from cell_assets.methods.dynaclr.parameters import TrainingParameters
+from cell_assets.methods.dynaclr.sampling import SamplingStrategy
 from cell_assets.settings import Settings
 from cell_assets_tests.automation.dev_session import wait_until
 from cell_assets_tests.chromium import chromium
 from cell_assets_tests.end_to_end.dagster_ui import WINDOW, DagsterUi, browsed, served
 from cell_assets_tests.end_to_end.lab import (
+    SMALL_TRAINING,
     PlateFolder,
     assert_dagster_agrees,
+    assert_nothing_left,
     opened,
     run,
     small_run,
@@ -222,6 +228,107 @@ def test_a_registered_model_whose_bytes_changed_is_red(ui: DagsterUi, lab: Lab) 
     assert "Failed" in said
     with _opened(lab.home) as session:
         assert session.reconcile(mend=True).left == ()
+
+
+def test_the_launchpad_says_what_each_parameter_of_a_training_is(ui: DagsterUi) -> None:
+    shown = ui.config_of("dynaclr_checkpoint", "dynaclr_checkpoint")
+    assert set(shown) == set(TrainingParameters.model_fields)
+    assert not any(field.is_required for field in shown.values())
+    assert set(shown["strategy"].values) == set(SamplingStrategy)
+    assert "the same track at t+τ" in shown["strategy"].values["time-and-cell-aware"]
+    assert set(shown["preset"].values) == {"paper", "quick"}
+    assert shown["tau_min"].description.startswith("τ, minutes from anchor to positive")
+    assert shown["tau_min"].description.endswith("More than 0. Default: 30.0.")
+    assert "Names of the stored channels" in shown["channels"].description
+    assert shown["max_steps"].description.endswith("Default: none (paper), 150 (quick).")
+    assert "n_resamples" in ui.config_of(REPORT, REPORT)
+    assert {"split", "quality"} == set(ui.config_of("experiment_manifest", "experiment_manifest"))
+    assert {"segmentation", "tracking", "patches"} == set(ui.config_of("tracks", "fov_chain"))
+
+
+def test_a_training_runs_as_it_was_chosen_in_the_launchpad(ui: DagsterUi, lab: Lab) -> None:
+    chosen = {"strategy": "cell-aware", "tau_min": 60, "channels": ["Phase"], "max_steps": 1}
+    launched = ui.launch(["dynaclr_checkpoint"], "E1", {"dynaclr_checkpoint": chosen})
+    assert launched["__typename"] == "LaunchRunSuccess", launched
+    assert ui.ended(launched["run"]["runId"])["status"] == "SUCCESS"
+    with _opened(lab.home) as session:
+        made = session.ledger.latest("dynaclr_checkpoint", "E1")
+        assert made is not None
+        assert made.run.dagster_run_id == launched["run"]["runId"]
+        assert made.run.parameters.items() >= chosen.items()
+        assert made.run.parameters["patch_side_px"] == SMALL_TRAINING["patch_side_px"]
+        training = ExperimentChoices.of(session.ledger, "E1").training["dynaclr"]
+        assert training.changes == {**SMALL_TRAINING, "seed": 0, **chosen}
+        wanted = checkpoint_output(session.store, "dynaclr", "E1")
+        assert wanted.currency(session.store).is_current
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (
+            {"dynaclr_checkpoint": {"strategy": "classical", "tau_min": -5}},
+            "dynaclr parameter tau_min=-5 cannot be used: Input should be greater than 0",
+        ),
+        (
+            {"experiment_manifest": {"split": {"seed": 7}}, "dynaclr_checkpoint": {"max_steps": 0}},
+            "dynaclr parameter max_steps=0 cannot be used: Input should be greater than or equal to 1",
+        ),
+    ],
+)
+def test_a_bad_value_in_the_launchpad_leaves_nothing_behind(
+    ui: DagsterUi, lab: Lab, config: dict[str, dict[str, object]], said: str
+) -> None:
+    assets = ["experiment_manifest", "dynaclr_checkpoint"]
+    with _opened(lab.home) as session:
+        before = [session.ledger.choices("E1"), *map(session.ledger.artifacts, assets)]
+    launched = ui.launch(assets, "E1", config)
+    ended = ui.ended(launched["run"]["runId"])
+    assert ended["status"] == "FAILURE"
+    failures = [one["error"]["message"] for one in ended["eventConnection"]["events"] if one.get("error")]
+    assert said in failures[0]
+    assert len(failures) == 1
+    assert [step["stepKey"] for step in ended["stepStats"] if step["status"] == "FAILURE"] == [assets[0]]
+    with _opened(lab.home) as session:
+        assert [session.ledger.choices("E1"), *map(session.ledger.artifacts, assets)] == before
+        assert_nothing_left(session)
+
+
+def test_a_value_that_is_none_of_the_choices_starts_no_run(ui: DagsterUi) -> None:
+    before = {run.run_id for run in ui.runs()}
+    launched = ui.launch(["dynaclr_checkpoint"], "E1", {"dynaclr_checkpoint": {"strategy": "time-aware"}})
+    assert launched["__typename"] == "RunConfigValidationInvalid"
+    (error,) = launched["errors"]
+    assert "strategy" in error["message"] and "time-aware" in error["message"]
+    assert {run.run_id for run in ui.runs()} == before
+
+
+def test_the_fovs_of_a_plate_are_made_as_chosen_in_a_backfill(ui: DagsterUi, lab: Lab) -> None:
+    lab.repair()
+    before = {run.run_id for run in ui.runs()}
+    keys = ["P2|A/1/000", DAMAGED_KEY]
+    launched = ui.backfill(
+        [stage.value for stage in Stage], keys, {"fov_chain": {"patches": {"side_px": 36}}}
+    )
+    assert launched["__typename"] == "LaunchBackfillSuccess", launched
+
+    def runs() -> list[str]:
+        return [run.status for run in ui.runs() if run.run_id not in before]
+
+    wait_until(lambda: runs() in (["SUCCESS"], ["FAILURE"], ["CANCELED"]), 120, runs)
+    assert runs() == ["SUCCESS"]
+    with _opened(lab.home) as session:
+        made = session.ledger.latest_many("patch_table", keys)
+        assert [one.run.parameters["side_px"] for one in made.values()] == [36, 36]
+        assert ExperimentChoices.of(session.ledger, "E2").fovs.patches.side_px == 36
+        assert ExperimentChoices.of(session.ledger, "E1").fovs.patches.side_px == 32
+
+
+def test_the_launchpad_shows_the_fields(ui: DagsterUi) -> None:
+    ui.open("/assets/dynaclr_checkpoint")
+    ui.page.get_by_role("button", name="Materialize").first.click(modifiers=["Shift"])
+    ui.page.wait_for_timeout(4000)
+    ui.screenshot("launchpad")
 
 
 def test_a_withdrawn_report_is_marked(ui: DagsterUi, lab: Lab) -> None:

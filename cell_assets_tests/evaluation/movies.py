@@ -49,7 +49,11 @@ def dividing_pair() -> pd.DataFrame:
 
 
 def infection_movie(
-    n_lineages: int = 60, n_times: int = 24, onset_hours: float = 8.0, seed: int = 0
+    n_lineages: int = 60,
+    n_times: int = 24,
+    onset_hours: float = 8.0,
+    seed: int = 0,
+    interval_hours: float = 0.5,
 ) -> pd.DataFrame:
     """Founders without daughters in two conditions, filmed every 30 min from hour 3, split 50/25/25 by lineage.
 
@@ -62,7 +66,7 @@ def infection_movie(
         infected = track % 2 == 0
         onset = onset_hours * np.exp(rng.normal(0, 0.25)) if infected else np.inf
         for t in range(n_times):
-            hours = 3.0 + 0.5 * t
+            hours = 3.0 + interval_hours * t
             rows.append(
                 {
                     "plate": "P1",

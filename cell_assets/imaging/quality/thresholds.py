@@ -93,16 +93,20 @@ class Action(StrEnum):
 class Threshold(BaseModel):
     """Lowest and highest value of a measure that is still good, both included; at least one is stated."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     measure: Measure
+    """What is measured."""
     of: ComparedValue | None = None
     """For a measure that compares wells: the value by which they are compared."""
     channel: str | None = None
     """None: every channel."""
     low: float | None = None
+    """Lowest value that is still good."""
     high: float | None = None
+    """Highest value that is still good."""
     action: Action = Action.WARN
+    """What is done with what lies beyond."""
 
     @model_validator(mode="after")
     def _can_be_held(self) -> Self:

@@ -4,6 +4,7 @@ Equal parameters and equal inputs in an equal environment give equal bytes. That
 compile mode, precision and device type are parameters here and not settings.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Self
@@ -80,7 +81,7 @@ class Distance(StrEnum):
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class AugmentationParameters(_Frozen):
@@ -91,6 +92,7 @@ class AugmentationParameters(_Frozen):
     """
 
     affine_probability: float = Field(default=0.8, ge=0, le=1)
+    """Of scaling, rotation and shear together."""
     scale: float = Field(default=0.3, ge=0, lt=1)
     """α_x, α_y in [-scale, scale]."""
     rotation_rad: float = Field(default=3.141592653589793, ge=0)
@@ -98,25 +100,34 @@ class AugmentationParameters(_Frozen):
     shear: float = Field(default=0.01, ge=0)
     """s_x, s_y in [0, shear]."""
     contrast_probability: float = Field(default=0.5, ge=0, le=1)
+    """Of a change of contrast."""
     contrast_gamma: tuple[float, float] = (0.8, 1.2)
+    """Lowest and highest γ."""
     intensity_scale: float = Field(default=0.5, ge=0, lt=1)
     """α in [-intensity_scale, intensity_scale]."""
     intensity_probability_phase: float = Field(default=0.5, ge=0, le=1)
+    """Of a change of intensity, in phase channels."""
     intensity_probability_fluorescence: float = Field(default=0.7, ge=0, le=1)
+    """Of a change of intensity, in fluorescence channels."""
     smooth_probability: float = Field(default=0.5, ge=0, le=1)
+    """Of Gaussian smoothing."""
     smooth_sigma_px: tuple[float, float] = (0.25, 0.75)
     """σ_x, σ_y."""
     noise_probability: float = Field(default=0.5, ge=0, le=1)
+    """Of Gaussian noise."""
     noise_sigma_phase: float = Field(default=0.2, ge=0)
     """Upper end of σ, in normalised intensities."""
     noise_sigma_fluorescence: float = Field(default=0.5, ge=0)
+    """The same for fluorescence channels."""
 
 
 class TrainingParameters(_Frozen):
     """One training run. The defaults are the paper's; `quick()` says what it changes and why."""
 
     preset: str = "paper"
+    """Which values hold for every field that is not stated."""
     strategy: SamplingStrategy = SamplingStrategy.TIME_AND_CELL_AWARE
+    """How positives and negatives are chosen (paper, section 3.1)."""
     tau_min: float = Field(default=30.0, gt=0)
     """τ, minutes from anchor to positive and negative (paper, section 3.1)."""
     tau_tolerance_min: float = Field(default=0.5, ge=0)
@@ -132,19 +143,24 @@ class TrainingParameters(_Frozen):
     widths: tuple[int, int, int, int] = (96, 192, 384, 768)
     """ConvNeXt-Tiny (paper, appendix A.1); the last is the number of features."""
     blocks: tuple[int, int, int, int] = (3, 3, 9, 3)
+    """ConvNeXt-Tiny's residual blocks in each of its four stages."""
     stem: Stem = Stem.FIXED
+    """How the channels of a patch enter the backbone."""
     channel_masking: float = Field(default=0.25, ge=0, lt=1)
     """Of the channel-adaptive stem: probability with which each channel of an image is hidden in training; one always
     stays. After Bao et al. 2024 ("Channel vision transformers"), who draw how many channels stay."""
     layer_scale: float = Field(default=1e-6, gt=0)
+    """Factor on each residual branch at the start of training (ConvNeXt, Liu et al. 2022)."""
     stochastic_depth: float = Field(default=0.0, ge=0, lt=1)
+    """Probability with which the last residual branch is skipped in training; earlier ones less."""
     fluorescence_gain: float = Field(default=1.0, gt=0)
     """Factor on normalised fluorescence as it enters the network, after augmentation; the paper has none."""
     projection: int = Field(default=32, ge=1)
     """Width of the projection z (paper, appendix A.1)."""
     objective: Objective = Objective.TRIPLET
+    """What training makes small."""
     distance: Distance = Distance.SQUARED
-    """Of the triplet objective."""
+    """How the triplet objective measures projections."""
     margin: float = Field(default=0.5, gt=0)
     """α of Eq. 1 (paper, appendix A.1)."""
     temperature: float = Field(default=0.2, gt=0)
@@ -155,6 +171,7 @@ class TrainingParameters(_Frozen):
     batch_size: int = Field(default=256, ge=2)
     """Triplets in a step (paper, appendix A.1), over all devices."""
     initial: InitialState = InitialState.SCRATCH
+    """What the backbone starts from."""
     imagenet_file: Path | None = Field(default=None, exclude=True)
     """ConvNeXt weights, `.safetensors` or `.pth`, in timm's or torchvision's names. Not recorded: what it holds
     decides the checkpoint, not where it lies."""
@@ -171,15 +188,20 @@ class TrainingParameters(_Frozen):
     early_stopping_patience: int | None = Field(default=None, ge=1)
     """Epochs without a lower validation loss before stopping; None never stops early."""
     augmentation: AugmentationParameters = AugmentationParameters()
+    """Random changes of patches (paper, Table 2)."""
     seed: int = Field(default=0, ge=0)
+    """Of every random draw of the training."""
     threads: int = Field(default=2, ge=1)
     """Threads of one operation on the CPU; the sums of compiled code depend on it."""
     device: Device = Device.CPU
+    """Kind of processor that trains; results differ between kinds."""
     devices: int = Field(default=1, ge=1)
     """Processes that train together, one on each device, with gradients averaged over them. Batch normalisation and
     the negatives of NT-Xent are of one process's share of a batch."""
     precision: Precision = Precision.BFLOAT16
+    """Arithmetic of the forward pass; parameters and optimizer are always float32."""
     compile_mode: CompileMode = CompileMode.INDUCTOR
+    """Whether the network runs through torch.compile; eager and compiled round differently."""
 
     @property
     def rate(self) -> float:
@@ -265,7 +287,13 @@ class TrainingParameters(_Frozen):
         Raises:
             ValueError: there is no such preset.
         """
-        presets = {"paper": cls.paper, "quick": cls.quick}
-        if preset not in presets:
-            raise ValueError(f"preset {preset!r} is not one of {', '.join(presets)}")
-        return presets[preset]()
+        if preset not in PRESETS:
+            raise ValueError(f"preset {preset!r} is not one of {', '.join(PRESETS)}")
+        return cls.model_validate(PRESETS[preset].model_dump())
+
+
+PRESETS: Mapping[str, TrainingParameters] = {
+    "paper": TrainingParameters.paper(),
+    "quick": TrainingParameters.quick(),
+}
+"""By name; the definitions show them in the Launchpad."""

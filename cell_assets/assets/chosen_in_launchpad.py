@@ -1,0 +1,137 @@
+"""Choices that a person makes in Dagster's Launchpad: the config of each step, and how it becomes the experiment's.
+
+What is given is recorded as `cell-assets run` records it, so that the plan, `diff`, `explain` and a rerun agree;
+what is not given keeps what was chosen before.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import dagster as dg
+
+from cell_assets.assets.choices import ExperimentChoices, merge
+from cell_assets.assets.independent_plates import independent_plates
+from cell_assets.assets.launchpad import config_fields, one_of
+from cell_assets.assets.recipes import AssetName, checkpoint_name, report_name
+from cell_assets.errors import CellAssetsError
+from cell_assets.evaluation.splits import SplitParameters
+from cell_assets.evaluation.study_parameters import StudyParameters
+from cell_assets.imaging.fov_chain import FovRequest
+from cell_assets.imaging.quality.thresholds import Threshold
+from cell_assets.methods.registry import ENTRIES, MethodEntry, load_method, presets_of
+from cell_assets.store.store import Store
+
+FOV_CHAIN = "fov_chain"
+"""The step that makes all assets of a FOV."""
+LAUNCHPAD_NOTE = (
+    "What the Launchpad's config states is recorded as the experiment's choice; what it leaves out keeps what was "
+    "chosen before, there or by `cell-assets run`."
+)
+"""For the description of every asset that is asked about."""
+
+Given = Mapping[str, Any]
+"""Config of one step, as a person wrote it."""
+
+
+@dataclass(frozen=True)
+class LaunchpadChoices:
+    """What the Launchpad asks of one step."""
+
+    config: Mapping[str, dg.Field]
+    changed: Callable[[ExperimentChoices, Given], ExperimentChoices]
+    """The experiment's choices with those given. BadInputError: one of them cannot be."""
+
+
+def take_choices(context: dg.AssetExecutionContext, store: Store, experiments: Iterable[str]) -> None:
+    """Record what the config of this step chooses for these experiments.
+
+    The config of every step of the run is checked first, so that the first step does no work for a run whose later
+    step would be refused.
+
+    Raises:
+        dg.Failure: a field cannot have its value; nothing is recorded then.
+    """
+    steps = cast(Mapping[str, Any], context.run.run_config.get("ops", {}))
+    given = {step: said["config"] for step, said in steps.items() if step in ASKED and said.get("config")}
+    if not given:
+        return
+    try:
+        for experiment in experiments:
+            before = ExperimentChoices.of(store.ledger, experiment)
+            after = {step: ASKED[step].changed(before, config) for step, config in given.items()}
+            for choices in after.values():
+                independent_plates(store, experiment, choices.report.independent_plates)
+            if (chosen := after.get(context.op_execution_context.op.name)) is not None:
+                chosen.record(store.ledger, experiment)
+    except CellAssetsError as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from error
+
+
+def config_of(step: str) -> Mapping[str, dg.Field]:
+    """What the Launchpad shows of a step."""
+    return ASKED[step].config
+
+
+def _of_fovs() -> LaunchpadChoices:
+    return LaunchpadChoices(
+        config_fields(FovRequest), lambda before, given: _merged(before, {"fovs": given}, FOV_CHAIN)
+    )
+
+
+def _of_manifest() -> LaunchpadChoices:
+    config = {
+        "split": dg.Field(
+            config_fields(SplitParameters), is_required=False, description=SplitParameters.__doc__
+        ),
+        "quality": dg.Field(
+            [dg.Shape(config_fields(Threshold))],
+            is_required=False,
+            description="Limits of plate_qc, instead of all that were chosen before. Default: none.",
+        ),
+    }
+    return LaunchpadChoices(
+        config, lambda before, given: _merged(before, given, AssetName.EXPERIMENT_MANIFEST)
+    )
+
+
+def _of_report(method: str) -> LaunchpadChoices:
+    return LaunchpadChoices(
+        config_fields(StudyParameters),
+        lambda before, given: _merged(before, {"report": given}, report_name(method)),
+    )
+
+
+def _of_training(entry: MethodEntry) -> LaunchpadChoices:
+    presets = presets_of(entry)
+    (model,) = {type(preset) for preset in presets.values()}
+    preset = dg.Field(
+        one_of(f"{entry.parameters}.preset", list(presets)),
+        is_required=False,
+        description="Which values hold for every field that nobody chose; another preset lets go of what was "
+        "chosen before.",
+    )
+
+    def changed(before: ExperimentChoices, given: Given) -> ExperimentChoices:
+        method = load_method(entry.name)
+        changes = {name: value for name, value in given.items() if name != "preset"}
+        training = before.training_of(entry.name).changed(given.get("preset"), changes)
+        method.resolve(method.parameters(training.preset, training.changes))
+        return before.model_copy(update={"training": {**before.training, entry.name: training}})
+
+    return LaunchpadChoices({**config_fields(model, presets), "preset": preset}, changed)
+
+
+def _merged(before: ExperimentChoices, given: Given, step: str) -> ExperimentChoices:
+    values = before.model_dump(mode="json")
+    merge(values, given)
+    return ExperimentChoices.checked(values, f"config of {step}")
+
+
+ASKED: Mapping[str, LaunchpadChoices] = {
+    FOV_CHAIN: _of_fovs(),
+    AssetName.EXPERIMENT_MANIFEST: _of_manifest(),
+    **{checkpoint_name(entry.name): _of_training(entry) for entry in ENTRIES},
+    **{report_name(entry.name): _of_report(entry.name) for entry in ENTRIES},
+}
+"""By step, which has the name of its asset unless it makes several."""

@@ -1,0 +1,110 @@
+"""What a report shows of independent plates: where their cells lie, how well probes do, and states over time."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from cell_assets.evaluation.embedding_study import EmbeddingStudy
+from cell_assets.evaluation.independent_study import IndependentStudy
+from cell_assets.evaluation.onset import COVERAGE
+from cell_assets.evaluation.onset_scores import Onsets
+from cell_assets.evaluation.state_calls import StateCalls
+from cell_assets.evaluation.state_dynamics import StateDynamics
+from cell_assets.evaluation.state_fraction import ConditionFraction
+from cell_assets.evaluation.task_scores import TaskEvaluation
+from cell_assets.reporting.dynamics_figures import fraction_figure
+from cell_assets.reporting.embedding_figures import Colouring, Projection, scatter_figure
+from cell_assets.reporting.html import ReportFigure
+from cell_assets.reporting.wording import estimate_text, title_text, value_text
+
+_HEADING = "Independent plates"
+
+
+def independent_figures(study: EmbeddingStudy) -> tuple[ReportFigure, ...]:
+    """Figures under a heading of their own; none where no plates were chosen."""
+    found = study.independent
+    if found is None:
+        return ()
+    return (_scatter(study, found), *_over_time(found))
+
+
+def _scatter(study: EmbeddingStudy, found: IndependentStudy) -> ReportFigure:
+    n_own = len(found.own_pca)
+    own, theirs = "the experiment's own", _HEADING.lower()
+    colourings = [Colouring("plates", pd.Series([own] * n_own + [theirs] * len(found.pca)))]
+    colourings += [
+        Colouring(title_text(column), pd.concat([study.annotations[column], values], ignore_index=True))
+        for column, values in found.annotations.items()
+        if not pd.api.types.is_numeric_dtype(study.annotations[column])
+    ]
+    xy = np.concatenate([found.own_pca, found.pca])
+    sentences = [
+        f"One point per cell and time point of the experiment's own plates and of {', '.join(found.plates)}, which the "
+        "model was not trained on, on principal axes of the former.",
+        *(_scored(task) for task in found.tasks),
+    ]
+    return ReportFigure(
+        "independent_projection",
+        f"{_HEADING}: where their cells lie",
+        " ".join(sentences),
+        scatter_figure([Projection("PCA", xy, ("PC 1", "PC 2"))], colourings),
+    )
+
+
+def _scored(task: TaskEvaluation) -> str:
+    about = title_text(task.name.removesuffix("_independent"))
+    accuracy, f1 = task.score("accuracy"), task.score("f1")
+    if accuracy.value is None:
+        return f"{about}: no score, because {accuracy.why_missing}."
+    return (
+        f"{about}, by the probe of the experiment's own scores: accuracy {estimate_text(accuracy)}, F1 "
+        f"{'not defined' if f1.value is None else estimate_text(f1)}, on {task.n_test_rows} annotated cell images."
+    )
+
+
+def _over_time(found: IndependentStudy) -> Sequence[ReportFigure]:
+    return [
+        ReportFigure(
+            name=f"{one.calls.column}_over_time",
+            title=f"{_HEADING}: fraction {title_text(one.calls.direction.state)} over time",
+            caption=" ".join(_caption(found, one, one.calls)),
+            png=fraction_figure(one.calls, one.fractions),
+        )
+        for one in found.dynamics
+        if one.calls is not None
+    ]
+
+
+def _caption(found: IndependentStudy, one: StateDynamics, calls: StateCalls) -> list[str]:
+    filmed = "" if found.interval_min is None else f", filmed every {found.interval_min:g} min"
+    return [
+        f"Fraction of the cells of {', '.join(found.plates)}{filmed} that a probe trained on annotated train tracks of "
+        f"the experiment's own plates calls {calls.direction.state}.",
+        *(_growth(fraction, calls) for fraction in one.fractions),
+        f"No onsets: {one.why_no_onset}." if one.onsets is None else _onsets(one.onsets),
+    ]
+
+
+def _growth(one: ConditionFraction, calls: StateCalls) -> str:
+    growth = one.growth
+    if growth.plateau.value is None or growth.plateau_time.value is None:
+        return f"{one.condition}: no plateau, because {growth.plateau.why_missing}."
+    return (
+        f"{one.condition}: plateaus at {estimate_text(growth.plateau)}, reached at "
+        f"{estimate_text(growth.plateau_time)} {calls.time_title}."
+    )
+
+
+def _onsets(onsets: Onsets) -> str:
+    if onsets.radius.value is None:
+        return f"No intervals of onset: {onsets.radius.why_missing}."
+    if onsets.coverage.value is None:
+        held = f"whether they hold cannot be told, because {onsets.coverage.why_missing}"
+    else:
+        held = f"here they hold a share of {estimate_text(onsets.coverage)}"
+    return (
+        f"Intervals of onset of ± {value_text(onsets.radius.value)} {onsets.error_unit}, calibrated to hold "
+        f"{100 * COVERAGE:g} % on {onsets.radius.n_units} val tracks of the experiment's own plates, promise nothing "
+        f"for other plates: {held}. An onset is known to the time between two frames only."
+    )

@@ -1,0 +1,69 @@
+"""What a step's config changes of an experiment's choices."""
+
+from typing import Any
+
+import pytest
+
+from cell_assets.assets.choices import ExperimentChoices, TrainingChoice
+from cell_assets.assets.chosen_in_launchpad import ASKED, FOV_CHAIN
+from cell_assets.errors import BadInputError
+
+BEFORE = ExperimentChoices.checked(
+    {
+        "fovs": {"segmentation": {"backend": "threshold", "channel": "mCherry"}},
+        "quality": [{"measure": "drift_um", "high": 2.0}],
+        "training": {"dynaclr": {"preset": "paper", "changes": {"tau_min": 60.0, "widths": [8, 16, 32, 64]}}},
+    },
+    "before",
+)
+
+
+def test_what_is_stated_joins_what_was_chosen() -> None:
+    after = ASKED["dynaclr_checkpoint"].changed(BEFORE, {"tau_min": 90.0, "max_steps": 2})
+    assert after.training["dynaclr"] == TrainingChoice(
+        preset="paper", changes={"tau_min": 90.0, "max_steps": 2, "widths": [8, 16, 32, 64]}
+    )
+    assert after.model_copy(update={"training": BEFORE.training}) == BEFORE
+
+
+def test_another_preset_lets_go_of_earlier_changes() -> None:
+    after = ASKED["dynaclr_checkpoint"].changed(BEFORE, {"preset": "quick", "channels": ["Phase"]})
+    assert after.training["dynaclr"] == TrainingChoice(preset="quick", changes={"channels": ["Phase"]})
+
+
+def test_the_same_preset_keeps_them() -> None:
+    after = ASKED["dynaclr_checkpoint"].changed(BEFORE, {"preset": "paper"})
+    assert after == BEFORE
+
+
+def test_fovs_manifest_and_report_change_their_own_part() -> None:
+    fovs = ASKED[FOV_CHAIN].changed(BEFORE, {"segmentation": {"width_um": 10.0}, "patches": {"side_px": 64}})
+    assert fovs.fovs.segmentation.channel == "mCherry"
+    assert (fovs.fovs.segmentation.width_um, fovs.fovs.patches.side_px) == (10.0, 64)
+    manifest = ASKED["experiment_manifest"].changed(BEFORE, {"split": {"unit": "well"}, "quality": []})
+    assert manifest.split.unit == "well"
+    assert (manifest.quality, len(BEFORE.quality)) == ((), 1)
+    assert ASKED["experiment_manifest"].changed(BEFORE, {"split": {"seed": 3}}).quality == BEFORE.quality
+    assert ASKED["dynaclr_report"].changed(BEFORE, {"n_resamples": 200}).report.n_resamples == 200
+
+
+@pytest.mark.parametrize(
+    ("step", "config", "said"),
+    [
+        ("dynaclr_checkpoint", {"tau_min": -5.0}, r"dynaclr parameter tau_min=-5\.0 cannot be used"),
+        ("dynaclr_checkpoint", {"channels": ["RFP", "RFP"]}, r"channels=\['RFP', 'RFP'\].*named twice"),
+        ("dynaclr_checkpoint", {"augmentation": {"shear": -1}}, r"augmentation\.shear=-1 cannot be used"),
+        ("experiment_manifest", {"split": {"val_fraction": 1.5}}, r"split\.val_fraction is 1\.5"),
+        ("experiment_manifest", {"split": {"val_fraction": 0.9}}, r"leave nothing to train on"),
+        (
+            "experiment_manifest",
+            {"quality": [{"measure": "z_prime"}]},
+            r"quality\.0 .*give low, high or both",
+        ),
+        ("dynaclr_report", {"n_resamples": 3}, r"config of dynaclr_report: report\.n_resamples is 3"),
+        (FOV_CHAIN, {"patches": {"side_px": 0}}, r"config of fov_chain: fovs\.patches\.side_px is 0"),
+    ],
+)
+def test_a_bad_value_is_named_with_its_field(step: str, config: dict[str, Any], said: str) -> None:
+    with pytest.raises(BadInputError, match=said):
+        ASKED[step].changed(BEFORE, config)

@@ -1,0 +1,130 @@
+"""Dagster's config schema says of every field what its pydantic model says."""
+
+from enum import StrEnum
+from typing import Any
+
+import dagster as dg
+import pytest
+from pydantic import BaseModel, ConfigDict, Field
+
+from cell_assets.assets.chosen_in_launchpad import ASKED
+from cell_assets.assets.launchpad import config_fields
+from cell_assets.methods.registry import ENTRIES, load_method, presets_of
+
+
+class Colour(StrEnum):
+    """Of a lamp."""
+
+    RED = "red"
+    """Long waves."""
+    BLUE = "light-blue"
+
+
+class Lamp(BaseModel):
+    """A light source."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    colour: Colour
+    """What it
+    shines."""
+    power_mw: float = Field(default=5.0, gt=0, le=100)
+    exposures_ms: tuple[int, ...] = (10, 20)
+    filters: tuple[str, str] | None = None
+    """Default: the lamp's own."""
+
+
+class Microscope(BaseModel):
+    """Of one stand."""
+
+    lamp: Lamp
+    lamps: dict[str, Lamp] = Field(default_factory=dict)
+
+
+class Loose(BaseModel):
+    anything: Any = None
+
+
+def given(fields: dict[str, dg.Field], config: dict[str, Any]) -> dict[str, Any]:
+    """What Dagster makes of a config that a person wrote."""
+    from dagster._config import process_config
+
+    done = process_config(dg.Shape(fields), config)
+    if not done.success:
+        raise ValueError(" ".join(error.message for error in done.errors or ()))
+    assert done.value is not None
+    return dict(done.value)
+
+
+def test_a_field_says_its_docstring_limits_and_default() -> None:
+    fields = config_fields(Lamp)
+    assert fields["colour"].description == "What it shines."
+    assert fields["power_mw"].description == "More than 0, at most 100. Default: 5.0."
+    assert fields["exposures_ms"].description == "Default: [10,20]."
+    assert fields["filters"].description == "Default: the lamp's own."
+    assert [name for name, field in fields.items() if field.is_required] == ["colour"]
+
+
+def test_each_presets_default_is_said_where_they_differ() -> None:
+    presets = {
+        "dim": Lamp(colour=Colour.RED, power_mw=1.0),
+        "bright": Lamp(colour=Colour.RED, power_mw=9.0),
+    }
+    fields = config_fields(Lamp, presets)
+    assert fields["power_mw"].description == "More than 0, at most 100. Default: 1.0 (dim), 9.0 (bright)."
+    assert fields["exposures_ms"].description == "Default: [10,20]."
+
+
+def test_an_enums_values_carry_their_docstrings() -> None:
+    values = config_fields(Lamp)["colour"].config_type.enum_values
+    assert [(one.config_value, one.description) for one in values] == [
+        ("red", "Long waves."),
+        ("light-blue", None),
+    ]
+
+
+def test_what_nobody_stated_is_not_filled_in() -> None:
+    fields = config_fields(Microscope)
+    stated = {"lamp": {"colour": "red", "filters": None}, "lamps": {"second": {"colour": "light-blue"}}}
+    assert given(fields, stated) == stated
+
+
+@pytest.mark.parametrize(
+    ("lamp", "said"),
+    [
+        ({"colour": "green"}, "not in enum type"),
+        ({"colour": "red", "power_mw": "strong"}, "Invalid scalar"),
+        ({"colour": "red", "exposures_ms": [1.5]}, "Invalid scalar"),
+        ({"colour": "red", "powr": 1.0}, "unexpected config entry"),
+        ({}, 'Missing required config entry "colour"'),
+    ],
+)
+def test_dagster_refuses_what_the_model_would(lamp: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        given(config_fields(Microscope), {"lamp": lamp})
+
+
+def test_a_type_that_config_cannot_say_is_named() -> None:
+    with pytest.raises(TypeError, match=r"Loose\.anything"):
+        config_fields(Loose)
+
+
+@pytest.mark.parametrize("step", ASKED)
+def test_every_field_of_every_step_is_described(step: str) -> None:
+    def undescribed(fields: dict[str, dg.Field], place: str) -> list[str]:
+        found = []
+        for name, field in fields.items():
+            words = (field.description or "").partition("Default:")[0]
+            if not words and "Default:" not in (field.description or ""):
+                found.append(f"{place}.{name}")
+            inner = getattr(field.config_type, "inner_type", field.config_type)
+            found += undescribed(getattr(inner, "fields", None) or {}, f"{place}.{name}")
+        return found
+
+    assert undescribed(dict(ASKED[step].config), step) == []
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+def test_a_methods_presets_are_those_that_it_trains_with(entry: Any) -> None:
+    for name, preset in presets_of(entry).items():
+        assert load_method(entry.name).parameters(name, {}) == preset

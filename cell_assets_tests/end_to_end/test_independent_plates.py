@@ -1,0 +1,143 @@
+"""The model of one experiment on a plate of another, filmed every 2 h instead of every 30 min."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+import pytest
+
+from cell_assets.assets.choices import ExperimentChoices
+from cell_assets.assets.partitions import fov_key
+from cell_assets.audit.recompute import recompute
+from cell_assets.automation.ingesting import ingest_plate
+from cell_assets.automation.running import RunOutcome, RunRequest, choose, plan_experiment
+from cell_assets.automation.stages import FOV_ASSETS, runs_after_fovs
+from cell_assets.errors import CellAssetsError
+from cell_assets.ledger.records import Number
+from cell_assets.settings import Settings
+from cell_assets_tests.end_to_end.lab import assert_dagster_agrees, opened, run, small_choices, tiny_plate
+
+pytestmark = pytest.mark.slow
+
+SPLIT = "independent plates (simulated)"
+
+
+@dataclass(frozen=True)
+class Lab:
+    settings: Settings
+    refused: dict[str, str]
+    """What was said of plates that are not independent, by plate."""
+    outcome: RunOutcome
+
+
+def asking(*plates: str) -> RunRequest:
+    """A run of E1 whose report is also about these plates."""
+    chosen = small_choices()
+    assert isinstance(chosen["report"], dict)
+    chosen["report"]["independent_plates"] = list(plates)
+    return RunRequest(experiment="E1", choices=chosen)
+
+
+@pytest.fixture(scope="module")
+def lab(new_lab: Callable[[], Settings], tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """E1 with plate P1 every 30 min; E2 with P2 every 120 min; E3 with P3, which is P1 again."""
+    settings, folder = new_lab(), tmp_path_factory.mktemp("plates")
+    trained = tiny_plate(folder / "trained", fovs_per_well=2, time_points=6, interval_min=30.0)
+    other = tiny_plate(folder / "other", seed=2, time_points=4, interval_min=120.0)
+    refused = {}
+    with opened(settings) as session:
+        ingest_plate(session, trained.request("E1", "P1"))
+        ingest_plate(session, other.request("E2", "P2"))
+        ingest_plate(session, trained.request("E3", "P3"))
+        for name in ("P0", "P1", "P2", "P3"):
+            with pytest.raises(CellAssetsError) as raised:
+                choose(session, asking(name))
+            refused[name] = str(raised.value)
+        assert session.ledger.choices("E1") == {}
+        choose(session, RunRequest(experiment="E2", choices={"fovs": {"patches": {"side_px": 32}}}))
+        positions = session.ledger.plate("P2").living_positions
+        with session.executor() as executor:
+            for position in positions:
+                made = executor.materialise(FOV_ASSETS, partition=fov_key("P2", position))
+                assert made.error is None
+        outcome = run(session, asking("P2"))
+    return Lab(settings, refused, outcome)
+
+
+def independent(numbers: tuple[Number, ...]) -> dict[tuple[str, str], Number]:
+    return {
+        (one.draft.report.partition("/")[2], one.draft.name): one
+        for one in numbers
+        if one.draft.split == SPLIT
+    }
+
+
+def test_plates_that_are_not_independent_are_refused_by_name(lab: Lab) -> None:
+    assert "plate P0 is not registered" in lab.refused["P0"]
+    assert "plate P1 is of experiment E1 itself" in lab.refused["P1"]
+    assert "has no patch table; run `cell-assets run --experiment E2` first" in lab.refused["P2"]
+    assert "P3|A/1/000 shows the same pixels as P1|A/1/000 of experiment E1" in lab.refused["P3"]
+
+
+def test_the_model_is_applied_and_scored_on_the_other_plate(lab: Lab) -> None:
+    assert lab.outcome.failed == ()
+    with opened(lab.settings) as session:
+        embedded = session.ledger.latest("dynaclr_embeddings", "E1|P2")
+        model = session.ledger.latest("dynaclr_checkpoint", "E1")
+        report = session.ledger.latest("dynaclr_report", "E1")
+        assert embedded is not None and model is not None and report is not None
+        assert model.artifact.id in {one.id for one in embedded.inputs}
+        read = {(one.asset, one.partition) for one in report.inputs}
+        assert {("dynaclr_embeddings", "E1|P2"), ("raw_acquisition", "P2")} <= read
+        assert {one.partition for one in report.inputs if one.asset == "patch_table"} == {
+            fov_key("P1", position) for position in session.ledger.plate("P1").living_positions
+        }
+        assert session.ledger.latest("dynaclr_embeddings", "E2|P2") is None
+        numbers = independent(session.ledger.numbers("E1"))
+        folder = session.store.path_of(report.artifact)
+        predictions = pd.read_parquet(folder / "predictions" / "infection_state_independent.parquet")
+        assert runs_after_fovs(session.store, "E1", "dynaclr") == ()
+        assert_dagster_agrees(session)
+    assert set(predictions["plate"]) == {"P2"}
+    known = predictions.dropna(subset="label")
+    accuracy = ((known["probability"] >= 0.5) == known["label"].astype(bool)).mean()
+    assert numbers["infection_state_independent", "accuracy"].draft.value == pytest.approx(accuracy)
+    times = {
+        float(name.rpartition("_at_")[2].removesuffix("_h"))
+        for report_name, name in numbers
+        if report_name == "infection_state_independent_fraction"
+    }
+    assert sorted(b - a for a, b in zip(sorted(times), sorted(times)[1:], strict=False)) == [2.0] * 3
+    assert ("infection_state_independent_onset", "interval_coverage") in numbers
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "Independent plates: where their cells lie" in page
+    assert "Independent plates: fraction" in page
+    assert "filmed every 120 min" in page
+    assert "2 plates" not in page
+
+
+def test_its_numbers_come_out_again(lab: Lab) -> None:
+    with opened(lab.settings) as session:
+        numbers = independent(session.ledger.numbers("E1"))
+        score = numbers["infection_state_independent", "auroc"]
+        rise = next(
+            one for (report, name), one in numbers.items() if report.endswith("_fraction") and "_at_" in name
+        )
+        found = [recompute(session.store, one.id) for one in (score, rise)]
+    for one in found:
+        assert one.agrees, one.to_text()
+    assert [way.value for way in found[0].ways] == [score.draft.value] * 2
+
+
+def test_without_the_plate_the_report_is_made_anew_without_it(lab: Lab) -> None:
+    with opened(lab.settings) as session:
+        plan = plan_experiment(session, asking())
+        assert ExperimentChoices.of(session.ledger, "E1").report.independent_plates == ()
+        (needed,) = runs_after_fovs(session.store, "E1", "dynaclr")
+        assert needed.assets == ("dynaclr_report",)
+        assert plan.experiment == "E1"
+        assert run(session, asking()).failed == ()
+        newest = session.ledger.latest("dynaclr_report", "E1")
+        assert newest is not None
+        assert independent(session.ledger.numbers_of_runs([newest.run.id])) == {}
+        assert {one.partition for one in newest.inputs if one.asset == "raw_acquisition"} == {"P1"}

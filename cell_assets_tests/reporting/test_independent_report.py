@@ -1,0 +1,59 @@
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from cell_assets.evaluation.embedding_study import EmbeddedCells, EmbeddingStudy, study_embeddings
+from cell_assets.evaluation.independent_study import IndependentCells, study_independent
+from cell_assets.evaluation.splits import SplitUnit
+from cell_assets.evaluation.study_parameters import StudyParameters
+from cell_assets.reporting.independent_report import independent_figures
+from cell_assets_tests.evaluation.movies import infection_movie, informative_features
+
+KEYS = ["plate", "fov_name", "track_id", "t"]
+
+
+def embedded(cells: pd.DataFrame) -> EmbeddedCells:
+    features = informative_features((cells["infection_state"] == "infected").to_numpy(), 4, gap=6.0)
+    plain = cells.drop(columns="infection_state").assign(length_um=np.nan)
+    return EmbeddedCells(features, plain, features[:, :2], None)
+
+
+@pytest.fixture(scope="module")
+def study() -> EmbeddingStudy:
+    own = infection_movie(n_lineages=32, n_times=12)
+    states = own[[*KEYS, "infection_state"]]
+    alone = study_embeddings(
+        embedded(own),
+        states,
+        tracks=own,
+        method="dynaclr",
+        split_unit=SplitUnit.LINEAGE,
+        interval_min=30.0,
+        simulated=False,
+        parameters=StudyParameters(n_resamples=100),
+    )
+    assert independent_figures(alone) == ()
+    other = infection_movie(n_lineages=24, n_times=7, interval_hours=2.0, seed=3)
+    other = other.assign(plate="P9", split="unlisted")
+    strangers = IndependentCells(embedded(other), other[[*KEYS, "infection_state"]], 120.0, False)
+    return study_independent(alone, states, strangers)
+
+
+def test_independent_plates_have_figures_under_their_own_heading(study: EmbeddingStudy) -> None:
+    scatter, fraction = independent_figures(study)
+    assert scatter.title == "Independent plates: where their cells lie"
+    assert fraction.title == "Independent plates: fraction infected over time"
+    assert [scatter.name, fraction.name] == [
+        "independent_projection",
+        "infection_state_independent_over_time",
+    ]
+    assert "P9, which the model was not trained on" in scatter.caption
+    assert f"on {24 * 7} annotated cell images" in scatter.caption
+    assert "cells of P9, filmed every 120 min" in fraction.caption
+    assert "mock: no plateau, because the fraction does not rise" in fraction.caption
+    assert "No intervals of onset: 3 val tracks have a known onset" in fraction.caption
+    for figure in (scatter, fraction):
+        assert min(Image.open(io.BytesIO(figure.png)).size) > 300
