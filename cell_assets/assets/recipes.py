@@ -17,6 +17,7 @@ class AssetName(StrEnum):
     TRACKS = "tracks"
     ANNOTATIONS = "annotations"
     PATCH_TABLE = "patch_table"
+    SINGLE_CELL_FEATURES = "single_cell_features"
     EXPERIMENT_MANIFEST = "experiment_manifest"
     MANIFEST_PATCHES = "manifest_patches"
 
@@ -146,6 +147,11 @@ _SHARED: tuple[Recipe, ...] = (
         FormatName("cell_assets.patch_table", "1"),
         (*_FILES, f"{_IMAGING}.patches", f"{_IMAGING}.normalisation"),
         can_be_made_again=True,
+    ),
+    Recipe(
+        AssetName.SINGLE_CELL_FEATURES,
+        FormatName("cell_assets.single_cell_features", "1"),
+        (*_FILES, f"{_IMAGING}.features"),
     ),
     Recipe(
         AssetName.EXPERIMENT_MANIFEST,
