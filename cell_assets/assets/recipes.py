@@ -188,6 +188,7 @@ def _method_recipes(method: str) -> tuple[Recipe, ...]:
                 "cell_assets.evaluation",
                 "cell_assets.reporting",
                 "cell_assets.assets.report_pages",
+                "cell_assets.assets.component_ends",
                 f"{_IMAGING}.annotation_history",
             ),
         ),

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cell_assets.assets.component_ends import component_ends
 from cell_assets.assets.inputs import ReportInputs
 from cell_assets.audit.counting import counted
 from cell_assets.evaluation.embedding_study import EmbeddingStudy
@@ -19,6 +20,7 @@ from cell_assets.methods.registry import load_method
 from cell_assets.reporting.dynamics_report import dynamics_figures, onset_tables
 from cell_assets.reporting.embedding_figures import Colouring, PatchStrip, Projection
 from cell_assets.reporting.embedding_report import EmbeddingPictures, embedding_figures
+from cell_assets.reporting.feature_figures import feature_figures
 from cell_assets.reporting.html import ReportContent
 from cell_assets.reporting.report import write_report
 
@@ -36,6 +38,7 @@ def write_embedding_report(
         raw={plate: read.folder for plate, read in inputs.raw.items()},
         manifest=inputs.manifest.folder,
         annotations={key: read.folder for key, read in inputs.annotations.items()},
+        features={plate: read.folder for plate, read in inputs.features.items()},
     )
     study = study_published(folders, method, experiment, parameters)
     manifest, frozen = read_manifest(inputs.manifest.folder)
@@ -47,6 +50,12 @@ def write_embedding_report(
         history=history,
         strip=_strip(study, inputs),
     )
+    ends = component_ends(
+        study.correlations,
+        study.embedded.cells,
+        {key: read.folder for key, read in inputs.tables.items()},
+        folders.raw,
+    )
     write_report(
         out,
         ReportContent(
@@ -55,7 +64,11 @@ def write_embedding_report(
             f"{counted(len(study.embedded.cells), 'cell image')}, {manifest.split_statement()}",
             evaluation=replace(study.evaluation, notes=(*notes, *study.evaluation.notes)),
             left_out=what_is_left_out(manifest, frozen),
-            figures=(*embedding_figures(study.evaluation, pictures), *dynamics_figures(study.dynamics)),
+            figures=(
+                *embedding_figures(study.evaluation, pictures),
+                *feature_figures(study.correlations, ends),
+                *dynamics_figures(study.dynamics),
+            ),
             inputs=tuple(inputs.receipts()),
             parameters=parameters.model_dump(mode="json"),
             onsets=onset_tables(study.dynamics),

@@ -1,7 +1,7 @@
 """From published embeddings and annotations to one evaluation: which questions are asked, against which rivals."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import anndata
@@ -10,7 +10,13 @@ import pandas as pd
 from sklearn.decomposition import PCA
 
 from cell_assets.errors import BadInputError
+from cell_assets.evaluation.cell_features import CellFeatures, ratio_baselines
 from cell_assets.evaluation.evaluate import EmbeddingEvaluation, EvaluationSettings, Space, evaluate_embedding
+from cell_assets.evaluation.feature_correlation import (
+    FeatureCorrelations,
+    correlate_features,
+    with_feature_correlations,
+)
 from cell_assets.evaluation.manifest import condition_of
 from cell_assets.evaluation.splits import SplitUnit
 from cell_assets.evaluation.state_dynamics import StateDynamics, study_state_dynamics, with_state_dynamics
@@ -47,6 +53,8 @@ class EmbeddingStudy:
     """Every annotation column, aligned with the cells."""
     dynamics: tuple[StateDynamics, ...] = ()
     """Of every annotation column of two states; their numbers stand among those of the evaluation."""
+    correlations: FeatureCorrelations | None = None
+    """Of the first principal components with measured features, where these were given."""
 
 
 def read_embeddings(folders: Sequence[Path]) -> EmbeddedCells:
@@ -87,15 +95,18 @@ def study_embeddings(
     interval_min: float | None,
     simulated: bool,
     parameters: StudyParameters,
+    features: CellFeatures | None = None,
 ) -> EmbeddingStudy:
     """Ask whether the embedding knows which cells are about to divide, and every annotated state.
 
     Cell length alone answers beside it where every cell has one: a probe on some of the cells would not compare.
+    So does the nuclear over the cytoplasmic mean of each fluorescence channel, where features were measured.
 
     Args:
         tracks: `plate, fov_name, track_id, parent_track_id, t`, with the last time point of every track, also where
             that is left out of the embeddings.
         states: `plate, fov_name, track_id, t` and one column per annotation; None when nothing is annotated.
+        features: measured features of the same cells.
     """
     cells = embedded.cells
     horizon = parameters.horizon_min or interval_min or 1.0
@@ -108,6 +119,7 @@ def study_embeddings(
             about_column = _state_tasks(cells, states, column, annotations[column])
             tasks += about_column
             two_states += about_column if len(about_column) == 1 else []
+    ratios, notes = ([], ()) if features is None else ratio_baselines(features)
     evaluation = evaluate_embedding(
         embedded.features,
         cells,
@@ -121,11 +133,25 @@ def study_embeddings(
             n_resamples=parameters.n_resamples,
             max_lag=parameters.max_lag,
         ),
-        baselines=_length_alone(cells),
+        baselines=[*_length_alone(cells), *ratios],
         spaces=() if embedded.umap is None else (Space("umap", embedded.umap),),
     )
     dynamics = study_state_dynamics(evaluation, embedded.features, cells, two_states)
-    return EmbeddingStudy(embedded, with_state_dynamics(evaluation, dynamics), annotations, dynamics)
+    evaluation = with_state_dynamics(evaluation, dynamics)
+    if features is None:
+        return EmbeddingStudy(embedded, evaluation, annotations, dynamics)
+    correlations = correlate_features(
+        embedded.features,
+        cells,
+        features,
+        test_split=evaluation.settings.test_split,
+        seed=parameters.seed,
+        n_resamples=parameters.n_resamples,
+    )
+    evaluation = with_feature_correlations(
+        replace(evaluation, notes=(*evaluation.notes, *notes)), correlations
+    )
+    return EmbeddingStudy(embedded, evaluation, annotations, dynamics, correlations)
 
 
 def _state_tasks(cells: pd.DataFrame, states: pd.DataFrame, column: str, values: pd.Series) -> list[Labels]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.annotated_states import annotated_states
+from cell_assets.evaluation.cell_features import join_features
 from cell_assets.evaluation.embedding_study import EmbeddingStudy, read_embeddings, study_embeddings
 from cell_assets.evaluation.leakage import find_leakage
 from cell_assets.evaluation.manifest import read_manifest
@@ -24,6 +25,8 @@ class StudiedFolders:
     manifest: Path
     annotations: Mapping[tuple[str, str], Path] = field(default_factory=dict)
     """By plate and position, where people annotated cells."""
+    features: Mapping[str, Path] = field(default_factory=dict)
+    """single_cell_features by plate; a report of an earlier version read none."""
 
 
 def study_published(
@@ -64,6 +67,7 @@ def study_published(
         interval_min=intervals.pop(),
         simulated=manifest.simulated,
         parameters=parameters,
+        features=join_features(embedded.cells, folders.features) if folders.features else None,
     )
     evaluation = replace(study.evaluation, notes=(*known.notes, *study.evaluation.notes))
     return replace(study, evaluation=evaluation)

@@ -67,7 +67,9 @@ def frame_features(
         for plane in labelled_planes(labels)
     ]
     table = (
-        pd.concat(parts).sort_index() if parts else pd.DataFrame(index=pd.Index([], np.int64, name="label"))
+        pd.concat(parts).sort_index()
+        if parts
+        else pd.DataFrame(index=pd.Index(np.empty(0, np.int64), name="label"))
     )
     return table.assign(**neighbours(labels, spacing, parameters.neighbour_radius_um))
 
