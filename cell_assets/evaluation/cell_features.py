@@ -67,5 +67,6 @@ def ratio_baselines(features: CellFeatures) -> tuple[list[Baseline], tuple[str, 
                 f"{title}: not known of {n_missing} of {len(ratio)} cell images (no label, no ring, or a ring as "
                 "dark as the background), which get the median of the others."
             )
-        baselines.append(Baseline(f"ratio_{part}", title, ratio.fillna(ratio.median()).to_numpy(np.float64)))
+            ratio = ratio.fillna(ratio.median())
+        baselines.append(Baseline(f"ratio_{part}", title, ratio.to_numpy(np.float64)))
     return baselines, tuple(notes)

@@ -15,7 +15,6 @@ from cell_assets.imaging.tracking import open_track_labels, read_tracks
 from cell_assets.settings import Settings
 from cell_assets_tests.end_to_end.lab import PlateFolder, assert_dagster_agrees, opened, run, small_run
 
-
 pytestmark = pytest.mark.slow
 
 
@@ -75,10 +74,17 @@ def test_a_rank_correlation_leads_back_to_features_and_raw_pixels_and_comes_out_
         assert first.draft.value is not None and 0 < abs(first.draft.value) <= 1
         steps = explain(session.ledger, first.id).artifacts
         reached = {f"{one.artifact.asset} {one.artifact.partition}" for one in steps}
-        sources = {"single_cell_features P1", "tracks P1|A/1/000", "segmentation P1|A/2/000", "raw_acquisition P1"}
+        sources = {
+            "single_cell_features P1",
+            "tracks P1|A/1/000",
+            "segmentation P1|A/2/000",
+            "raw_acquisition P1",
+        }
         assert sources <= reached
         (features,) = (one for one in steps if one.artifact.asset == "single_cell_features")
-        assert "raw_acquisition" in {one.asset for one in session.ledger.provenance(features.runs[0].run.id).inputs}
+        assert "raw_acquisition" in {
+            one.asset for one in session.ledger.provenance(features.runs[0].run.id).inputs
+        }
         again = recompute(session.store, first.id)
         assert again.agrees, again.to_text()
         folder, _ = session.store.read("dynaclr_report", "E1")
