@@ -22,6 +22,7 @@ from cell_assets.reporting.embedding_figures import Colouring, PatchStrip, Proje
 from cell_assets.reporting.embedding_report import EmbeddingPictures, embedding_figures
 from cell_assets.reporting.feature_figures import feature_figures
 from cell_assets.reporting.html import ReportContent
+from cell_assets.reporting.remodelling_figures import remodelling_figures
 from cell_assets.reporting.report import write_report
 
 
@@ -68,6 +69,7 @@ def write_embedding_report(
                 *embedding_figures(study.evaluation, pictures),
                 *feature_figures(study.correlations, ends),
                 *dynamics_figures(study.dynamics),
+                *remodelling_figures(study.remodelling),
             ),
             inputs=tuple(inputs.receipts()),
             parameters=parameters.model_dump(mode="json"),

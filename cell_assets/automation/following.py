@@ -70,7 +70,8 @@ class Look:
     asset_selection=dg.AssetSelection.all(),
     minimum_interval_seconds=EVERY_S,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="FOVs, manifest, checkpoint, embeddings, features and report of every experiment with an experiment.yaml.",
+    description="FOVs, manifest, checkpoint, embeddings, features and report of every experiment with an "
+    "experiment.yaml.",
 )
 def follow_through(context: dg.SensorEvaluationContext, store: dg.ResourceParam[Store]) -> dg.SensorResult:
     """Look at the experiments that something happened to since the last tick, and at those that wait.

@@ -1,5 +1,6 @@
 """From published embeddings and annotations to one evaluation: which questions are asked, against which rivals."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,12 @@ from cell_assets.evaluation.feature_correlation import (
     with_feature_correlations,
 )
 from cell_assets.evaluation.manifest import condition_of
+from cell_assets.evaluation.remodelling import (
+    Remodelling,
+    study_remodelling,
+    unseen_channels,
+    with_remodelling,
+)
 from cell_assets.evaluation.splits import SplitUnit
 from cell_assets.evaluation.state_dynamics import StateDynamics, study_state_dynamics, with_state_dynamics
 from cell_assets.evaluation.study_parameters import StudyParameters
@@ -41,6 +48,8 @@ class EmbeddedCells:
     """(N, 2), fitted on all rows."""
     umap: FloatArray | None
     """(N, 2); None for several plates, whose UMAPs were fitted apart and do not compare."""
+    channels: tuple[str, ...] | None = None
+    """That the network saw, of any plate; None where the embeddings are older than their word of it."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,8 @@ class EmbeddingStudy:
     """Of every annotation column of two states; their numbers stand among those of the evaluation."""
     correlations: FeatureCorrelations | None = None
     """Of the first principal components with measured features, where these were given."""
+    remodelling: tuple[Remodelling, ...] = ()
+    """Of channels that the network did not see, around the onset of every state."""
 
 
 def read_embeddings(folders: Sequence[Path]) -> EmbeddedCells:
@@ -82,7 +93,14 @@ def read_embeddings(folders: Sequence[Path]) -> EmbeddedCells:
         cells=cells,
         pca=PCA(2, svd_solver="full").fit_transform(features) if len(features) > 1 else features[:, :2],
         umap=None if umap is None else np.asarray(umap, dtype=np.float64),
+        channels=_channels(tables),
     )
+
+
+def _channels(tables: Sequence[anndata.AnnData]) -> tuple[str, ...] | None:
+    if not all("channels" in table.uns for table in tables):
+        return None
+    return tuple(sorted({name for table in tables for name in json.loads(str(table.uns["channels"]))}))
 
 
 def study_embeddings(
@@ -151,7 +169,10 @@ def study_embeddings(
     evaluation = with_feature_correlations(
         replace(evaluation, notes=(*evaluation.notes, *notes)), correlations
     )
-    return EmbeddingStudy(embedded, evaluation, annotations, dynamics, correlations)
+    unseen = () if embedded.channels is None else unseen_channels(features, embedded.channels)
+    remodelling = study_remodelling(evaluation, cells, features, dynamics, unseen)
+    evaluation = with_remodelling(evaluation, remodelling)
+    return EmbeddingStudy(embedded, evaluation, annotations, dynamics, correlations, remodelling)
 
 
 def _state_tasks(cells: pd.DataFrame, states: pd.DataFrame, column: str, values: pd.Series) -> list[Labels]:

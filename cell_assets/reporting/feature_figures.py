@@ -10,11 +10,10 @@ from cell_assets.evaluation.feature_correlation import FeatureCorrelations
 from cell_assets.evaluation.resampling import Estimate
 from cell_assets.evaluation.units import FloatArray
 from cell_assets.reporting.html import ReportFigure
-from cell_assets.reporting.style import INK, MUTED, Sheet, bare, house_style
+from cell_assets.reporting.style import INK, OTHER, Sheet, bare, house_style
 from cell_assets.reporting.wording import estimate_text, title_text
 
 _DIVERGING = "RdBu_r"
-_NOT_KNOWN = "#eef1f4"
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ def correlation_figure(found: FeatureCorrelations) -> bytes:
     sheet = Sheet(4.6 + 0.45 * n_components, 1.2 + 0.17 * n_features)
     axes = sheet.axes[0][0]
     rho = np.array([[np.nan if e.value is None else e.value for e in row] for row in found.estimates])
-    axes.set_facecolor(_NOT_KNOWN)
+    axes.set_facecolor(OTHER)
     image = axes.imshow(
         np.ma.masked_invalid(rho.reshape(n_features, n_components)),
         cmap=_DIVERGING,
@@ -149,7 +148,7 @@ def ends_figure(ends: Sequence[ComponentEnds]) -> bytes:
 
 
 def _title(axes: Axes, text: str) -> None:
-    axes.set_title(text, fontsize=8, pad=3, color=INK if "PC" in text else MUTED)
+    axes.set_title(text, fontsize=8, pad=3)
 
 
 def _contrast(ends: Sequence[ComponentEnds], channel: int) -> tuple[float, float]:
