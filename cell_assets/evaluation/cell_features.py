@@ -12,6 +12,9 @@ from cell_assets.evaluation.task_scores import Baseline
 from cell_assets.imaging.features.frame_features import ratio_column
 from cell_assets.imaging.features.plate_features import INDEX_COLUMNS, read_features, read_features_record
 
+MOST_UNKNOWN = 0.1
+"""Share of cell images up to which a ratio that is not known is filled in: more would be a rival made of medians."""
+
 _KEYS = ["plate", "fov_name", "track_id", "t"]
 
 
@@ -53,7 +56,7 @@ def ratio_baselines(features: CellFeatures) -> tuple[list[Baseline], tuple[str, 
 
     The one-feature probe on it is a threshold on the ratio, as it is put on a translocating sensor. A cell image
     whose ratio is not known gets the median of the others: left out, it would make the scores of other rows than the
-    embedding's. Where none is known, neither is the baseline.
+    embedding's. Where more than `MOST_UNKNOWN` of them are not known, the baseline has no value, and says so.
     """
     baselines, notes = [], []
     for channel, part in features.channels.items():
@@ -62,7 +65,7 @@ def ratio_baselines(features: CellFeatures) -> tuple[list[Baseline], tuple[str, 
         ratio = features.values[ratio_column(part)]
         n_missing = int(ratio.isna().sum())
         title = f"nuclear/cytoplasmic ratio of {channel} alone"
-        if n_missing and n_missing < len(ratio):
+        if 0 < n_missing <= MOST_UNKNOWN * len(ratio):
             notes.append(
                 f"{title}: not known of {n_missing} of {len(ratio)} cell images (no label, no ring, or a ring as "
                 "dark as the background), which get the median of the others."

@@ -37,6 +37,8 @@ class FeatureCorrelations:
     """(N, K) of all cells, on which they were fitted: the axes of the report's projections, continued."""
     test: BoolArray
     """(N,) rows that were correlated."""
+    n_unmeasured: int
+    """Of these, rows without any feature: no label belongs to the cell."""
 
     def strongest(self, component: int) -> int | None:
         """Index of the feature of greatest absolute correlation with a component; None where none has a value."""
@@ -84,6 +86,7 @@ def correlate_features(
         explained=pca.explained_variance_ratio_,
         components=components,
         test=test,
+        n_unmeasured=int(values.isna().all(axis=1).sum()),
     )
 
 
@@ -180,9 +183,14 @@ def with_feature_correlations(
                 why_missing=estimate.why_missing,
             )
         )
-    note = (
+    notes = [
         f"{REPORT}: the feature named beside each principal component is the strongest of {len(found.features)} on "
         "these very cells, so that its correlation is a little larger than on others; the interval does not know of "
         "the choice."
-    )
-    return replace(evaluation, numbers=(*evaluation.numbers, *numbers), notes=(*evaluation.notes, note))
+    ]
+    if found.n_unmeasured:
+        notes.append(
+            f"{REPORT}: no label belongs to {found.n_unmeasured} of {int(found.test.sum())} test cell images, which "
+            "have no features; the correlations are of the others."
+        )
+    return replace(evaluation, numbers=(*evaluation.numbers, *numbers), notes=(*evaluation.notes, *notes))

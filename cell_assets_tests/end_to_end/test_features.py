@@ -9,11 +9,12 @@ from cell_assets.assets.partitions import fov_key
 from cell_assets.audit.explain import explain
 from cell_assets.audit.recompute import recompute
 from cell_assets.automation.ingesting import ingest_plate
+from cell_assets.automation.running import RunRequest
 from cell_assets.imaging.acquisition import open_acquisition
 from cell_assets.imaging.features.plate_features import read_features, read_features_record
 from cell_assets.imaging.tracking import open_track_labels, read_tracks
 from cell_assets.settings import Settings
-from cell_assets_tests.end_to_end.lab import PlateFolder, assert_dagster_agrees, opened, run, small_run
+from cell_assets_tests.end_to_end.lab import PlateFolder, assert_dagster_agrees, opened, run, small_choices
 
 pytestmark = pytest.mark.slow
 
@@ -24,7 +25,11 @@ def lab(new_lab: Callable[[], Settings], two_fovs: PlateFolder) -> Settings:
     settings = new_lab()
     with opened(settings) as session:
         ingest_plate(session, two_fovs.request("E1", "P1"))
-        assert run(session, small_run("E1")).failed == ()
+        choices = small_choices()
+        # As in the demo: what segments these plates best.
+        segmentation = {"backend": "threshold", "channel": "mCherry", "width_um": 10}
+        choices["fovs"] = {"segmentation": segmentation, "patches": {"side_px": 32}}
+        assert run(session, RunRequest(experiment="E1", choices=choices)).failed == ()
     return settings
 
 

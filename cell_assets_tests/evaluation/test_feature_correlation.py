@@ -90,6 +90,7 @@ def test_what_cannot_be_correlated_says_why_and_gaps_leave_out_their_own_rows_al
     expected = spearmanr(found.components[kept, 1], features.loc[kept, "Nuclei_AreaShape_Solidity"]).statistic
     by_name = dict(zip(found.features, found.estimates, strict=True))
     assert by_name["Nuclei_AreaShape_Solidity"][1].value == pytest.approx(expected)
+    assert found.n_unmeasured == 0
     constant = by_name["Ring_Intensity_MeanIntensity_Phase"][0]
     assert (constant.value, constant.why_missing) == (
         None,
@@ -136,17 +137,18 @@ def test_a_report_states_one_correlation_a_component_and_the_ratio_beside_the_em
     assert (by_name["average_precision_gain_over_ratio_mCherry"] or 0) < -0.3
 
 
-def test_a_ratio_that_is_not_known_gets_the_median_of_the_others_and_that_is_said() -> None:
-    values = pd.DataFrame(
-        {"Nuclei_Ring_Ratio_mCherry": [1.0, np.nan, 3.0, 2.0], "Nuclei_Ring_Ratio_GFP": np.nan}
-    )
-    channels = {"Phase": "Phase", "mCherry": "mCherry", "GFP": "GFP"}
+def test_a_ratio_of_few_cells_gets_the_median_and_one_of_many_is_no_baseline() -> None:
+    ratio = np.append(np.arange(1.0, 20.0), np.nan)
+    values = pd.DataFrame({"Nuclei_Ring_Ratio_mCherry": ratio, "Nuclei_Ring_Ratio_GFP": np.nan})
+    values["Nuclei_Ring_Ratio_CFP"] = np.where(np.arange(20) < 3, np.nan, 1.0)
+    channels = {"Phase": "Phase", "mCherry": "mCherry", "GFP": "GFP", "CFP": "CFP"}
     baselines, notes = ratio_baselines(CellFeatures(values, channels))
-    assert [one.name for one in baselines] == ["ratio_mCherry", "ratio_GFP"]
-    assert baselines[0].values.tolist() == [1.0, 2.0, 3.0, 2.0]
+    assert [one.name for one in baselines] == ["ratio_mCherry", "ratio_GFP", "ratio_CFP"]
+    assert baselines[0].values.tolist() == [*range(1, 20), 10.0]
     assert np.isnan(baselines[1].values).all()
-    assert [note for note in notes if "not known of 1 of 4 cell images" in note]
-    assert len(notes) == 1
+    assert np.isnan(baselines[2].values).sum() == 3
+    (note,) = notes
+    assert "not known of 1 of 20 cell images" in note
 
 
 def test_the_features_of_a_channel_are_its_own() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from cell_assets.evaluation.cell_features import CellFeatures
 from cell_assets.evaluation.embedding_study import EmbeddedCells, EmbeddingStudy, study_embeddings
+from cell_assets.evaluation.remodelling import study_remodelling, unseen_channels, with_remodelling
 from cell_assets.evaluation.splits import SplitUnit
 from cell_assets.evaluation.study_parameters import StudyParameters
 from cell_assets.reporting.remodelling_figures import remodelling_figures
@@ -16,7 +17,8 @@ RISE_H = 2.0
 COLUMN = "Nuclei_Intensity_MeanIntensity_GFP"
 
 
-def study(channels: tuple[str, ...] | None) -> tuple[EmbeddingStudy, pd.DataFrame]:
+@pytest.fixture(scope="module")
+def phase_alone() -> EmbeddingStudy:
     """Every cell's GFP is 10 before it turns and rises by 2 an hour from then on; phase says that it has turned."""
     cells = infection_movie(n_lineages=80).assign(length_um=1.0)
     infected = (cells["infection_state"] == "infected").to_numpy()
@@ -26,8 +28,8 @@ def study(channels: tuple[str, ...] | None) -> tuple[EmbeddingStudy, pd.DataFram
         {COLUMN: gfp, "Nuclei_Intensity_MeanIntensity_Phase": 1.0, "Nuclei_AreaShape_Area": 5.0}
     )
     embedding = informative_features(infected, gap=8.0)
-    found = study_embeddings(
-        EmbeddedCells(embedding, cells, embedding[:, :2], None, channels),
+    return study_embeddings(
+        EmbeddedCells(embedding, cells, embedding[:, :2], None, ("Phase",)),
         cells[["plate", "fov_name", "track_id", "t", "infection_state"]],
         tracks=cells,
         method="dynaclr",
@@ -37,12 +39,6 @@ def study(channels: tuple[str, ...] | None) -> tuple[EmbeddingStudy, pd.DataFram
         parameters=StudyParameters(n_resamples=100),
         features=CellFeatures(features, {"Phase": "Phase", "GFP": "GFP"}),
     )
-    return found, cells
-
-
-@pytest.fixture(scope="module")
-def phase_alone() -> EmbeddingStudy:
-    return study(("Phase",))[0]
 
 
 def test_the_rise_of_an_unseen_channel_is_found_at_its_hours_from_onset(phase_alone: EmbeddingStudy) -> None:
@@ -76,9 +72,18 @@ def test_a_figure_for_each_curve_and_its_caption_counts_the_tracks(phase_alone: 
     assert remodelling_figures([none]) == ()
 
 
-@pytest.mark.parametrize("channels", [("GFP", "Phase"), None], ids=["all channels seen", "not stated"])
-def test_what_the_embedding_saw_or_may_have_seen_is_not_read(channels: tuple[str, ...] | None) -> None:
-    found, _ = study(channels)
-    assert found.remodelling == ()
-    assert not [one for one in found.evaluation.numbers if "remodelling" in one.report]
-    assert [one for one in found.evaluation.numbers if one.report == "dynaclr/image_features"]
+def test_what_the_embedding_saw_is_not_read() -> None:
+    features = CellFeatures(pd.DataFrame({COLUMN: [1.0]}), {"Phase": "Phase", "GFP": "GFP"})
+    assert unseen_channels(features, ("Phase",)) == ("GFP",)
+    assert unseen_channels(features, ("GFP", "Phase")) == ()
+
+
+def test_a_state_without_onset_says_why_nothing_is_read_around_it(phase_alone: EmbeddingStudy) -> None:
+    without = replace(phase_alone.dynamics[0], onsets=None, why_no_onset="cells do not stay infected")
+    features = CellFeatures(pd.DataFrame(), {"GFP": "GFP"})
+    found = study_remodelling(
+        phase_alone.evaluation, phase_alone.embedded.cells, features, [without], ("GFP",)
+    )
+    before = len(phase_alone.evaluation.numbers)
+    (number,) = with_remodelling(phase_alone.evaluation, found).numbers[before:]
+    assert (number.name, number.value, number.why_missing) == ("GFP", None, "cells do not stay infected")
