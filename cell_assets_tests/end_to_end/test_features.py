@@ -5,7 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from cell_assets.assets.choices import ExperimentChoices
 from cell_assets.assets.partitions import fov_key
+from cell_assets.assets.recipes import AssetName
 from cell_assets.audit.explain import explain
 from cell_assets.audit.recompute import recompute
 from cell_assets.automation.ingesting import ingest_plate
@@ -14,7 +16,14 @@ from cell_assets.imaging.acquisition import open_acquisition
 from cell_assets.imaging.features.plate_features import read_features, read_features_record
 from cell_assets.imaging.tracking import open_track_labels, read_tracks
 from cell_assets.settings import Settings
-from cell_assets_tests.end_to_end.lab import PlateFolder, assert_dagster_agrees, opened, run, small_choices
+from cell_assets_tests.end_to_end.lab import (
+    PlateFolder,
+    assert_dagster_agrees,
+    damage,
+    opened,
+    run,
+    small_choices,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -107,3 +116,18 @@ def test_the_threshold_on_the_ratio_answers_beside_the_embedding(lab: Settings) 
             assert f"average_precision_ratio_{column.removeprefix('Nuclei_Ring_Ratio_')}" in names
         table = read_features(folder)
         assert np.isfinite(table[ratios].to_numpy()).any()
+
+
+def test_a_fov_that_cannot_be_measured_is_named_and_what_stood_before_stays(lab: Settings) -> None:
+    """The last test of this lab: it damages the plate."""
+    with opened(lab) as session:
+        before = session.ledger.latest("single_cell_features", "P1")
+        changed = {**session.ledger.choices("E1"), "features": {"ring_width_um": 2.0}}
+        ExperimentChoices.checked(changed, "test").record(session.ledger, "E1")
+        damage(session, "A/2/000")
+        with session.executor() as executor:
+            error = executor.materialise([AssetName.SINGLE_CELL_FEATURES], partition="P1").error
+        assert error is not None
+        assert "P1|A/2/000: raw acquisition P1, plate.zarr/A/2/000 is not what was ingested" in error
+        assert "P1|A/1/000" not in error
+        assert session.ledger.latest("single_cell_features", "P1") == before

@@ -229,3 +229,23 @@ def test_phase_has_no_ratio_and_channels_keep_apart() -> None:
         "GFP-EX488": "GFP_EX488_2",
         "µ": "µ",
     }
+
+
+def test_rings_of_the_radial_profile_are_of_equal_width() -> None:
+    labels, image = np.zeros((5, 9), np.uint32), np.zeros((5, 9), np.uint16)
+    labels[2, 2:7] = 1
+    image[2, 2:7] = [20, 20, 40, 20, 20]
+    found = features_of(labels, image).loc[1]
+    # Half way out belongs to the outer of two rings; the mean of all is 24.
+    assert found["Nuclei_RadialDistribution_MeanFrac_mCherry_1of2"] == pytest.approx(40 / 24)
+    assert found["Nuclei_RadialDistribution_MeanFrac_mCherry_2of2"] == pytest.approx(20 / 24)
+
+
+def test_a_ring_leaves_out_a_cell_that_is_measured_in_another_plane() -> None:
+    labels, image = np.zeros((2, 10, 10), np.uint32), np.full((2, 10, 10), 5, np.uint16)
+    labels[0, 3:6, 3:6] = 1
+    labels[0, 3:6, 6], labels[1, 3:6, 5:9] = 2, 2
+    image[0, 3:6, 6] = 100
+    found = features_of(labels, image)
+    assert list(found["Ring_Intensity_MeanIntensity_mCherry"]) == [5, 5]
+    assert list(found["Nuclei_AreaShape_Area"]) == [9, 12]
