@@ -34,7 +34,8 @@ def component_ends(
     rows = np.flatnonzero(found.test & cells["row"].notna().to_numpy())
     tracks = unit_ids(cells.iloc[rows], SplitUnit.TRACK)
     opened: dict[tuple[str, str], PatchTable] = {}
-    for key in {(str(plate), str(fov)) for plate, fov in zip(cells["plate"], cells["fov_name"], strict=True)}:
+    used = cells.iloc[rows]
+    for key in {(str(plate), str(fov)) for plate, fov in zip(used["plate"], used["fov_name"], strict=True)}:
         opened[key] = open_patch_table(tables[key], acquisition=acquisitions[key[0]])
     if len({table.info.channel_names for table in opened.values()}) > 1:
         return ()  # channels of plates differ, and a row of the picture is of one channel

@@ -1,8 +1,9 @@
 """The single_cell_features artifact: features of every cell and time point of a plate.
 
 On disk `features/<row>_<column>_<fov>.parquet`, one table per FOV whose rows are those of its tracks, and
-`features.json`: parameters, and how many cells lack each feature. Column names follow CellProfiler; the tables open
-in pycytominer, which takes `Metadata_` columns for the index.
+`features.json`: parameters, and how many cells lack each feature. Column names follow CellProfiler's
+`Object_Measurement_Name_Channel`; what names a row begins with `Metadata_`. The objects are called Nuclei, as they are
+in the paper; they are whatever the segmentation labels.
 """
 
 from collections.abc import Iterator, Sequence
