@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.splits import SplitParameters
 from cell_assets.evaluation.study_parameters import StudyParameters
+from cell_assets.imaging.features.parameters import FeatureParameters
 from cell_assets.imaging.fov_chain import FovRequest
 from cell_assets.imaging.quality.thresholds import Threshold
 from cell_assets.ledger.ledger import Ledger
@@ -39,6 +40,7 @@ class ExperimentChoices(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     fovs: FovRequest = FovRequest()
+    features: FeatureParameters = FeatureParameters()
     split: SplitParameters = SplitParameters()
     training: dict[str, TrainingChoice] = Field(default_factory=dict)
     """By method."""

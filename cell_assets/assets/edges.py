@@ -48,6 +48,7 @@ def _edges_of_method(method: str) -> dict[str, tuple[dg.AssetDep, ...]]:
             _edge(AssetName.EXPERIMENT_MANIFEST),
             _edge(AssetName.RAW_ACQUISITION, _PICTURE_ONLY),
             _edge(AssetName.PATCH_TABLE, _PICTURE_ONLY),
+            _edge(AssetName.SINGLE_CELL_FEATURES, _PICTURE_ONLY),
             _edge(AssetName.ANNOTATIONS, _PICTURE_ONLY),
         ),
     }
@@ -68,6 +69,11 @@ _SHARED: dict[str, tuple[dg.AssetDep, ...]] = {
     # Handed in as corrections are, and joined anew to the cells when these were tracked anew.
     AssetName.ANNOTATIONS: (_edge(AssetName.TRACKS), _edge(AssetName.SEGMENTATION)),
     AssetName.PATCH_TABLE: (_edge(AssetName.TRACKS), _edge(AssetName.RAW_ACQUISITION, _TO_PLATE)),
+    AssetName.SINGLE_CELL_FEATURES: (
+        _edge(AssetName.TRACKS, _TO_PLATE),
+        _edge(AssetName.SEGMENTATION, _TO_PLATE),
+        _edge(AssetName.RAW_ACQUISITION),
+    ),
     AssetName.EXPERIMENT_MANIFEST: (
         _edge(AssetName.PATCH_TABLE, _PICTURE_ONLY),
         _edge(AssetName.RAW_ACQUISITION, _PICTURE_ONLY),

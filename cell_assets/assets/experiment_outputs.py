@@ -24,12 +24,13 @@ from cell_assets.assets.inputs import (
     tables_with_patches,
 )
 from cell_assets.assets.keeping import rows_to_keep
-from cell_assets.assets.partitions import representation_key
+from cell_assets.assets.partitions import fov_key, representation_key
 from cell_assets.assets.planning import currency, expectation
 from cell_assets.assets.recipes import AssetName, checkpoint_name, embeddings_name, report_name
 from cell_assets.errors import NotFoundError
 from cell_assets.evaluation.splits import SplitParameters
 from cell_assets.evaluation.study_parameters import StudyParameters
+from cell_assets.imaging.features.parameters import FeatureParameters
 from cell_assets.imaging.kept_patches import KeptRows
 from cell_assets.imaging.patch_reading import patch_policy
 from cell_assets.imaging.patches import PatchPolicy
@@ -69,6 +70,18 @@ class ManifestOutput(ExperimentOutput):
     split: SplitParameters
     thresholds: tuple[Threshold, ...]
     """Those that leave something out; those that only warn decide nothing of it."""
+
+
+@dataclass(frozen=True)
+class FeaturesOutput(ExperimentOutput):
+    """Features of the cells of one plate."""
+
+    raw: ReadArtifact
+    segmentations: Mapping[str, ReadArtifact]
+    """By position."""
+    tracks: Mapping[str, ReadArtifact]
+    """By position."""
+    measuring: FeatureParameters
 
 
 @dataclass(frozen=True)
@@ -136,6 +149,37 @@ def manifest_output(store: Store, experiment: str) -> ManifestOutput:
         quality,
         split,
         thresholds,
+    )
+
+
+def features_output(store: Store, plate_name: str) -> FeaturesOutput:
+    """Features of every FOV of a plate that was not withdrawn.
+
+    Raises:
+        NotFoundError: there is no such plate, or a position has no segmentation or tracks.
+    """
+    plate = _known_plate(store, plate_name)
+    experiment = plate.draft.experiment
+    parameters = ExperimentChoices.of(store.ledger, experiment).features
+    raw = ReadArtifact(*store.read(AssetName.RAW_ACQUISITION, plate_name))
+    keys = {position: fov_key(plate_name, position) for position in plate.living_positions}
+    segmentations, tracks = (
+        {position: ReadArtifact(*read[key]) for position, key in keys.items()}
+        for read in (
+            store.read_many(asset, list(keys.values()))
+            for asset in (AssetName.SEGMENTATION, AssetName.TRACKS)
+        )
+    )
+    return FeaturesOutput(
+        AssetName.SINGLE_CELL_FEATURES,
+        plate_name,
+        experiment,
+        parameters.model_dump(mode="json"),
+        (raw.receipt, *(read.receipt for read in (*segmentations.values(), *tracks.values()))),
+        raw,
+        segmentations,
+        tracks,
+        parameters,
     )
 
 

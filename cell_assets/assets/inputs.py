@@ -124,6 +124,24 @@ def plate_qualities(store: Store, raw: Mapping[str, ReadArtifact]) -> dict[str, 
     return {plate: ReadArtifact(*read[plate]) for plate in raw}
 
 
+def plate_features(store: Store, inputs: ExperimentInputs) -> dict[str, ReadArtifact]:
+    """Newest single_cell_features of every plate, by plate.
+
+    Raises:
+        NotFoundError: a plate has none yet, or some that were measured on other tracks than those that stand.
+    """
+    read = store.read_many(AssetName.SINGLE_CELL_FEATURES, list(inputs.raw))
+    measured = store.ledger.latest_many(AssetName.SINGLE_CELL_FEATURES, list(inputs.raw))
+    tracks = store.ledger.latest_many(AssetName.TRACKS, [fov_key(*key) for key in inputs.tables])
+    for plate, position in inputs.tables:
+        standing = tracks[fov_key(plate, position)].artifact.digest
+        if standing not in {artifact.digest for artifact in measured[plate].inputs}:
+            raise NotFoundError(
+                f"single_cell_features {plate} were measured on earlier tracks; materialise single_cell_features first"
+            )
+    return {plate: ReadArtifact(*read[plate]) for plate in inputs.raw}
+
+
 def plate_tables(store: Store, plate: Plate) -> dict[tuple[str, str], ReadTable]:
     """Newest patch table of every position of one plate that was not withdrawn.
 
@@ -208,6 +226,8 @@ class ReportInputs:
     checkpoint: ReadArtifact
     annotations: Mapping[tuple[str, str], ReadArtifact]
     """By plate and position, where people annotated cells."""
+    features: Mapping[str, ReadArtifact]
+    """single_cell_features by plate."""
 
     def receipts(self) -> list[ReadReceipt]:
         """All of them, as input edges."""
@@ -218,6 +238,7 @@ class ReportInputs:
             *self.raw.values(),
             *self.tables.values(),
             *self.annotations.values(),
+            *self.features.values(),
         )
         return [one.receipt for one in read]
 
@@ -251,6 +272,7 @@ def read_report_inputs(
                 *((name, position) for name, plate in strange.items() for position in plate.living_positions),
             ],
         ),
+        features=plate_features(store, base),
     )
 
 

@@ -17,6 +17,7 @@ class AssetName(StrEnum):
     TRACKS = "tracks"
     ANNOTATIONS = "annotations"
     PATCH_TABLE = "patch_table"
+    SINGLE_CELL_FEATURES = "single_cell_features"
     EXPERIMENT_MANIFEST = "experiment_manifest"
     MANIFEST_PATCHES = "manifest_patches"
 
@@ -148,6 +149,11 @@ _SHARED: tuple[Recipe, ...] = (
         can_be_made_again=True,
     ),
     Recipe(
+        AssetName.SINGLE_CELL_FEATURES,
+        FormatName("cell_assets.single_cell_features", "1"),
+        (*_FILES, f"{_IMAGING}.features"),
+    ),
+    Recipe(
         AssetName.EXPERIMENT_MANIFEST,
         FormatName("cell_assets.experiment_manifest", "2"),
         (*_MANIFEST, "cell_assets.evaluation.splits", f"{_IMAGING}.quality.breaches"),
@@ -182,6 +188,7 @@ def _method_recipes(method: str) -> tuple[Recipe, ...]:
                 "cell_assets.evaluation",
                 "cell_assets.reporting",
                 "cell_assets.assets.report_pages",
+                "cell_assets.assets.component_ends",
                 f"{_IMAGING}.annotation_history",
             ),
         ),

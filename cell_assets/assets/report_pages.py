@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cell_assets.assets.component_ends import component_ends
 from cell_assets.assets.inputs import ReportInputs
 from cell_assets.audit.counting import counted
 from cell_assets.evaluation.embedding_study import EmbeddingStudy
@@ -19,8 +20,10 @@ from cell_assets.methods.registry import load_method
 from cell_assets.reporting.dynamics_report import dynamics_figures, onset_tables
 from cell_assets.reporting.embedding_figures import Colouring, PatchStrip, Projection
 from cell_assets.reporting.embedding_report import EmbeddingPictures, embedding_figures
+from cell_assets.reporting.feature_figures import feature_figures
 from cell_assets.reporting.html import ReportContent
 from cell_assets.reporting.independent_report import independent_figures
+from cell_assets.reporting.remodelling_figures import remodelling_figures
 from cell_assets.reporting.report import write_report
 
 
@@ -37,6 +40,7 @@ def write_embedding_report(
         raw={plate: read.folder for plate, read in inputs.raw.items()},
         manifest=inputs.manifest.folder,
         annotations={key: read.folder for key, read in inputs.annotations.items()},
+        features={plate: read.folder for plate, read in inputs.features.items()},
     )
     study = study_published(folders, method, experiment, parameters)
     independent = study.independent
@@ -50,6 +54,12 @@ def write_embedding_report(
         history=history,
         strip=_strip(study, inputs),
     )
+    ends = component_ends(
+        study.correlations,
+        study.embedded.cells,
+        {key: read.folder for key, read in inputs.tables.items()},
+        folders.raw,
+    )
     write_report(
         out,
         ReportContent(
@@ -60,7 +70,9 @@ def write_embedding_report(
             left_out=what_is_left_out(manifest, frozen),
             figures=(
                 *embedding_figures(study.evaluation, pictures),
+                *feature_figures(study.correlations, ends),
                 *dynamics_figures(study.dynamics),
+                *remodelling_figures(study.remodelling),
                 *independent_figures(study),
             ),
             inputs=tuple(inputs.receipts()),

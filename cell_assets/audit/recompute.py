@@ -212,6 +212,10 @@ def _from_embeddings(store: Store, number: Number, stated: Provenance) -> Number
                 (partition.partition("|")[0], partition.partition("|")[2]): folder("annotations", partition)
                 for partition in by_asset.get("annotations", {})
             },
+            features={
+                plate: folder("single_cell_features", plate)
+                for plate in by_asset.get("single_cell_features", {})
+            },
         ),
         method,
         experiment,

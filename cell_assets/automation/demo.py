@@ -58,7 +58,7 @@ def run_demo(session: Session, say: Callable[[str], None], workers: int = 1) -> 
                 states=str(plate.states),
             ),
         )
-    say("3/3 running the graph: FOVs, manifest, checkpoint, embeddings, report")
+    say("3/3 running the graph: FOVs, manifest, checkpoint, embeddings, features, report")
     request = RunRequest(experiment=EXPERIMENT, preset="quick", choices={"fovs": FOVS})
     say(plan_experiment(session, request).text())
     outcome = run_experiment(session, request)

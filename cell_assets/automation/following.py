@@ -1,6 +1,6 @@
 """The sensor `follow_through`: what a complete experiment needs is asked for without a hand.
 
-FOVs of a plate are asked for as soon as it has been ingested. Manifest and checkpoint, embeddings and report
+FOVs of a plate are asked for as soon as it has been ingested. Manifest and checkpoint, embeddings, features and report
 follow, one run a stage, when every plate that `experiment.yaml` lists is there (or it says `closed`), every FOV
 is current and no accepted plate is still on its way. A plate that comes later, and one that is withdrawn, make the
 experiment need all of that again: new versions, beside which the old ones stay. When the last plate of an
@@ -70,7 +70,8 @@ class Look:
     asset_selection=dg.AssetSelection.all(),
     minimum_interval_seconds=EVERY_S,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="FOVs, manifest, checkpoint, embeddings and report of every experiment with an experiment.yaml.",
+    description="FOVs, manifest, checkpoint, embeddings, features and report of every experiment with an "
+    "experiment.yaml.",
 )
 def follow_through(context: dg.SensorEvaluationContext, store: dg.ResourceParam[Store]) -> dg.SensorResult:
     """Look at the experiments that something happened to since the last tick, and at those that wait.

@@ -1,4 +1,4 @@
-"""What an experiment needs next: FOVs of each plate, then manifest and checkpoint, embeddings, report.
+"""What an experiment needs next: FOVs of each plate, then manifest and checkpoint, embeddings, features, report.
 
 Where patches are kept by the manifest, it is made by itself, and the patches of each plate before the checkpoint.
 
@@ -19,6 +19,7 @@ from cell_assets.assets.experiment_outputs import (
     ManifestOutput,
     checkpoint_output,
     embeddings_output,
+    features_output,
     manifest_output,
     manifest_patches_output,
     report_output,
@@ -115,6 +116,7 @@ def runs_after_fovs(store: Store, experiment: str, method: str) -> tuple[NeededR
         _kept_patches_runs(looking, manifest),
         _model_runs(looking, manifest, method),
         _embeddings_runs(looking, experiment, method),
+        _features_runs(looking, experiment),
         _annotation_runs(looking, experiment),
         _report_runs(looking, experiment, method),
     )
@@ -220,6 +222,12 @@ def _independent(store: Store, experiment: str) -> tuple[Plate, ...]:
 def _embeddings_runs(store: Store, experiment: str, method: str) -> Iterator[NeededRun]:
     for plate in (*living_plates(store, experiment), *_independent(store, experiment)):
         yield from _unless_current(store, embeddings_output(store, method, experiment, plate.draft.name))
+
+
+def _features_runs(store: Store, experiment: str) -> Iterator[NeededRun]:
+    """After the model: nothing before the report rests on features, so what goes wrong here holds up no training."""
+    for plate in living_plates(store, experiment):
+        yield from _unless_current(store, features_output(store, plate.draft.name))
 
 
 def _annotation_runs(store: Store, experiment: str) -> Iterator[NeededRun]:

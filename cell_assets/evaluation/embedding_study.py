@@ -1,7 +1,8 @@
 """From published embeddings and annotations to one evaluation: which questions are asked, against which rivals."""
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,22 @@ import pandas as pd
 from sklearn.decomposition import PCA
 
 from cell_assets.errors import BadInputError
+from cell_assets.evaluation.cell_features import CellFeatures, ratio_baselines
 from cell_assets.evaluation.confounder import with_confounder
 from cell_assets.evaluation.evaluate import EmbeddingEvaluation, EvaluationSettings, Space, evaluate_embedding
+from cell_assets.evaluation.feature_correlation import (
+    FeatureCorrelations,
+    correlate_features,
+    with_feature_correlations,
+)
 from cell_assets.evaluation.further_splits import study_further_splits, with_further_splits
 from cell_assets.evaluation.manifest import condition_of
+from cell_assets.evaluation.remodelling import (
+    Remodelling,
+    study_remodelling,
+    unseen_channels,
+    with_remodelling,
+)
 from cell_assets.evaluation.scoring import BOTH
 from cell_assets.evaluation.separation import with_identity
 from cell_assets.evaluation.splits import SplitUnit
@@ -45,6 +58,8 @@ class EmbeddedCells:
     """(N, 2), fitted on all rows."""
     umap: FloatArray | None
     """(N, 2); None for several plates, whose UMAPs were fitted apart and do not compare."""
+    channels: tuple[str, ...] | None = None
+    """That the network saw, of any plate; None where the embeddings are older than their word of it."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +72,10 @@ class EmbeddingStudy:
     """Every annotation column, aligned with the cells."""
     dynamics: tuple[StateDynamics, ...] = ()
     """Of every annotation column of two states; their numbers stand among those of the evaluation."""
+    correlations: FeatureCorrelations | None = None
+    """Of the first principal components with measured features, where these were given."""
+    remodelling: tuple[Remodelling, ...] = ()
+    """Of channels that the network did not see, around the onset of every state."""
     independent: "IndependentStudy | None" = None
     """On plates of other experiments, where some were chosen; its numbers stand among those of the evaluation."""
 
@@ -86,7 +105,14 @@ def read_embeddings(folders: Sequence[Path]) -> EmbeddedCells:
         cells=cells,
         pca=PCA(2, svd_solver="full").fit_transform(features) if len(features) > 1 else features[:, :2],
         umap=None if umap is None else np.asarray(umap, dtype=np.float64),
+        channels=_channels(tables),
     )
+
+
+def _channels(tables: Sequence[anndata.AnnData]) -> tuple[str, ...] | None:
+    if not all("channels" in table.uns for table in tables):
+        return None
+    return tuple(sorted({name for table in tables for name in json.loads(str(table.uns["channels"]))}))
 
 
 def study_embeddings(
@@ -99,15 +125,18 @@ def study_embeddings(
     interval_min: float | None,
     simulated: bool,
     parameters: StudyParameters,
+    features: CellFeatures | None = None,
 ) -> EmbeddingStudy:
     """Ask whether the embedding knows which cells are about to divide, and every annotated state.
 
     Cell length alone answers beside it where every cell has one: a probe on some of the cells would not compare.
+    So does the nuclear over the cytoplasmic mean of each fluorescence channel, where features were measured.
 
     Args:
         tracks: `plate, fov_name, track_id, parent_track_id, t`, with the last time point of every track, also where
             that is left out of the embeddings.
         states: `plate, fov_name, track_id, t` and one column per annotation; None when nothing is annotated.
+        features: measured features of the same cells.
     """
     cells = embedded.cells
     horizon = parameters.horizon_min or interval_min or 1.0
@@ -120,8 +149,9 @@ def study_embeddings(
             about_column = state_tasks(cells, states, column, annotations[column])
             tasks += about_column
             two_states += about_column if len(about_column) == 1 else []
-    baselines = length_alone(cells)
-    rivals = [*baselines, *_with_length(embedded.features, baselines)]
+    length = length_alone(cells)
+    ratios, notes = ([], ()) if features is None else ratio_baselines(features)
+    rivals = [*length, *_with_length(embedded.features, length), *ratios]
     evaluation = evaluate_embedding(
         embedded.features,
         cells,
@@ -152,7 +182,26 @@ def study_embeddings(
     columns = [task.name for task in two_states]
     evaluation = with_confounder(evaluation, states, columns, parameters.confounder)
     dynamics = study_state_dynamics(evaluation, embedded.features, cells, two_states)
-    return EmbeddingStudy(embedded, with_state_dynamics(evaluation, dynamics), annotations, dynamics)
+    evaluation = with_state_dynamics(evaluation, dynamics)
+    if features is None:
+        return EmbeddingStudy(embedded, evaluation, annotations, dynamics)
+    correlations = correlate_features(
+        embedded.features,
+        cells,
+        features,
+        test_split=evaluation.settings.test_split,
+        seed=parameters.seed,
+        n_resamples=parameters.n_resamples,
+    )
+    evaluation = with_feature_correlations(
+        replace(evaluation, notes=(*evaluation.notes, *notes)), correlations
+    )
+    unseen = () if embedded.channels is None else unseen_channels(features, embedded.channels)
+    remodelling = study_remodelling(evaluation, cells, features, dynamics, unseen)
+    evaluation = with_remodelling(evaluation, remodelling)
+    return EmbeddingStudy(
+        embedded, evaluation, annotations, dynamics, correlations=correlations, remodelling=remodelling
+    )
 
 
 def state_tasks(cells: pd.DataFrame, states: pd.DataFrame, column: str, values: pd.Series) -> list[Labels]:

@@ -7,6 +7,7 @@ from typing import Self
 
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.annotated_states import annotated_states
+from cell_assets.evaluation.cell_features import join_features
 from cell_assets.evaluation.embedding_study import EmbeddingStudy, read_embeddings, study_embeddings
 from cell_assets.evaluation.independent_plates import read_independent
 from cell_assets.evaluation.independent_study import study_independent
@@ -27,6 +28,8 @@ class StudiedFolders:
     manifest: Path
     annotations: Mapping[tuple[str, str], Path] = field(default_factory=dict)
     """By plate and position, where people annotated cells."""
+    features: Mapping[str, Path] = field(default_factory=dict)
+    """single_cell_features by plate; a report of an earlier version read none."""
 
     def without(self, plates: Container[str]) -> Self:
         """The same without what is of these plates."""
@@ -80,6 +83,7 @@ def study_published(
         interval_min=intervals.pop(),
         simulated=manifest.simulated,
         parameters=parameters,
+        features=join_features(embedded.cells, folders.features) if folders.features else None,
     )
     evaluation = replace(study.evaluation, notes=(*known.notes, *study.evaluation.notes))
     study = replace(study, evaluation=evaluation)

@@ -12,6 +12,7 @@ GRAPH = {
     "tracks": ("plate|position", {"raw_acquisition", "segmentation", "track_corrections"}),
     "annotations": ("plate|position", {"segmentation", "tracks"}),
     "patch_table": ("plate|position", {"raw_acquisition", "tracks"}),
+    "single_cell_features": ("plate", {"raw_acquisition", "segmentation", "tracks"}),
     "experiment_manifest": ("experiment", {"raw_acquisition", "patch_table", "plate_qc"}),
     "manifest_patches": ("experiment|plate", {"experiment_manifest", "patch_table", "raw_acquisition"}),
     "dynaclr_checkpoint": ("experiment", {"experiment_manifest", "manifest_patches", "patch_table"}),
@@ -28,6 +29,7 @@ GRAPH = {
             "experiment_manifest",
             "patch_table",
             "raw_acquisition",
+            "single_cell_features",
         },
     ),
 }

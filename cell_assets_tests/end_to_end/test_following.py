@@ -32,7 +32,7 @@ from cell_assets_tests.end_to_end.lab import (
 
 FOVS = ("segmentation", "tracks", "patch_table")
 MODEL = ("experiment_manifest", "dynaclr_checkpoint")
-EMBEDDINGS, REPORT = ("dynaclr_embeddings",), ("dynaclr_report",)
+EMBEDDINGS, FEATURES, REPORT = ("dynaclr_embeddings",), ("single_cell_features",), ("dynaclr_report",)
 
 Asked = tuple[tuple[str, ...], str]
 """Assets, and the partition or `first to last`."""
@@ -117,6 +117,7 @@ def test_a_complete_experiment_is_followed_to_its_report_and_a_late_plate_makes_
             (FOVS, "P1|A/1/000 to P1|A/2/000"),
             (MODEL, "E1"),
             (EMBEDDINGS, "E1|P1"),
+            (FEATURES, "P1"),
             (REPORT, "E1"),
         ]
         assert at.skipped == "E1: everything is current"
@@ -129,7 +130,7 @@ def test_a_complete_experiment_is_followed_to_its_report_and_a_late_plate_makes_
         ingest(at.session, late, "E1", "P2")
         both = [(EMBEDDINGS, "E1|P1"), (EMBEDDINGS, "E1|P2")]
         late_fovs = (FOVS, "P2|A/1/000 to P2|A/2/000")
-        assert at.follow() == [late_fovs, (MODEL, "E1"), *both, (REPORT, "E1")]
+        assert at.follow() == [late_fovs, (MODEL, "E1"), *both, (FEATURES, "P2"), (REPORT, "E1")]
         assert len(at.session.ledger.artifacts("experiment_manifest")) == 2
         second = at.session.ledger.numbers(experiment="E1")
         assert not {number.id for number in first} & {number.id for number in second}

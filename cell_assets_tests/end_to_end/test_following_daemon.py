@@ -136,6 +136,7 @@ def test_dev_follows_an_experiment_and_its_late_plate(
                 fovs("P1"),
                 model,
                 ["dynaclr_embeddings E1|P1"],
+                ["single_cell_features P1"],
                 ["dynaclr_report E1"],
             ]
         )
@@ -162,7 +163,7 @@ def test_dev_follows_an_experiment_and_its_late_plate(
         second = made(session, after=last)
         both = [["dynaclr_embeddings E1|P1"], ["dynaclr_embeddings E1|P2"]]
         assert sorted(second.values()) == sorted(
-            [ingested("P2"), fovs("P2"), model, *both, ["dynaclr_report E1"]]
+            [ingested("P2"), fovs("P2"), model, *both, ["single_cell_features P2"], ["dynaclr_report E1"]]
         )
         runs_later = {run.run_id: run for run in ui.runs() if run.run_id not in runs}
         assert asked_for(runs_later) == {id for id, outputs in second.items() if "plate_qc" not in outputs[0]}

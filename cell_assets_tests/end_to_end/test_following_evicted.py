@@ -10,6 +10,7 @@ from cell_assets.settings import Settings
 from cell_assets_tests.end_to_end.lab import PlateFolder, assert_dagster_agrees, cell_assets, small_run
 from cell_assets_tests.end_to_end.test_following import (
     EMBEDDINGS,
+    FEATURES,
     FOVS,
     MODEL,
     REPORT,
@@ -54,7 +55,7 @@ def test_tables_let_go_of_are_made_again_once_each_time_and_restored_ones_are_no
         assert cell_assets(settings, "gc", "P1|A/1/000", "--asset", "patch_table").code == 0
         assert at.run(model) != [None]
         assert cell_assets(settings, "restore", str(min(made))).code == 0
-        assert at.follow() == [(MODEL, "E1"), (EMBEDDINGS, "E1|P1"), (REPORT, "E1")]
+        assert at.follow() == [(MODEL, "E1"), (EMBEDDINGS, "E1|P1"), (FEATURES, "P1"), (REPORT, "E1")]
         assert at.skipped == "E1: everything is current"
 
         # Numbers rest on them now.

@@ -97,7 +97,7 @@ def test_fovs_weigh_what_was_said_and_are_refused_where_they_do_not_fit(
         )
     assert written <= fovs["bytes_at_most"] <= 3 * written
     after = json.loads(cell_assets(lab, *arguments, "--plan", "--json").out)["costs"]
-    assert [cost["what"].split(",")[0] for cost in after] == ["training", "embedding", "report"]
+    assert [cost["what"].split(",")[0] for cost in after] == ["training", "embedding", "features", "report"]
     assert all(cost["bytes_at_most"] > 0 and cost["seconds"] > 0 for cost in after)
 
 
@@ -167,7 +167,7 @@ def test_patches_that_the_manifest_keeps_state_the_same_numbers(lab: Settings, t
         (said,) = (one for one in plan_experiment(session, request).costs if one.what.startswith("kept"))
         assert (said.what, said.bytes_from) == ("kept patches of 2 FOVs", "all of their cells")
         outcome = run(session, request)
-        assert (outcome.failed, len(outcome.dagster_runs)) == ((), 6)
+        assert (outcome.failed, len(outcome.dagster_runs)) == ((), 7)
         made = session.ledger.latest("manifest_patches", "E3|P3")
         assert made is not None
         assert sorted(one.asset for one in made.inputs) == [

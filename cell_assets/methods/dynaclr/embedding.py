@@ -1,5 +1,6 @@
 """Applying a checkpoint to patch tables: one AnnData of features, projections and reductions."""
 
+import json
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -129,6 +130,7 @@ def embed_source(
         "method": "dynaclr",
         "parameters": parameters.model_dump_json(),
         "provenance": dict(sorted(provenance.items())),
+        "channels": json.dumps(list(source.channel_names)),
         "umap": umap_note,
     }
     with warnings.catch_warnings(), ad.settings.override(zarr_write_format=3, auto_shard_zarr_v3=False):

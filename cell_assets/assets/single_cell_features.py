@@ -1,0 +1,66 @@
+"""Features of every cell and time point of a plate, measured along its tracks."""
+
+from functools import partial
+from pathlib import Path
+
+import dagster as dg
+
+from cell_assets.assets.checks import standing_check_specs
+from cell_assets.assets.experiment_outputs import FeaturesOutput, features_output
+from cell_assets.assets.partitions import plates
+from cell_assets.assets.publishing import Making, Publisher, Written
+from cell_assets.assets.recipes import AssetName
+from cell_assets.assets.specs import asset_spec
+from cell_assets.assets.steps import StepResults, begin, finished
+from cell_assets.imaging.features.plate_features import FovInput, measure_plate
+from cell_assets.resources.progress import Progress, ProgressDisplay
+from cell_assets.store.store import Store
+
+
+@dg.multi_asset(
+    name="single_cell_features",
+    specs=[
+        asset_spec(
+            AssetName.SINGLE_CELL_FEATURES,
+            "fovs",
+            "Shape, intensity, texture and neighbourhood of every cell and time point of a plate, in CellProfiler's "
+            "column names.",
+            {"parquet"},
+        )
+    ],
+    partitions_def=plates,
+    can_subset=True,
+    check_specs=standing_check_specs(AssetName.SINGLE_CELL_FEATURES),
+)
+def single_cell_features(
+    context: dg.AssetExecutionContext,
+    store: dg.ResourceParam[Store],
+    progress: dg.ResourceParam[ProgressDisplay],
+    workers: dg.ResourceParam[int],
+) -> StepResults:
+    """Measure every FOV of a plate that was not withdrawn."""
+    begin(context, store)
+    output = features_output(store, context.partition_key)
+    write = partial(_measure, context, store, progress, workers, output)
+    Publisher(context, store).make(Making.of(output, context.run_id), output.receipts, write)
+    yield finished(context, store, AssetName.SINGLE_CELL_FEATURES.value)
+
+
+def _measure(
+    context: dg.AssetExecutionContext,
+    store: Store,
+    progress: ProgressDisplay,
+    workers: int,
+    output: FeaturesOutput,
+    out: Path,
+) -> Written:
+    plate = output.partition
+    raw = store.ledger.artifact(output.raw.receipt.artifact_id)
+    fovs = [
+        FovInput(position, tracks.folder, output.segmentations[position].folder)
+        for position, tracks in output.tracks.items()
+    ]
+    with Progress(context, progress, f"features of {plate}", len(fovs)) as bar:
+        for _ in measure_plate(plate, output.raw.folder, raw, fovs, output.measuring, out, workers):
+            bar.advance()
+    return Written()

@@ -1,0 +1,1 @@
+"""Features of single cells: shape, intensity, texture and neighbourhood, measured from pixels and labels."""
