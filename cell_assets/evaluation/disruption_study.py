@@ -3,7 +3,7 @@
 DynaCLR (Appendix Figure 3) shows one track whose disruption is seen in its embedding; here it is measured.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,8 +27,8 @@ from cell_assets.evaluation.study_parameters import DisruptionParameters
 from cell_assets.evaluation.task_scores import EMBEDDING, Curve, Score, score_notes
 from cell_assets.evaluation.tasks import track_ends
 from cell_assets.evaluation.track_disruptions import (
-    Disruption,
     DisruptedTracks,
+    Disruption,
     DisruptionKind,
     TrackedCells,
     inject,
@@ -42,6 +42,7 @@ from cell_assets.evaluation.track_steps import (
     unusualness,
 )
 from cell_assets.evaluation.units import FloatArray, IntArray, plural, unit_ids
+from cell_assets.imaging.acquisition import VoxelSize
 from cell_assets.ledger.records import NumberDraft
 
 MOTION, PREDICTION, COMBINED = "motion", "prediction_error", "combined"
@@ -101,6 +102,15 @@ class TrackDisruptions:
     (missing where there is no threshold)."""
     share_above: Estimate
     """Share of held-out steps of the real tracks that the detector of swaps calls disrupted."""
+
+
+def centroids_um(cells: pd.DataFrame, voxel_size_um: Mapping[str, VoxelSize]) -> FloatArray:
+    """Centroids (N, 3) of cells in µm, from pixels and each plate's voxel size; a plane without depth lies at 0."""
+    plates = cells["plate"].astype(str)
+    sizes = np.array(
+        [[size.z or 0.0, size.y, size.x] for size in (voxel_size_um[plate] for plate in plates)]
+    ).reshape(-1, 3)
+    return cells[["z", "y", "x"]].to_numpy(dtype=np.float64) * sizes
 
 
 def study_track_disruptions(
@@ -371,8 +381,9 @@ def _injected(study: KindStudy, parameters: DisruptionParameters) -> str:
     return (
         f"track_disruptions_{study.kind}: {study.n_events_test} errors put into test tracks and {study.n_events_fit} "
         f"into train and val tracks, so that up to {100 * parameters.share_of_tracks:g} % of tracks take part in one; "
-        f"partners are among the {parameters.nearest} cells that come nearest, within {parameters.max_distance_um:g} µm. Partners "
-        "count as one unit. Precision and average precision depend on how many errors there are; recall does not."
+        f"partners are among the {parameters.nearest} cells that come nearest, within "
+        f"{parameters.max_distance_um:g} µm, and meet where they are closest. Partners count as one unit. Precision "
+        "and average precision depend on how many errors there are; recall does not."
     )
 
 

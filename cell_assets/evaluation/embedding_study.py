@@ -10,6 +10,8 @@ import pandas as pd
 from sklearn.decomposition import PCA
 
 from cell_assets.errors import BadInputError
+from cell_assets.evaluation.disruption_study import TrackDisruptions
+from cell_assets.evaluation.division_steps import DivisionSteps, study_division_steps, with_division_steps
 from cell_assets.evaluation.evaluate import EmbeddingEvaluation, EvaluationSettings, Space, evaluate_embedding
 from cell_assets.evaluation.manifest import condition_of
 from cell_assets.evaluation.splits import SplitUnit
@@ -47,6 +49,9 @@ class EmbeddingStudy:
     """Every annotation column, aligned with the cells."""
     dynamics: tuple[StateDynamics, ...] = ()
     """Of every annotation column of two states; their numbers stand among those of the evaluation."""
+    disruptions: TrackDisruptions | None = None
+    """Of tracks whose centroids are known in µm."""
+    divisions: DivisionSteps | None = None
 
 
 def read_embeddings(folders: Sequence[Path]) -> EmbeddedCells:
@@ -125,7 +130,9 @@ def study_embeddings(
         spaces=() if embedded.umap is None else (Space("umap", embedded.umap),),
     )
     dynamics = study_state_dynamics(evaluation, embedded.features, cells, two_states)
-    return EmbeddingStudy(embedded, with_state_dynamics(evaluation, dynamics), annotations, dynamics)
+    divisions = study_division_steps(embedded.features, cells, evaluation, tracks, horizon)
+    evaluation = with_division_steps(with_state_dynamics(evaluation, dynamics), divisions)
+    return EmbeddingStudy(embedded, evaluation, annotations, dynamics, divisions=divisions)
 
 
 def _state_tasks(cells: pd.DataFrame, states: pd.DataFrame, column: str, values: pd.Series) -> list[Labels]:

@@ -6,6 +6,11 @@ from pathlib import Path
 
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.annotated_states import annotated_states
+from cell_assets.evaluation.disruption_study import (
+    centroids_um,
+    study_track_disruptions,
+    with_track_disruptions,
+)
 from cell_assets.evaluation.embedding_study import EmbeddingStudy, read_embeddings, study_embeddings
 from cell_assets.evaluation.leakage import find_leakage
 from cell_assets.evaluation.manifest import read_manifest
@@ -55,10 +60,11 @@ def study_published(
         folders.annotations,
         embedded.cells,
     )
+    tracks = frozen.every_track(embedded.cells)
     study = study_embeddings(
         embedded,
         known.states,
-        tracks=frozen.every_track(embedded.cells),
+        tracks=tracks,
         method=method,
         split_unit=manifest.split_unit,
         interval_min=intervals.pop(),
@@ -66,4 +72,13 @@ def study_published(
         parameters=parameters,
     )
     evaluation = replace(study.evaluation, notes=(*known.notes, *study.evaluation.notes))
-    return replace(study, evaluation=evaluation)
+    sizes = {plate: acquisition.info.voxel_size_um for plate, acquisition in acquisitions.items()}
+    disruptions = study_track_disruptions(
+        embedded.features,
+        embedded.cells,
+        centroids_um(embedded.cells, sizes),
+        evaluation,
+        parameters.disruptions,
+        tracks,
+    )
+    return replace(study, evaluation=with_track_disruptions(evaluation, disruptions), disruptions=disruptions)

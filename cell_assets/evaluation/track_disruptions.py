@@ -136,12 +136,14 @@ class _Neighbourhood:
 
     @classmethod
     def of(cls, cells: TrackedCells) -> "_Neighbourhood":
-        row, frame, frames_of = {}, {}, {}
+        row: dict[tuple[str, int], int] = {}
+        frame: dict[tuple[str, bool, int], list[int]] = {}
+        frames_of: dict[str, list[int]] = {}
         for k in np.lexsort((cells.t, cells.track)):
             name, t = str(cells.track[k]), int(cells.t[k])
             row[name, t] = int(k)
             frames_of.setdefault(name, []).append(t)
-            frame.setdefault((str(cells.fov[k]), bool(cells.is_test[k]), t), []).append(k)
+            frame.setdefault((str(cells.fov[k]), bool(cells.is_test[k]), t), []).append(int(k))
         return cls(cells, row, {key: np.array(rows) for key, rows in frame.items()}, frames_of)
 
     def is_followed(self, name: str, frames: range) -> bool:
