@@ -182,6 +182,7 @@ def _method_recipes(method: str) -> tuple[Recipe, ...]:
                 "cell_assets.evaluation",
                 "cell_assets.reporting",
                 "cell_assets.assets.report_pages",
+                "cell_assets.assets.track_pictures",
                 f"{_IMAGING}.annotation_history",
             ),
         ),

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from cell_assets.assets.inputs import ReportInputs
+from cell_assets.assets.track_pictures import track_figures
 from cell_assets.audit.counting import counted
 from cell_assets.evaluation.embedding_study import EmbeddingStudy
 from cell_assets.evaluation.left_out import what_is_left_out
@@ -20,6 +21,7 @@ from cell_assets.reporting.dynamics_report import dynamics_figures, onset_tables
 from cell_assets.reporting.embedding_figures import Colouring, PatchStrip, Projection
 from cell_assets.reporting.embedding_report import EmbeddingPictures, embedding_figures
 from cell_assets.reporting.html import ReportContent
+from cell_assets.reporting.moving_cells import dynamics_page
 from cell_assets.reporting.report import write_report
 
 
@@ -55,10 +57,16 @@ def write_embedding_report(
             f"{counted(len(study.embedded.cells), 'cell image')}, {manifest.split_statement()}",
             evaluation=replace(study.evaluation, notes=(*notes, *study.evaluation.notes)),
             left_out=what_is_left_out(manifest, frozen),
-            figures=(*embedding_figures(study.evaluation, pictures), *dynamics_figures(study.dynamics)),
+            figures=(
+                *embedding_figures(study.evaluation, pictures),
+                *dynamics_figures(study.dynamics),
+                *track_figures(study, inputs, pictures.projections),
+            ),
             inputs=tuple(inputs.receipts()),
             parameters=parameters.model_dump(mode="json"),
             onsets=onset_tables(study.dynamics),
+            suspicious_steps=None if study.disruptions is None else study.disruptions.suspicious,
+            dynamics_page=dynamics_page(study, pictures.projections, f"Cells of {experiment} over time"),
         ),
     )
     return study.evaluation.numbers

@@ -36,6 +36,8 @@ class DivisionSteps:
     """Lengths of steps around divisions of held-out tracks, and tracks to look at."""
 
     scores: tuple[Score, ...]
+    near_division: BoolArray
+    """(N,) of the caller's rows, whether the cell divides within the horizon."""
     trajectories: tuple[DivisionTrajectory, ...]
     """At most `MOST_TRAJECTORIES`: those followed for longest, so that none is picked for its looks."""
 
@@ -64,12 +66,14 @@ def study_division_steps(
     names = ("before_division", "other_steps", "before_division_over_other_steps", "across_division")
     if settings.interval_min is None:
         why = Estimate.missing("the plate has a single time point or no time interval")
-        return DivisionSteps(tuple(Score(name, EMBEDDING, why) for name in names), ())
+        nowhere = np.zeros(len(cells), dtype=np.bool_)
+        return DivisionSteps(tuple(Score(name, EMBEDDING, why) for name in names), nowhere, ())
     order = canonical_order(cells)
     test = order[(cells["split"].astype(str) == settings.test_split).to_numpy()[order]]
     table, z = cells.iloc[test].reset_index(drop=True), unit_vectors(features[test])
     track, t = unit_ids(table, SplitUnit.TRACK), table["t"].to_numpy(dtype=np.int64)
-    labels = about_to_divide(table, settings.interval_min, horizon_min, tracks)
+    everywhere = about_to_divide(cells, settings.interval_min, horizon_min, tracks)
+    labels = everywhere.reordered(test)
     steps = steps_of(track, t)
     one_frame = steps.frames == 1
     length, unit = step_lengths(steps, z)[one_frame], steps.track[one_frame]
@@ -89,7 +93,8 @@ def study_division_steps(
         interval(parents, _mean(across, "")) if len(across) else Estimate.missing(_NO_DAUGHTERS),
     )
     scores = tuple(Score(name, EMBEDDING, one) for name, one in zip(names, estimates, strict=True))
-    return DivisionSteps(scores, _trajectories(cells, tracks, settings.test_split))
+    near_division = everywhere.known & everywhere.label
+    return DivisionSteps(scores, near_division, _trajectories(cells, tracks, settings.test_split))
 
 
 def with_division_steps(evaluation: EmbeddingEvaluation, found: DivisionSteps) -> EmbeddingEvaluation:

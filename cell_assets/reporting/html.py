@@ -15,6 +15,7 @@ from cell_assets.evaluation.left_out import LeftOut
 from cell_assets.evaluation.task_scores import TaskEvaluation
 from cell_assets.evaluation.units import plural
 from cell_assets.ledger.records import JsonValue, NumberDraft, ReadReceipt
+from cell_assets.reporting.suspicious_steps import suspicious_rows
 from cell_assets.reporting.wording import interval_text, title_text, units_text, value_text
 
 _PNG_WIDTH_BYTES = slice(16, 20)  # of the IHDR chunk
@@ -48,6 +49,10 @@ class ReportContent:
     parameters: Mapping[str, JsonValue]
     onsets: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     """By column: onset of every held-out track. Not on the page; written beside it."""
+    suspicious_steps: pd.DataFrame | None = None
+    """Steps of real tracks that a person should look at, as in `TrackDisruptions`; also written beside the page."""
+    dynamics_page: str | None = None
+    """An animated page that is written beside this one."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,7 @@ def render_html(report: ReportContent) -> str:
         number_groups=_number_groups(evaluation.numbers),
         notes=evaluation.notes,
         parameters=list(_flat("", report.parameters)),
+        suspicious=suspicious_rows(report.suspicious_steps),
     )
 
 
