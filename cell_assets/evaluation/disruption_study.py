@@ -301,15 +301,22 @@ def _alike(
 
 
 def _example(seen: _Seen, injected: DisruptedTracks, events: Sequence[Disruption]) -> ExampleTracks:
-    """The error whose two tracks were followed for longest, so that it is not picked for its looks."""
-    track = injected.track
-    lengths = pd.Series(track).value_counts()
-    event = max(events, key=lambda one: (lengths[one.track] + lengths[one.partner], one.track))
+    """The error with most frames on its shorter side, so that it is not picked for its looks."""
+    track, t = injected.track, seen.tracked.t
+
+    def frames_around(event: Disruption) -> tuple[int, int, str]:
+        both = [t[track == name] for name in (event.track, event.partner)]
+        sides = [int((side < event.start).sum()) for side in both] + [
+            int((side >= event.start).sum()) for side in both
+        ]
+        return min(sides), sum(sides), event.track
+
+    event = max(events, key=frames_around)
     rows = np.flatnonzero(np.isin(track, [event.track, event.partner]))
     frame = pd.DataFrame(
         {
             "track": track[rows],
-            "t": seen.tracked.t[rows],
+            "t": t[rows],
             "row": seen.source[injected.source[rows]],
         }
     )

@@ -13,6 +13,7 @@ from cell_assets.evaluation.units import BoolArray, FloatArray, StrArray
 
 STEP_METRICS = ("average_precision", "auroc", "precision", "recall", "f1")
 _GAIN = "average_precision_gain"
+_LINEAR_TO = 5.0
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ def fit_detector(name: str, title: str, score: FloatArray, steps: DetectorSteps)
 def combine_detectors(name: str, title: str, parts: Sequence[Detector], steps: DetectorSteps) -> Detector:
     """All `parts` weighed by a class-balanced logistic regression on fitted steps, with a threshold from there too.
 
-    Scores enter as their inverse hyperbolic sines: robust z have heavy tails, and one step must not set all weights.
+    Scores enter as they are up to about `_LINEAR_TO` and as their logarithms beyond: robust z have heavy tails, and one
+    step must not set all weights.
     """
     for part in parts:
         if part.score is None:
@@ -73,7 +75,8 @@ def combine_detectors(name: str, title: str, parts: Sequence[Detector], steps: D
     fit = ~steps.is_test
     if not steps.disrupted[fit].any() or steps.disrupted[fit].all():
         return Detector(name, title, None, why_missing="fitted steps are all disrupted, or none of them is")
-    columns = np.arcsinh(np.column_stack([part.score for part in parts if part.score is not None]))
+    raw = np.column_stack([part.score for part in parts if part.score is not None])
+    columns = _LINEAR_TO * np.arcsinh(raw / _LINEAR_TO)
     model = LogisticRegression(class_weight="balanced").fit(columns[fit], steps.disrupted[fit])
     return fit_detector(name, title, model.decision_function(columns), steps)
 

@@ -57,7 +57,7 @@ def _draw_scores(axes: Axes, study: KindStudy) -> None:
         )
     axes.set(xlabel="how unusual the step is (robust z)", ylabel="density")
     axes.set_title(f"Steps in the embedding: {study.kind}")
-    axes.legend(loc="upper right")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2)
 
 
 def _draw_curves(axes: Axes, study: KindStudy) -> None:

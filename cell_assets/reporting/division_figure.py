@@ -90,11 +90,13 @@ def _draw_cells(axes: Axes, projection: Projection, highlights: Sequence[Highlig
     drawn = np.random.default_rng(0).permutation(len(xy))[:_MOST_POINTS]
     size = float(np.clip(6000 / max(len(drawn), 1), 1.5, 10))
     axes.scatter(xy[drawn, 0], xy[drawn, 1], s=size, color=OTHER, alpha=0.6, linewidths=0)
-    for highlight, colour in zip(highlights, (RIVAL, PALETTE[2]), strict=False):
+    coloured = list(zip(highlights, (RIVAL, PALETTE[2]), strict=False))
+    # The fewest last: cells about to divide are mostly among those in mitosis, and would lie beneath them.
+    for highlight, colour in sorted(coloured, key=lambda pair: -int(pair[0].rows.sum())):
+        xy_of = xy[highlight.rows]
         axes.scatter(
-            xy[highlight.rows, 0], xy[highlight.rows, 1], s=2.2 * size, color=colour, alpha=0.9, linewidths=0,
-            label=highlight.title,
-        )  # fmt: skip
+            xy_of[:, 0], xy_of[:, 1], s=max(2.2 * size, 9), color=colour, linewidths=0, label=highlight.title
+        )
     bare(axes)
     axes.set_aspect("equal", adjustable="datalim")
 
@@ -107,10 +109,10 @@ def _draw_family(axes: Axes, xy: FloatArray, family: DivisionTrajectory, minutes
     ):
         path = np.append(division, rows)
         axes.plot(*xy[path].T, color=colour, marker=".", markersize=4, linewidth=1.3, label=label)
-        _mark_time(axes, xy[rows[-1]], f"{minutes[rows[-1]] - zero:+g} min", colour)
+        _mark_time(axes, xy[rows[-1]], _relative(minutes[rows[-1]] - zero), colour)
     axes.plot(*xy[family.parent].T, color=PARENT, marker=".", markersize=4, linewidth=1.3, label="parent")
     axes.plot(*xy[division], "*", color=PARENT, markersize=11, markeredgecolor="white", label="division")
-    _mark_time(axes, xy[family.parent[0]], f"{minutes[family.parent[0]] - zero:+g} min", PARENT)
+    _mark_time(axes, xy[family.parent[0]], _relative(minutes[family.parent[0]] - zero), PARENT)
 
 
 def _mark_time(axes: Axes, place: FloatArray, text: str, colour: str) -> None:
@@ -122,6 +124,11 @@ def _mark_time(axes: Axes, place: FloatArray, text: str, colour: str) -> None:
         color=colour,
         fontsize=7,
     )
+
+
+def _relative(minutes: float) -> str:
+    """Time from the division."""
+    return f"{minutes:+g} min" if minutes else "0 min"
 
 
 def _draw_patches(axes: Axes, pictures: FamilyPatches | None) -> None:
@@ -145,7 +152,7 @@ def _draw_patches(axes: Axes, pictures: FamilyPatches | None) -> None:
         for channel in range(n_channels):
             top = y + channel * (height + _GAP_PX)
             canvas[top : top + height, x : x + width] = images[frame, channel]
-        label = f"{pictures.minutes[frame]:+g} min"
+        label = _relative(pictures.minutes[frame])
         if who < 2:
             axes.text(x + width / 2, y - 2, label, color=colour_of[who], fontsize=7, ha="center", va="bottom")
         else:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from cell_assets.evaluation.disruption_study import COMBINED, MOTION, KindStudy, TrackDisruptions
 from cell_assets.evaluation.division_steps import DivisionSteps
 from cell_assets.evaluation.resampling import Estimate
-from cell_assets.evaluation.task_scores import EMBEDDING
 from cell_assets.evaluation.units import FloatArray
 from cell_assets.reporting.disruption_figure import disruption_figure
 from cell_assets.reporting.division_figure import FamilyPatches, Highlight, division_figure
@@ -29,7 +28,8 @@ def disruption_figures(
         *(sentence for kind in found.kinds for sentence in _kind(kind)),
         "A step is scored by its length in the embedding (Eq. 3) per frame, less what is usual for its track and for "
         "cells at large, over the usual spread; thresholds are learned on train and val tracks. Right: PC 1 solid, "
-        "PC 2 dashed, for the two tracks that were followed for longest; a vertical line is where the names change.",
+        "PC 2 dashed, for two tracks that were followed for long on both sides; at a vertical line a name changes its "
+        "cell.",
     ]
     return (
         ReportFigure(
@@ -80,7 +80,8 @@ def _kind(study: KindStudy) -> list[str]:
         f"{estimate_text(study.estimate('average_precision', MOTION))}, of all combined "
         f"{estimate_text(study.estimate('average_precision', COMBINED))}; embedding less motion "
         f"{estimate_text(gain)}, combined less motion {estimate_text(added)}. Of the disrupted steps a share of "
-        f"{value_text(study.estimate('recall', EMBEDDING).value)} is found by the embedding. Only a share of "
+        f"{value_text(study.estimate('recall').value)} is found by the embedding, with a precision of "
+        f"{value_text(study.estimate('precision').value)}. A share of "
         f"{value_text(study.estimate('share_that_looks_different').value)} joins cells that look more different than "
         "19 of 20 ordinary steps do, and could be found from looks: of those, "
         f"{value_text(study.estimate('recall_where_different').value)} are found; of those that look alike, "
