@@ -54,7 +54,7 @@ _TITLES = {
     EMBEDDING: "embedding",
     MOTION: "motion alone",
     PREDICTION: "error of constant velocity",
-    COMBINED: "all combined",
+    COMBINED: "embedding and motion",
 }
 
 
@@ -220,8 +220,10 @@ def _study_kind(seen: _Seen, kind: DisruptionKind, parameters: DisruptionParamet
         PREDICTION: prediction_errors(steps, shown_um),
     }
     single = [_detector(name, steps, rate, of_steps) for name, rate in rates.items()]
-    detectors = [*single, combine_detectors(COMBINED, _TITLES[COMBINED], single, of_steps)]
-    embedding = single[0]
+    embedding, motion, _ = single
+    # Without the prediction error, so that what it has over motion alone is the embedding's doing.
+    combined = combine_detectors(COMBINED, _TITLES[COMBINED], [embedding, motion], of_steps)
+    detectors = [*single, combined]
     if embedding.score is None:
         return embedding.why_missing or ""
     scores = (

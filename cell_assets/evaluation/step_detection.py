@@ -86,7 +86,7 @@ def score_detectors(
 ) -> tuple[Score, ...]:
     """Every metric of every detector on held-out steps, chance, and differences on the same resamples.
 
-    The first detector is compared with every other one, and the last (all combined) with those in between.
+    The first detector is compared with every other one, and the last (a combination) with all before it.
     """
     scoring = _Scoring(steps.disrupted[steps.is_test], steps.units[steps.is_test], seed, n_resamples)
     held_out = {one.name: _held_out(one, steps) for one in detectors}

@@ -77,7 +77,7 @@ def _kind(study: KindStudy) -> list[str]:
     return [
         f"{study.kind.capitalize()}, {study.n_events_test} in test tracks: average precision of the embedding "
         f"{estimate_text(study.estimate('average_precision'))}, of motion alone "
-        f"{estimate_text(study.estimate('average_precision', MOTION))}, of all combined "
+        f"{estimate_text(study.estimate('average_precision', MOTION))}, of both combined "
         f"{estimate_text(study.estimate('average_precision', COMBINED))}; embedding less motion "
         f"{estimate_text(gain)}, combined less motion {estimate_text(added)}. Of the disrupted steps a share of "
         f"{value_text(study.estimate('recall').value)} is found by the embedding, with a precision of "
