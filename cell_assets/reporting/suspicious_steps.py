@@ -39,10 +39,15 @@ def suspicious_rows(steps: pd.DataFrame | None) -> list[SuspiciousStep]:
             motion_score="–" if pd.isna(row["motion_score"]) else f"{row['motion_score']:.1f}",
             displacement=value_text(float(row["displacement"])),
             displacement_um=value_text(float(row["displacement_um"])),
-            division="–"
-            if pd.isna(row["minutes_to_division"])
-            else f"{row['minutes_to_division']:g} min later",
+            division=_division(row["minutes_to_division"]),
             above_threshold=_YES_NO.get(row["above_threshold"], "–"),
         )
         for row in steps.astype({"above_threshold": object}).to_dict("records")
     ]
+
+
+def _division(minutes: float) -> str:
+    """When the track divides after the step, which is then no tracking error but a cell that rounds up."""
+    if pd.isna(minutes):
+        return "–"
+    return f"{minutes:g} min later" if minutes else "right after"
