@@ -391,8 +391,9 @@ def _injected(study: KindStudy, parameters: DisruptionParameters) -> str:
         f"track_disruptions_{study.kind}: {study.n_events_test} errors put into test tracks and {study.n_events_fit} "
         f"into train and val tracks, so that up to {100 * parameters.share_of_tracks:g} % of tracks take part in one; "
         f"partners are among the {parameters.nearest} cells that come nearest, within "
-        f"{parameters.max_distance_um:g} µm and on the same side of the split, and meet where they are closest. Partners "
-        "count as one unit. Precision and average precision depend on how many errors there are; recall does not."
+        f"{parameters.max_distance_um:g} µm and on the same side of the split, and meet where they are closest. "
+        "Partners count as one unit. Precision and average precision depend on how many errors there are; recall does "
+        "not."
     )
 
 
