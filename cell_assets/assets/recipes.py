@@ -189,6 +189,7 @@ def _method_recipes(method: str) -> tuple[Recipe, ...]:
                 "cell_assets.reporting",
                 "cell_assets.assets.report_pages",
                 "cell_assets.assets.component_ends",
+                "cell_assets.assets.track_pictures",
                 f"{_IMAGING}.annotation_history",
             ),
         ),

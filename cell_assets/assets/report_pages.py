@@ -8,6 +8,7 @@ import pandas as pd
 
 from cell_assets.assets.component_ends import component_ends
 from cell_assets.assets.inputs import ReportInputs
+from cell_assets.assets.track_pictures import track_figures
 from cell_assets.audit.counting import counted
 from cell_assets.evaluation.embedding_study import EmbeddingStudy
 from cell_assets.evaluation.left_out import what_is_left_out
@@ -23,6 +24,7 @@ from cell_assets.reporting.embedding_report import EmbeddingPictures, embedding_
 from cell_assets.reporting.feature_figures import feature_figures
 from cell_assets.reporting.html import ReportContent
 from cell_assets.reporting.independent_report import independent_figures
+from cell_assets.reporting.moving_cells import dynamics_page
 from cell_assets.reporting.remodelling_figures import remodelling_figures
 from cell_assets.reporting.report import write_report
 
@@ -72,6 +74,7 @@ def write_embedding_report(
                 *embedding_figures(study.evaluation, pictures),
                 *feature_figures(study.correlations, ends),
                 *dynamics_figures(study.dynamics),
+                *track_figures(study, inputs, pictures.projections),
                 *remodelling_figures(study.remodelling),
                 *independent_figures(study),
             ),
@@ -79,6 +82,8 @@ def write_embedding_report(
             parameters=parameters.model_dump(mode="json"),
             onsets=onset_tables(dynamics),
             further_tasks=independent.tasks if independent else (),
+            suspicious_steps=None if study.disruptions is None else study.disruptions.suspicious,
+            dynamics_page=dynamics_page(study, pictures.projections, f"Cells of {experiment} over time"),
         ),
     )
     return study.evaluation.numbers

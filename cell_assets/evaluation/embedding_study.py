@@ -14,6 +14,8 @@ from sklearn.decomposition import PCA
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.cell_features import CellFeatures, ratio_baselines
 from cell_assets.evaluation.confounder import with_confounder
+from cell_assets.evaluation.disruption_study import TrackDisruptions
+from cell_assets.evaluation.division_steps import DivisionSteps, study_division_steps, with_division_steps
 from cell_assets.evaluation.evaluate import EmbeddingEvaluation, EvaluationSettings, Space, evaluate_embedding
 from cell_assets.evaluation.feature_correlation import (
     FeatureCorrelations,
@@ -72,6 +74,9 @@ class EmbeddingStudy:
     """Every annotation column, aligned with the cells."""
     dynamics: tuple[StateDynamics, ...] = ()
     """Of every annotation column of two states; their numbers stand among those of the evaluation."""
+    disruptions: TrackDisruptions | None = None
+    """Of tracks whose centroids are known in µm."""
+    divisions: DivisionSteps | None = None
     correlations: FeatureCorrelations | None = None
     """Of the first principal components with measured features, where these were given."""
     remodelling: tuple[Remodelling, ...] = ()
@@ -182,9 +187,10 @@ def study_embeddings(
     columns = [task.name for task in two_states]
     evaluation = with_confounder(evaluation, states, columns, parameters.confounder)
     dynamics = study_state_dynamics(evaluation, embedded.features, cells, two_states)
-    evaluation = with_state_dynamics(evaluation, dynamics)
+    divisions = study_division_steps(embedded.features, cells, evaluation, tracks, horizon)
+    evaluation = with_division_steps(with_state_dynamics(evaluation, dynamics), divisions)
     if features is None:
-        return EmbeddingStudy(embedded, evaluation, annotations, dynamics)
+        return EmbeddingStudy(embedded, evaluation, annotations, dynamics, divisions=divisions)
     correlations = correlate_features(
         embedded.features,
         cells,
@@ -198,9 +204,14 @@ def study_embeddings(
     )
     unseen = () if embedded.channels is None else unseen_channels(features, embedded.channels)
     remodelling = study_remodelling(evaluation, cells, features, dynamics, unseen)
-    evaluation = with_remodelling(evaluation, remodelling)
     return EmbeddingStudy(
-        embedded, evaluation, annotations, dynamics, correlations=correlations, remodelling=remodelling
+        embedded,
+        with_remodelling(evaluation, remodelling),
+        annotations,
+        dynamics,
+        divisions=divisions,
+        correlations=correlations,
+        remodelling=remodelling,
     )
 
 

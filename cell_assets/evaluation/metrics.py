@@ -88,6 +88,18 @@ def auroc(label: BoolArray, score: FloatArray) -> Statistic:
     return Statistic(function, ONE_CLASS)
 
 
+def precision(label: BoolArray, predicted: BoolArray) -> Statistic:
+    """Share of the rows called positive that are."""
+    hit, called = (label & predicted).astype(np.float64), predicted.astype(np.float64)
+    return Statistic(lambda w: _ratio(w @ hit, w @ called), "no row is called positive")
+
+
+def recall(label: BoolArray, predicted: BoolArray) -> Statistic:
+    """Share of positive rows that are called so."""
+    hit, positive = (label & predicted).astype(np.float64), label.astype(np.float64)
+    return Statistic(lambda w: _ratio(w @ hit, w @ positive), "no row is positive")
+
+
 def difference(left: Statistic, right: Statistic) -> Statistic:
     """`left` minus `right` on the same resample, so that what both share cancels."""
     why = left.undefined_when

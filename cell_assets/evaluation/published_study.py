@@ -8,6 +8,11 @@ from typing import Self
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.annotated_states import annotated_states
 from cell_assets.evaluation.cell_features import join_features
+from cell_assets.evaluation.disruption_study import (
+    centroids_um,
+    study_track_disruptions,
+    with_track_disruptions,
+)
 from cell_assets.evaluation.embedding_study import EmbeddingStudy, read_embeddings, study_embeddings
 from cell_assets.evaluation.independent_plates import read_independent
 from cell_assets.evaluation.independent_study import study_independent
@@ -74,10 +79,11 @@ def study_published(
         folders.annotations,
         embedded.cells,
     )
+    tracks = frozen.every_track(embedded.cells)
     study = study_embeddings(
         embedded,
         known.states,
-        tracks=frozen.every_track(embedded.cells),
+        tracks=tracks,
         method=method,
         split_unit=manifest.split_unit,
         interval_min=intervals.pop(),
@@ -86,7 +92,18 @@ def study_published(
         features=join_features(embedded.cells, folders.features) if folders.features else None,
     )
     evaluation = replace(study.evaluation, notes=(*known.notes, *study.evaluation.notes))
-    study = replace(study, evaluation=evaluation)
+    sizes = {plate: acquisition.info.voxel_size_um for plate, acquisition in acquisitions.items()}
+    disruptions = study_track_disruptions(
+        embedded.features,
+        embedded.cells,
+        centroids_um(embedded.cells, sizes),
+        evaluation,
+        parameters.disruptions,
+        tracks,
+    )
+    study = replace(
+        study, evaluation=with_track_disruptions(evaluation, disruptions), disruptions=disruptions
+    )
     if not parameters.independent_plates:
         return study
     apart = {plate: every.raw[plate] for plate in parameters.independent_plates}

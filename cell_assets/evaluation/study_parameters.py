@@ -14,6 +14,21 @@ class Confounder(BaseModel):
     """For example `mitosis`."""
 
 
+class DisruptionParameters(BaseModel):
+    """False tracking errors that are put into tracks taken as true, to see whether they would be found."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    share_of_tracks: float = Field(default=0.5, gt=0, le=1)
+    """Share of tracks that take part in one injected error of a kind, each in at most one."""
+    max_distance_um: float = Field(default=30.0, gt=0)
+    """Centroids of the two cells are at most so far apart in the frame of the error: trackers confuse neighbours."""
+    nearest: int = Field(default=3, ge=1)
+    """The partner is drawn among the so many cells that come nearest to the track's."""
+    max_merged_frames: int = Field(default=3, ge=1)
+    """A merged track is its neighbour for 1 to so many frames."""
+
+
 class StudyParameters(BaseModel):
     """How an embedding is evaluated."""
 
@@ -35,7 +50,9 @@ class StudyParameters(BaseModel):
     confounder: Confounder | None = None
     """Where false calls of a state are counted apart; None: `division_state` is `mitosis`, where that is annotated."""
     seed: int = Field(default=0, ge=0)
-    """Of folds, resamples and projections."""
+    """Of folds, resamples, injected errors and projections."""
+    disruptions: DisruptionParameters = DisruptionParameters()
+    """How tracking errors are put in."""
     independent_plates: tuple[str, ...] = ()
     """Plates of other experiments that the model and its probes are applied to as they are (paper, section 3.2: one
     filmed every 2 h instead of 30 min); nothing is learned from them."""

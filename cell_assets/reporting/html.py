@@ -16,6 +16,7 @@ from cell_assets.evaluation.left_out import LeftOut
 from cell_assets.evaluation.scoring import ENOUGH_COARSE_UNITS
 from cell_assets.evaluation.task_scores import TaskEvaluation
 from cell_assets.ledger.records import JsonValue, NumberDraft, ReadReceipt
+from cell_assets.reporting.suspicious_steps import suspicious_rows
 from cell_assets.reporting.wording import interval_text, title_text, units_text, value_text
 
 _PNG_WIDTH_BYTES = slice(16, 20)  # of the IHDR chunk
@@ -51,6 +52,10 @@ class ReportContent:
     """By column: onset of every held-out track. Not on the page; written beside it."""
     further_tasks: tuple[TaskEvaluation, ...] = ()
     """On other cells than those of the evaluation; their predictions are written beside its own."""
+    suspicious_steps: pd.DataFrame | None = None
+    """Steps of real tracks that a person should look at, as in `TrackDisruptions`; also written beside the page."""
+    dynamics_page: str | None = None
+    """An animated page that is written beside this one."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,7 @@ def render_html(report: ReportContent) -> str:
         number_groups=_number_groups(evaluation.numbers),
         notes=evaluation.notes,
         parameters=list(_flat("", report.parameters)),
+        suspicious=suspicious_rows(report.suspicious_steps),
     )
 
 

@@ -18,7 +18,8 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 def write_report(out: Path, report: ReportContent) -> None:
     """Write `report.html`, `figures/*.png`, `numbers.json` and `predictions/*.parquet` into the folder `out`.
 
-    And `onsets/*.parquet`, where tracks have onsets.
+    And `onsets/*.parquet` where tracks have onsets, `suspicious_steps.parquet` where steps were scored, and
+    `dynamics.html` where there is an animated page.
 
     Nothing in the files depends on when, where or by which run they were written. Raises `BadInputError`
     before writing anything when a figure or task has a name that cannot be a file name, or that is taken.
@@ -38,6 +39,10 @@ def write_report(out: Path, report: ReportContent) -> None:
         (out / "figures" / f"{name}.png").write_bytes(png)
     for name, frame in predictions.items():
         _write_parquet(out / "predictions" / f"{name}.parquet", frame)
+    if report.dynamics_page is not None:
+        (out / "dynamics.html").write_text(report.dynamics_page, encoding="utf-8")
+    if report.suspicious_steps is not None:
+        _write_parquet(out / "suspicious_steps.parquet", report.suspicious_steps)
     for name, frame in report.onsets.items():
         (out / "onsets").mkdir(exist_ok=True)
         _write_parquet(out / "onsets" / f"{name}.parquet", frame)

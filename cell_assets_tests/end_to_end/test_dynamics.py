@@ -1,5 +1,7 @@
 """Two conditions filmed while one of them is infected, from simulated pixels to the report's dynamics."""
 
+import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ pytestmark = pytest.mark.slow
 
 MOCK, DENV = "virus_mock_0_MOI", "virus_DENV_5_MOI"
 START_HOURS, INTERVAL_HOURS, N_TIMES = 4.0, 0.5, 20
+SWAP_RECALL = ("dynaclr/track_disruptions_swap", "recall")
 GROWTH, FRACTION, ONSET = (f"dynaclr/infection_state_{what}" for what in ("over_time", "fraction", "onset"))
 
 
@@ -122,10 +125,49 @@ def test_the_page_shows_both_and_says_that_they_are_simulated(lab: Lab) -> None:
             assert f"<code>{name}</code>" in page, number
 
 
+def test_tracking_errors_divisions_and_the_animated_page_are_in_the_report(lab: Lab) -> None:
+    folder, numbers = lab.report(), lab.numbers()
+    for kind in ("swap", "merge"):
+        report = f"dynaclr/track_disruptions_{kind}"
+        recall, motion = numbers[report, "recall"].draft, numbers[report, "recall_motion"].draft
+        assert recall.value is not None and 0 <= recall.value <= 1 and recall.split == "test FOVs (simulated)"
+        assert (
+            motion.value is not None and motion.value > 0.3
+        )  # neighbours lie far beyond a step's usual length
+    before = numbers["dynaclr/division_displacement", "before_division"].draft
+    assert (before.value is None) == (before.why_missing is not None)
+    page = (folder / "report.html").read_text()
+    assert '<figure id="track_disruptions"' in page and '<a href="dynamics.html">' in page
+    steps = pd.read_parquet(folder / "suspicious_steps.parquet")
+    assert (
+        0 < len(steps) <= 20
+        and set(steps["plate"]) == {"P1"}
+        and set(steps["fov_name"]) <= set(lab.states["fov_name"])
+    )
+    assert f'<td class="number">{steps["score"][0]:.1f}</td>' in page
+    animated = (folder / "dynamics.html").read_text()
+    data = json.loads(re.search(r'id="data">(.*?)</script>', animated, flags=re.S).group(1))
+    assert data["times"] == [START_HOURS + INTERVAL_HOURS * t for t in range(N_TIMES)]
+    titles = [colouring["title"] for colouring in data["sets"][0]["colourings"]]
+    assert titles == [
+        f"{column} state, {how}" for column in ("division", "infection") for how in ("annotated", "predicted")
+    ]
+    annotated = data["sets"][0]["colourings"][2]["names"]
+    last = data["sets"][0]["frames"][-1]
+    # Coordinates of PCA and UMAP stand between a row's track and its states.
+    shown = {
+        (data["sets"][0]["tracks"][row[0]], annotated[row[1 + 2 * len(data["projections"]) + 2]])
+        for row in last
+    }
+    known = lab.states[lab.states["t"] == N_TIMES - 1]
+    truth = {(f"P1|{row.fov_name}|{row.track_id}", row.infection_state) for row in known.itertuples()}
+    assert shown and shown <= truth
+
+
 def test_an_audit_comes_to_the_same_numbers(lab: Lab) -> None:
     numbers = lab.numbers()
     with opened(lab.settings) as session:
-        for key in ((GROWTH, f"rise_{DENV}"), (ONSET, f"turned_by_end_{DENV}")):
+        for key in ((GROWTH, f"rise_{DENV}"), (ONSET, f"turned_by_end_{DENV}"), SWAP_RECALL):
             found = recompute(session.store, numbers[key].id)
             assert found.agrees, found.to_text()
             assert found.difference(found.ways[1]) == 0.0

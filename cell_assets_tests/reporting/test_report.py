@@ -140,6 +140,25 @@ def test_text_from_outside_is_escaped(report):
     assert "DynaCLR on &lt;E1&gt; &amp; more" in html
 
 
+def test_an_animated_page_and_steps_to_look_at_stand_beside_the_report_and_on_it(report, tmp_path):
+    steps = pd.DataFrame(
+        {
+            "plate": ["P1"], "fov_name": ["A/1/<3>"], "track_id": [7], "t": [4], "score": [5.04],
+            "motion_score": [0.96], "displacement": [0.75], "displacement_um": [3.25], "minutes_to_division": [10.0],
+            "above_threshold": pd.array([True], dtype="boolean"),
+        }
+    )  # fmt: skip
+    full = replace(report, dynamics_page="<!doctype html><p>moving", suspicious_steps=steps)
+    write_report(tmp_path, full)
+    assert (tmp_path / "dynamics.html").read_text() == "<!doctype html><p>moving"
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "suspicious_steps.parquet"), steps)
+    read = Page()
+    read.feed((tmp_path / "report.html").read_text())
+    assert read.open == [] and [link for link in read.links if "data:" not in link] == ["dynamics.html"]
+    assert "P1 A/1/<3> 7 4 5.0 1.0 0.750 3.250 10 min later yes" in words(read)
+    assert "Steps to look at" not in render_html(report) and "dynamics.html" not in render_html(report)
+
+
 @pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "a b"])
 def test_a_figure_name_that_is_no_file_name_is_refused_before_writing(report, tmp_path, name):
     bad = replace(report, figures=(replace(report.figures[0], name=name),))

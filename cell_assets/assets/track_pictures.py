@@ -1,0 +1,66 @@
+"""Pictures of single cells through their divisions, and all that a report shows along tracks. No Dagster here."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cell_assets.assets.inputs import ReportInputs
+from cell_assets.evaluation.division_steps import DivisionTrajectory
+from cell_assets.evaluation.embedding_study import EmbeddingStudy
+from cell_assets.evaluation.units import FloatArray
+from cell_assets.imaging.patch_reading import open_patch_table
+from cell_assets.reporting.division_figure import FamilyPatches, Highlight, pictured_rows
+from cell_assets.reporting.embedding_figures import Projection
+from cell_assets.reporting.html import ReportFigure
+from cell_assets.reporting.track_report import disruption_figures, division_figures
+
+_DIVISION_STATE = "division_state"
+
+
+def track_figures(
+    study: EmbeddingStudy, inputs: ReportInputs, projections: Sequence[Projection]
+) -> tuple[ReportFigure, ...]:
+    """Injected tracking errors and divisions, where there are any."""
+    interval = study.evaluation.settings.interval_min
+    figures = disruption_figures(study.disruptions, study.embedded.pca, interval)
+    if interval is None or study.divisions is None:
+        return figures
+    minutes = study.embedded.cells["t"].to_numpy(dtype=np.float64) * interval
+    patches = [_family_patches(one, study, inputs, minutes) for one in study.divisions.trajectories]
+    return figures + division_figures(study.divisions, projections, _highlights(study), minutes, patches)
+
+
+def _highlights(study: EmbeddingStudy) -> tuple[Highlight, ...]:
+    found = []
+    if study.divisions is not None:
+        task = next((one for one in study.evaluation.tasks if one.name == "about_to_divide"), None)
+        title = "about to divide" if task is None else task.positive
+        found.append(Highlight(title, study.divisions.near_division))
+    if _DIVISION_STATE in study.annotations:
+        values = study.annotations[_DIVISION_STATE]
+        # Interphase is what nearly all cells are in: the rarer states are what is looked for.
+        commonest = values.value_counts().index[:1]
+        rare = values.notna() & ~values.isin(commonest)
+        names = ", ".join(sorted(values[rare].astype(str).unique()))
+        if rare.any():
+            found.append(Highlight(f"annotated {names}", rare.to_numpy(dtype=np.bool_)))
+    return tuple(found)
+
+
+def _family_patches(
+    family: DivisionTrajectory, study: EmbeddingStudy, inputs: ReportInputs, minutes: FloatArray
+) -> FamilyPatches | None:
+    """The middle planes of a few frames; None where one of them has no patch."""
+    cells = study.embedded.cells
+    rows, who = pictured_rows(family, cells["t"].to_numpy(dtype=np.int64))
+    shown = cells.iloc[rows]
+    if shown["row"].isna().any():
+        return None
+    plate, position = str(shown["plate"].iloc[0]), str(shown["fov_name"].iloc[0])
+    table = open_patch_table(inputs.tables[plate, position].folder, acquisition=inputs.raw[plate].folder)
+    patches = table.read(shown["row"].to_numpy(dtype=np.int64))
+    return FamilyPatches(
+        images=patches[:, :, patches.shape[2] // 2].astype(np.float64),
+        minutes=minutes[rows] - minutes[family.parent[-1]],
+        who=who,
+    )

@@ -1,0 +1,99 @@
+"""Captions of the figures along tracks: injected tracking errors and divisions, with their numbers."""
+
+from collections.abc import Sequence
+
+from cell_assets.evaluation.disruption_study import COMBINED, MOTION, KindStudy, TrackDisruptions
+from cell_assets.evaluation.division_steps import DivisionSteps
+from cell_assets.evaluation.resampling import Estimate
+from cell_assets.evaluation.units import FloatArray
+from cell_assets.reporting.disruption_figure import disruption_figure
+from cell_assets.reporting.division_figure import FamilyPatches, Highlight, division_figure
+from cell_assets.reporting.embedding_figures import Projection
+from cell_assets.reporting.html import ReportFigure
+from cell_assets.reporting.wording import estimate_text, value_text
+
+
+def disruption_figures(
+    found: TrackDisruptions | None, pca: FloatArray, interval_min: float | None
+) -> tuple[ReportFigure, ...]:
+    """One figure of every kind of error that could be injected; none where none could, which the numbers say."""
+    if found is None or not found.kinds or interval_min is None:
+        return ()
+    chosen = found.parameters
+    sentences = [
+        "Errors were put into tracks that are taken as true: in a swap two neighbours exchange names from a frame on, "
+        f"in a merge a track shows its neighbour for 1 to {chosen.max_merged_frames} frames (DynaCLR, Appendix "
+        f"Figure 3). Partners are among the {chosen.nearest} cells that come nearest, within "
+        f"{chosen.max_distance_um:g} µm.",
+        *(sentence for kind in found.kinds for sentence in _kind(kind)),
+        "A step is scored by its length in the embedding (Eq. 3) per frame, less what is usual for its track and for "
+        "cells at large, over the usual spread; thresholds are learned on train and val tracks. Right: PC 1 solid, "
+        "PC 2 dashed, for two tracks that were followed for long on both sides; at a vertical line a name changes its "
+        "cell.",
+    ]
+    return (
+        ReportFigure(
+            name="track_disruptions",
+            title="Whether the embedding notices that a track jumps to another cell",
+            caption=" ".join(sentences),
+            png=disruption_figure(found.kinds, pca, interval_min),
+        ),
+    )
+
+
+def division_figures(
+    found: DivisionSteps | None,
+    projections: Sequence[Projection],
+    highlights: Sequence[Highlight],
+    minutes: FloatArray,
+    patches: Sequence[FamilyPatches | None],
+) -> tuple[ReportFigure, ...]:
+    """One figure of up to three test tracks that divide; none where no test track is seen to."""
+    if found is None or not found.trajectories:
+        return ()
+    caption = (
+        "All cells in grey, those that are labelled coloured. The test tracks with both daughters that were followed "
+        "for longest, so they were not picked for their looks; the star is the parent's last frame. Mean displacement "
+        f"(Eq. 3) over one frame: {estimate_text(found.estimate('before_division'))} where the step ends right before "
+        f"a division, {estimate_text(found.estimate('other_steps'))} elsewhere, a ratio of "
+        f"{estimate_text(found.estimate('before_division_over_other_steps'))}"
+        f"{_verdict(found.estimate('before_division_over_other_steps'))}; from the parent's last frame to its "
+        f"daughters' next one it is {estimate_text(found.estimate('across_division'))}. UMAP keeps neighbours and not "
+        "distances."
+    )
+    return (
+        ReportFigure(
+            name="division_trajectories",
+            title="Trajectories through a division",
+            caption=caption,
+            png=division_figure(projections, highlights, found.trajectories, minutes, patches),
+        ),
+    )
+
+
+def _kind(study: KindStudy) -> list[str]:
+    gain = study.estimate(f"average_precision_gain_over_{MOTION}")
+    added = study.estimate(f"average_precision_gain_of_{COMBINED}_over_{MOTION}")
+    return [
+        f"{study.kind.capitalize()}, {study.n_events_test} in test tracks: average precision of the embedding "
+        f"{estimate_text(study.estimate('average_precision'))}, of motion alone "
+        f"{estimate_text(study.estimate('average_precision', MOTION))}, of both combined "
+        f"{estimate_text(study.estimate('average_precision', COMBINED))}; embedding less motion "
+        f"{estimate_text(gain)}, combined less motion {estimate_text(added)}. Of the disrupted steps a share of "
+        f"{value_text(study.estimate('recall').value)} is found by the embedding, with a precision of "
+        f"{value_text(study.estimate('precision').value)}. A share of "
+        f"{value_text(study.estimate('share_that_looks_different').value)} joins cells that look more different than "
+        "19 of 20 ordinary steps do, and could be found from looks: of those, "
+        f"{value_text(study.estimate('recall_where_different').value)} are found; of those that look alike, "
+        f"{value_text(study.estimate('recall_where_alike').value)}."
+    ]
+
+
+def _verdict(ratio: Estimate) -> str:
+    if ratio.low is None or ratio.high is None:
+        return ""
+    if ratio.low > 1:
+        return ", so cells about to divide move further"
+    if ratio.high < 1:
+        return ", so cells about to divide move less"
+    return ", which does not tell the two apart"
