@@ -5,7 +5,7 @@ that asks whether it must be made call the same function. No Dagster here.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from pydantic import BaseModel
 
@@ -26,6 +26,7 @@ from cell_assets.assets.keeping import rows_to_keep
 from cell_assets.assets.partitions import representation_key
 from cell_assets.assets.planning import currency, expectation
 from cell_assets.assets.recipes import AssetName, checkpoint_name, embeddings_name, report_name
+from cell_assets.assets.state_segmentation_inputs import current_state_segmentation
 from cell_assets.errors import NotFoundError
 from cell_assets.evaluation.splits import SplitParameters
 from cell_assets.evaluation.study_parameters import StudyParameters
@@ -225,7 +226,10 @@ def report_output(store: Store, method: str, experiment: str) -> ReportOutput:
         NotFoundError: something that it reads has not been made.
     """
     study = ExperimentChoices.of(store.ledger, experiment).report
-    inputs = read_report_inputs(store, method, experiment)
+    inputs = replace(
+        read_report_inputs(store, method, experiment),
+        state_segmentation=current_state_segmentation(store, experiment),
+    )
     return ReportOutput(
         report_name(method),
         experiment,

@@ -208,6 +208,8 @@ class ReportInputs:
     checkpoint: ReadArtifact
     annotations: Mapping[tuple[str, str], ReadArtifact]
     """By plate and position, where people annotated cells."""
+    state_segmentation: ReadArtifact | None = None
+    """Where a current one stands."""
 
     def receipts(self) -> list[ReadReceipt]:
         """All of them, as input edges."""
@@ -218,6 +220,7 @@ class ReportInputs:
             *self.raw.values(),
             *self.tables.values(),
             *self.annotations.values(),
+            *([] if self.state_segmentation is None else [self.state_segmentation]),
         )
         return [one.receipt for one in read]
 

@@ -36,6 +36,7 @@ def write_embedding_report(
         raw={plate: read.folder for plate, read in inputs.raw.items()},
         manifest=inputs.manifest.folder,
         annotations={key: read.folder for key, read in inputs.annotations.items()},
+        state_segmentation=None if inputs.state_segmentation is None else inputs.state_segmentation.folder,
     )
     study = study_published(folders, method, experiment, parameters)
     manifest, frozen = read_manifest(inputs.manifest.folder)

@@ -208,6 +208,9 @@ def _from_embeddings(store: Store, number: Number, stated: Provenance) -> Number
                 (partition.partition("|")[0], partition.partition("|")[2]): folder("annotations", partition)
                 for partition in by_asset.get("annotations", {})
             },
+            state_segmentation=folder("state_segmentation", experiment)
+            if "state_segmentation" in by_asset
+            else None,
         ),
         method,
         experiment,

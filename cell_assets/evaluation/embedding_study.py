@@ -12,6 +12,7 @@ from sklearn.decomposition import PCA
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.evaluate import EmbeddingEvaluation, EvaluationSettings, Space, evaluate_embedding
 from cell_assets.evaluation.manifest import condition_of
+from cell_assets.evaluation.predicted_states import PredictedStates, given_predictions
 from cell_assets.evaluation.splits import SplitUnit
 from cell_assets.evaluation.state_dynamics import StateDynamics, study_state_dynamics, with_state_dynamics
 from cell_assets.evaluation.study_parameters import StudyParameters
@@ -87,6 +88,7 @@ def study_embeddings(
     interval_min: float | None,
     simulated: bool,
     parameters: StudyParameters,
+    predicted: PredictedStates | None = None,
 ) -> EmbeddingStudy:
     """Ask whether the embedding knows which cells are about to divide, and every annotated state.
 
@@ -96,6 +98,7 @@ def study_embeddings(
         tracks: `plate, fov_name, track_id, parent_track_id, t`, with the last time point of every track, also where
             that is left out of the embeddings.
         states: `plate, fov_name, track_id, t` and one column per annotation; None when nothing is annotated.
+        predicted: by a segmentation that was trained on the same annotations, for the task of its column.
     """
     cells = embedded.cells
     horizon = parameters.horizon_min or interval_min or 1.0
@@ -123,6 +126,7 @@ def study_embeddings(
         ),
         baselines=_length_alone(cells),
         spaces=() if embedded.umap is None else (Space("umap", embedded.umap),),
+        given=None if predicted is None else given_predictions(predicted, cells, tasks),
     )
     dynamics = study_state_dynamics(evaluation, embedded.features, cells, two_states)
     return EmbeddingStudy(embedded, with_state_dynamics(evaluation, dynamics), annotations, dynamics)

@@ -9,6 +9,7 @@ from cell_assets.evaluation.annotated_states import annotated_states
 from cell_assets.evaluation.embedding_study import EmbeddingStudy, read_embeddings, study_embeddings
 from cell_assets.evaluation.leakage import find_leakage
 from cell_assets.evaluation.manifest import read_manifest
+from cell_assets.evaluation.predicted_states import read_predicted_states
 from cell_assets.evaluation.study_parameters import StudyParameters
 from cell_assets.imaging.acquisition import open_acquisition
 
@@ -24,6 +25,8 @@ class StudiedFolders:
     manifest: Path
     annotations: Mapping[tuple[str, str], Path] = field(default_factory=dict)
     """By plate and position, where people annotated cells."""
+    state_segmentation: Path | None = None
+    """Where states were also predicted by a segmentation."""
 
 
 def study_published(
@@ -64,6 +67,9 @@ def study_published(
         interval_min=intervals.pop(),
         simulated=manifest.simulated,
         parameters=parameters,
+        predicted=None
+        if folders.state_segmentation is None
+        else read_predicted_states(folders.state_segmentation),
     )
     evaluation = replace(study.evaluation, notes=(*known.notes, *study.evaluation.notes))
     return replace(study, evaluation=evaluation)

@@ -25,7 +25,7 @@ from cell_assets.evaluation.units import (
 EMBEDDING = "embedding"
 CHANCE = "chance"
 _NO_ROWS: IntArray = np.zeros(0, dtype=np.int64)
-_GAIN = "average_precision_gain_over"
+_GAIN = "gain_over"
 METRICS = ("average_precision", "auroc", "accuracy", "f1")
 
 
@@ -46,8 +46,22 @@ class Baseline:
 
 
 @dataclass(frozen=True)
+class GivenPrediction:
+    """A rival that names a probability of the positive state itself; no probe is fitted to it."""
+
+    name: str
+    title: str
+    probability: FloatArray
+    """(N,), NaN where it says nothing."""
+
+    def reordered(self, order: IntArray) -> "GivenPrediction":
+        """The same predictions for rows taken in `order`."""
+        return replace(self, probability=self.probability[order])
+
+
+@dataclass(frozen=True)
 class Score:
-    """One metric of one rival. `of` is `embedding`, `chance` or a baseline's name."""
+    """One metric of one rival. `of` is `embedding`, `chance` or a rival's name."""
 
     metric: str
     of: str
@@ -89,7 +103,7 @@ class TaskEvaluation:
     prevalence: Estimate
     predictions: pd.DataFrame
     """Every test row: plate, fov_name, track_id, t, `label` (missing where unknown), `probability` of the
-    embedding's probe and `probability_<baseline>`; empty when no probe could be fitted."""
+    embedding's probe and `probability_<rival>`; empty when no rival says anything."""
     example_rows: IntArray
     """Rows of the caller's cell table, in order of time: the longest test track that holds a positive row;
     empty when there is none or no probe could be fitted."""
@@ -105,17 +119,19 @@ class TaskEvaluation:
 
 @dataclass(frozen=True)
 class _Rival:
-    """A fitted probe, or why there is none."""
+    """What a fitted probe or a given prediction says of the test rows, or why it says nothing."""
 
     name: str
     title: str
-    probe: Probe | None
+    probability: FloatArray | None
     why_missing: str | None
+    probe: Probe | None = None
+    """None for a given prediction too."""
 
     def on(self, inside: BoolArray) -> "_Prediction":
         """What the probe says of those of its rows."""
         return _Prediction(
-            self.name, None if self.probe is None else self.probe.probability[inside], self.why_missing
+            self.name, None if self.probability is None else self.probability[inside], self.why_missing
         )
 
 
@@ -139,10 +155,12 @@ def evaluate_task(
     seed: int,
     n_resamples: int,
     source_rows: IntArray,
+    given: Sequence[GivenPrediction] = (),
 ) -> TaskEvaluation:
     """Probe `features` (N, D) and every baseline for `labels`, on the rows that the split gives to each side.
 
-    `source_rows` (N,) says which row of the caller's table each row is. Intervals are over `bootstrap_unit`s
+    What is `given` is scored on the same rows as it is. `source_rows` (N,) says which row of the caller's table each
+    row is. Intervals are over `bootstrap_unit`s
     of the labelled test rows.
     """
     fit, scored = split.fit & labels.known, split.test & labels.known
@@ -152,12 +170,15 @@ def evaluate_task(
         _fit_rival(candidate, labels, fit, split.test, scored, split_units, split.statement.unit, seed)
         for candidate in candidates
     ]
+    rivals += [_given_rival(one, labels, split.test, scored) for one in given]
     label = labels.label[scored]
     table = _Scoring(label, unit_ids(cells[scored], bootstrap_unit), seed, n_resamples)
     said = [rival.on(scored[split.test]) for rival in rivals]
     scores = [score for prediction in said for score in table.rival(prediction)]
     scores += table.chance(labels.label[fit])
-    scores += [table.gain(said[0], other) for other in said[1:]]
+    scores += [table.gain("average_precision", said[0], other) for other in said[1:]]
+    # A threshold of one half means the same for both only where no probe was fitted to balance the classes.
+    scores += [table.gain("accuracy", said[0], other) for other in said[len(candidates) :]]
     curves = [
         Curve(rival.name, rival.title, points, table.estimate("average_precision", prediction))
         for rival, prediction in zip(rivals, said, strict=True)
@@ -199,9 +220,9 @@ def rescore(predictions: pd.DataFrame, name: str, *, seed: int, n_resamples: int
     table = _Scoring(label, unit_ids(scored, SplitUnit.TRACK), seed, n_resamples)
     if name == f"average_precision_{CHANCE}":
         return table.prevalence()
-    if name.startswith(_GAIN):
-        rival = _published(scored, name.removeprefix(f"{_GAIN}_"))
-        return table.gain(_published(scored, EMBEDDING), rival).estimate
+    gained, is_gain, over = name.partition(f"_{_GAIN}_")
+    if is_gain and gained in METRICS:
+        return table.gain(gained, _published(scored, EMBEDDING), _published(scored, over)).estimate
     for metric in METRICS:
         if name == metric or name.startswith(f"{metric}_"):
             rival = _published(scored, name.removeprefix(metric).removeprefix("_") or EMBEDDING)
@@ -239,7 +260,18 @@ def _fit_rival(
     if why is not None:
         return _Rival(candidate.name, candidate.title, None, why)
     probe = fit_probe(train, rows, split_unit=split_unit, seed=seed)
-    return _Rival(candidate.name, candidate.title, probe, None)
+    return _Rival(candidate.name, candidate.title, probe.probability, None, probe)
+
+
+def _given_rival(given: GivenPrediction, labels: Labels, test: BoolArray, scored: BoolArray) -> _Rival:
+    probability = given.probability[test]
+    unknown = int(np.isnan(given.probability[scored]).sum())
+    why = labels.why_none
+    if why is None and not scored.any():
+        why = "no test row has a label"
+    if why is None and unknown:
+        why = f"{given.title} says nothing of {unknown} of {int(scored.sum())} labelled test rows"
+    return _Rival(given.name, given.title, None if why else probability, why)
 
 
 @dataclass(frozen=True)
@@ -277,18 +309,18 @@ class _Scoring:
             Score("accuracy", "majority", majority),
         ]
 
-    def gain(self, first: _Prediction, other: _Prediction) -> Score:
-        """Average precision of the embedding less that of another rival, on the same resamples."""
+    def gain(self, metric: str, first: _Prediction, other: _Prediction) -> Score:
+        """A metric of the embedding less that of another rival, on the same resamples."""
         if first.probability is None or other.probability is None:
             estimate = Estimate.missing(first.why_missing or other.why_missing or "", self._n_units)
         else:
             estimate = self._interval(
                 metrics.difference(
-                    _statistic("average_precision", self.label, first.probability),
-                    _statistic("average_precision", self.label, other.probability),
+                    _statistic(metric, self.label, first.probability),
+                    _statistic(metric, self.label, other.probability),
                 )
             )
-        return Score(_GAIN, other.name, estimate)
+        return Score(f"{metric}_{_GAIN}", other.name, estimate)
 
     @property
     def _n_units(self) -> int:
@@ -318,10 +350,10 @@ def _predictions(
     label[~labels.known[test]] = pd.NA
     frame["label"] = label
     for rival in rivals:
-        if rival.probe is not None:
+        if rival.probability is not None:
             suffix = "" if rival.name == EMBEDDING else f"_{rival.name}"
-            frame[f"probability{suffix}"] = rival.probe.probability
-    return frame if any(rival.probe is not None for rival in rivals) else frame.iloc[:0]
+            frame[f"probability{suffix}"] = rival.probability
+    return frame if any(rival.probability is not None for rival in rivals) else frame.iloc[:0]
 
 
 def _example(cells: pd.DataFrame, labels: Labels, test: BoolArray, source_rows: IntArray) -> IntArray:
@@ -357,4 +389,8 @@ def _notes(labels: Labels, rivals: Sequence[_Rival], scores: Sequence[Score]) ->
             notes.append(f"{labels.name}, {rival.title}: {rival.probe.how_chosen}.")
             if not rival.probe.converged:
                 notes.append(f"{labels.name}, {rival.title}: the regression stopped before it converged.")
+        elif rival.probability is not None:
+            notes.append(
+                f"{labels.name}, {rival.title}: its own probability is used as it is, without a probe."
+            )
     return (*notes, *score_notes(labels.name, scores))
