@@ -110,7 +110,7 @@ class StateSegmentationParameters(BaseModel):
             preset="quick",
             depth=3,
             base_width=16,
-            tile_px=128,
+            tile_px=96,
             batch_size=8,
             max_epochs=40,
             max_steps=200,
