@@ -15,6 +15,13 @@ from cell_assets.resources.progress import Progress, ProgressDisplay
 from cell_assets.store.store import Store
 
 
+class StateSegmentationColumn(dg.Config):
+    """What a person may name in the launchpad."""
+
+    column: str = ""
+    """Annotation column of two states; empty: the one that was chosen, or the only one that there is."""
+
+
 @dg.multi_asset(
     name="state_segmentation",
     specs=[
@@ -33,13 +40,14 @@ from cell_assets.store.store import Store
 )
 def state_segmentation(
     context: dg.AssetExecutionContext,
+    config: StateSegmentationColumn,
     store: dg.ResourceParam[Store],
     progress: dg.ResourceParam[ProgressDisplay],
 ) -> StepResults:
     """Train on what stands, and predict the state of every cell."""
     begin(context, store)
     experiment = context.partition_key
-    output = state_segmentation_output(store, experiment)
+    output = state_segmentation_output(store, experiment, config.column or None)
 
     def write(out: Path) -> Written:
         # Imports torch, which loading the definitions must not.

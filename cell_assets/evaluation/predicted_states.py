@@ -16,7 +16,7 @@ from cell_assets.imaging.parquet_tables import read_parquet, write_parquet
 
 PREDICTED_PARQUET = "states.parquet"
 PREDICTED_JSON = "states.json"
-PREDICTED_COLUMNS = ("plate", "fov_name", "track_id", "t", "split", "probability")
+PREDICTED_COLUMNS = ("plate", "fov_name", "track_id", "t", "split", "probability", "segmented")
 STATE_SEGMENTATION = "state_segmentation"
 """Name of the rival in numbers."""
 _KEYS = ["plate", "fov_name", "track_id", "t"]
@@ -41,7 +41,8 @@ class PredictedStates:
 
     record: PredictedStatesRecord
     table: pd.DataFrame
-    """`PREDICTED_COLUMNS`, one row per cell image; `probability` of the positive state, missing where there is none."""
+    """`PREDICTED_COLUMNS`, one row per cell image; `probability` of the positive state, and whether that was read from
+    the pixels of the cell's label or, without one, from around its centroid."""
 
 
 def write_predicted_states(folder: Path, predicted: PredictedStates) -> None:
@@ -79,7 +80,7 @@ def given_predictions(
         BadInputError: a cell is in another split than it was when the rival learned.
     """
     record = predicted.record
-    right = predicted.table[[*_KEYS, "split", "probability"]].rename(columns={"split": "_split"})
+    right = predicted.table[[*_KEYS, "split", "probability", "segmented"]].rename(columns={"split": "_split"})
     left = cells[[*_KEYS, "split"]].astype({"plate": str, "fov_name": str, "split": str})
     joined = left.merge(right, on=_KEYS, how="left", validate="one_to_one")
     moved = joined["_split"].notna() & (joined["_split"] != joined["split"])
@@ -90,13 +91,18 @@ def given_predictions(
             f"{row['_split']} track when {STATE_SEGMENTATION} was trained; materialise {STATE_SEGMENTATION} again"
         )
     probability = joined["probability"].to_numpy(dtype=np.float64, na_value=np.nan)
+    is_test = joined["split"] == "test"
+    n_without = int((is_test & joined["segmented"].eq(False)).sum())
+    note = (
+        f"{n_without} of {int(is_test.sum())} test cells have no label, and were read around their centroid"
+    )
     states = {
         (record.positive, record.negative): probability,
         (record.negative, record.positive): 1 - probability,
     }
     return {
         task.name: GivenPrediction(
-            STATE_SEGMENTATION, "supervised segmentation", states[task.positive, task.negative]
+            STATE_SEGMENTATION, "supervised segmentation", states[task.positive, task.negative], note
         )
         for task in tasks
         if task.name == record.column and (task.positive, task.negative) in states

@@ -53,6 +53,8 @@ class GivenPrediction:
     title: str
     probability: FloatArray
     """(N,), NaN where it says nothing."""
+    note: str
+    """What a reader should know of it, without a full stop."""
 
     def reordered(self, order: IntArray) -> "GivenPrediction":
         """The same predictions for rows taken in `order`."""
@@ -127,6 +129,7 @@ class _Rival:
     why_missing: str | None
     probe: Probe | None = None
     """None for a given prediction too."""
+    note: str = ""
 
     def on(self, inside: BoolArray) -> "_Prediction":
         """What the probe says of those of its rows."""
@@ -271,7 +274,7 @@ def _given_rival(given: GivenPrediction, labels: Labels, test: BoolArray, scored
         why = "no test row has a label"
     if why is None and unknown:
         why = f"{given.title} says nothing of {unknown} of {int(scored.sum())} labelled test rows"
-    return _Rival(given.name, given.title, None if why else probability, why)
+    return _Rival(given.name, given.title, None if why else probability, why, note=given.note)
 
 
 @dataclass(frozen=True)
@@ -391,6 +394,6 @@ def _notes(labels: Labels, rivals: Sequence[_Rival], scores: Sequence[Score]) ->
                 notes.append(f"{labels.name}, {rival.title}: the regression stopped before it converged.")
         elif rival.probability is not None:
             notes.append(
-                f"{labels.name}, {rival.title}: its own probability is used as it is, without a probe."
+                f"{labels.name}, {rival.title}: its own probability is used as it is, without a probe; {rival.note}."
             )
     return (*notes, *score_notes(labels.name, scores))

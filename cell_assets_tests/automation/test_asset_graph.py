@@ -14,6 +14,10 @@ GRAPH = {
     "patch_table": ("plate|position", {"raw_acquisition", "tracks"}),
     "experiment_manifest": ("experiment", {"raw_acquisition", "patch_table", "plate_qc"}),
     "manifest_patches": ("experiment|plate", {"experiment_manifest", "patch_table", "raw_acquisition"}),
+    "state_segmentation": (
+        "experiment",
+        {"annotations", "experiment_manifest", "patch_table", "raw_acquisition", "segmentation", "tracks"},
+    ),
     "dynaclr_checkpoint": ("experiment", {"experiment_manifest", "manifest_patches", "patch_table"}),
     "dynaclr_embeddings": (
         "experiment|plate",
@@ -28,6 +32,7 @@ GRAPH = {
             "experiment_manifest",
             "patch_table",
             "raw_acquisition",
+            "state_segmentation",
         },
     ),
 }

@@ -1,7 +1,7 @@
 """FOVs as the network sees them: planes seen along z, normalised as for DynaCLR, with their cells and labels."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ from cell_assets.imaging.patches import PATCH_TABLE_JSON, ChannelRecord, PatchTa
 from cell_assets.imaging.tracking import open_track_labels, read_tracks
 from cell_assets.methods.state_segmentation.folders import FovFolders
 from cell_assets.methods.state_segmentation.parameters import ZRule
-from cell_assets.methods.state_segmentation.targets import IGNORED, STATE_A, STATE_B
+from cell_assets.methods.state_segmentation.targets import IGNORED, STATE_A, STATE_B, Footprints, nuclei
 
 FloatArray = NDArray[np.float32]
 LEARNED_FROM = (Split.TRAIN.value, Split.VAL.value)
@@ -33,10 +33,16 @@ class SegmentedFov:
     """(C,)"""
     scale: FloatArray
     """(C,)"""
+    radius_px: float
+    """Half the median length of its nuclei: of the disk that stands for one without label."""
     read_image: Callable[[int], NDArray[np.generic]]
     """t → grey values (C, Y, X), seen along z."""
     read_labels: Callable[[int], NDArray[np.integer]]
     """t → labels (Z, Y, X) of the planes that the image is of."""
+
+    def nuclei(self, t: int) -> tuple[Footprints, pd.DataFrame]:
+        """What every label and every cell covers at time point `t`; see `targets.nuclei`."""
+        return nuclei(self.read_labels(t), self.cells[self.cells["t"] == t], self.radius_px)
 
     def image(self, t: int) -> FloatArray:
         """(C, Y, X), `(x - shift) / scale`."""
@@ -80,7 +86,7 @@ def open_fovs(
     opened: list[SegmentedFov] = []
     names = tuple(channels)
     for one in folders:
-        cells = read_tracks(one.tracks)[["track_id", "t", "y", "x", "label"]]
+        cells = read_tracks(one.tracks)[["track_id", "t", "y", "x", "label", "length_um"]]
         cells = cells.assign(plate=one.plate, fov_name=one.fov_name)
         cells = cells.assign(split=manifest.split_of(cells))
         cells = cells[cells["split"] != EXCLUDED].reset_index(drop=True)
@@ -137,8 +143,7 @@ def with_states(
     code = values.map({states.a: STATE_A, states.b: STATE_B}).fillna(IGNORED).to_numpy(np.int64)
     parts = np.split(code, np.cumsum([len(fov.cells) for fov in opened.fovs])[:-1])
     fovs = tuple(
-        SegmentedFov(fov.cells.assign(state=part), fov.shift, fov.scale, fov.read_image, fov.read_labels)
-        for fov, part in zip(opened.fovs, parts, strict=True)
+        replace(fov, cells=fov.cells.assign(state=part)) for fov, part in zip(opened.fovs, parts, strict=True)
     )
     return SegmentedFovs(fovs, opened.channel_names), states
 
@@ -150,6 +155,7 @@ def _open(
     channels = [_channel(one, record, name) for name in names]
     places = [acquisition.info.channel_names.index(channel.name) for channel in channels]
     labels = open_track_labels(one.tracks, one.segmentation)
+    length_um = float(cells["length_um"].median()) if cells["length_um"].notna().any() else 0.0
     planes = _planes(record.parameters.z_range, z_rule)
 
     def read_image(t: int) -> NDArray[np.generic]:
@@ -159,9 +165,10 @@ def _open(
         return labels.frame(t)[planes]
 
     return SegmentedFov(
-        cells,
+        cells.drop(columns="length_um"),
         np.array([channel.shift for channel in channels], np.float32),
         np.array([channel.scale for channel in channels], np.float32),
+        length_um / 2 / record.voxel_size_um[2],
         read_image,
         read_labels,
     )

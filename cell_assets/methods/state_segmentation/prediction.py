@@ -19,7 +19,7 @@ from cell_assets.methods.contract import Progress, ProgressSink
 from cell_assets.methods.state_segmentation.checkpoint import load_checkpoint
 from cell_assets.methods.state_segmentation.fovs import FloatArray, SegmentedFovs
 from cell_assets.methods.state_segmentation.network import UNet
-from cell_assets.methods.state_segmentation.targets import STATE_A, STATE_B, Footprints, footprints
+from cell_assets.methods.state_segmentation.targets import STATE_A, STATE_B, Footprints
 from cell_assets.methods.state_segmentation.training import prepared
 
 FloatMap = NDArray[np.float64]
@@ -31,7 +31,7 @@ def predict(
     """Write `states.parquet` and `states.json` into the existing folder `out`: one row for every cell image.
 
     The network sees each frame whole and in float32, whatever it was trained in. `probability` is that of state B
-    rather than A; it is missing where the cell has no labelled pixel in the planes that the network sees.
+    rather than A, over the pixels of the cell's label or, where `segmented` is False, over the disk that stands for it.
 
     Raises:
         BadInputError: the checkpoint cannot be read.
@@ -43,10 +43,12 @@ def predict(
     with prepared(config.parameters):
         network = network.to(config.parameters.device.value)
         for fov in opened.fovs:
-            for t, cells in fov.cells.groupby("t", sort=True):
-                covers = footprints(fov.read_labels(int(t)))
-                probability = of_labels(class_probability(network, fov.image(int(t))), covers)
-                tables.append(cells.assign(probability=cells["label"].map(probability).astype("Float64")))
+            for t in sorted(fov.cells["t"].unique()):
+                covers, cells = fov.nuclei(int(t))
+                said = of_labels(class_probability(network, fov.image(int(t))), covers)
+                tables.append(
+                    cells.assign(probability=cells["label"].map(said), segmented=cells["label"] > 0)
+                )
                 done += 1
                 if progress is not None:
                     rate = done / max(time.monotonic() - started, 1e-9)

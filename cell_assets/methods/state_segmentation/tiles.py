@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from cell_assets.methods.state_segmentation.fovs import LEARNED_FROM, FloatArray, SegmentedFov
 from cell_assets.methods.state_segmentation.parameters import ClassWeights, StateSegmentationParameters
-from cell_assets.methods.state_segmentation.targets import IGNORED, STATE_B, footprints, target
+from cell_assets.methods.state_segmentation.targets import IGNORED, STATE_B, target
 
 KEPT_BYTES = 2 * 2**30
 """Frames that stay in memory once they are prepared; further ones are read anew in every epoch."""
@@ -83,7 +83,7 @@ class SplitFrames:
     def _prepared(self, number: int, t: int) -> Frame:
         fov = self._fovs[number]
         here = (fov.cells["t"] == t).to_numpy()
-        wanted = target(footprints(fov.read_labels(t)), fov.cells[here], self._split, LEARNED_FROM)
+        wanted = target(*fov.nuclei(t), self._split, LEARNED_FROM)
         # Nuclei of test tracks are neither targets nor context: what lies under them does not reach the loss.
         image = np.where(wanted.hidden, np.float32(0), fov.image(t))
         places = fov.cells.loc[here & self._counts(fov), ["y", "x"]].to_numpy(np.float64)

@@ -109,7 +109,9 @@ def test_the_loss_is_the_weighted_mean_over_pixels_that_count() -> None:
     classes = torch.tensor([[[0, 1, 2, IGNORED]]], dtype=torch.int8)
     known = -np.log(np.exp(2) / (np.exp(2) + 2))
     by_hand = (0.5 * known + 1 * np.log(3) + 4 * np.log(3)) / 5.5
-    assert float(state_loss(logits, classes, torch.tensor([0.5, 1.0, 4.0]))) == pytest.approx(by_hand, rel=1e-6)
+    assert float(state_loss(logits, classes, torch.tensor([0.5, 1.0, 4.0]))) == pytest.approx(
+        by_hand, rel=1e-6
+    )
     nothing = torch.full((1, 1, 4), IGNORED)
     assert float(state_loss(logits, nothing, torch.ones(3))) == 0.0
 

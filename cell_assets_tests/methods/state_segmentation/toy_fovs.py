@@ -16,7 +16,14 @@ SPLITS = ("train", "train", "val", "test")
 
 def small(**changes: object) -> StateSegmentationParameters:
     """A training of a second or two."""
-    values = {"tile_px": 32, "base_width": 8, "depth": 2, "batch_size": 4, "max_epochs": 12, "max_steps": None}
+    values = {
+        "tile_px": 32,
+        "base_width": 8,
+        "depth": 2,
+        "batch_size": 4,
+        "max_epochs": 12,
+        "max_steps": None,
+    }
     return StateSegmentationParameters.named("quick", {**values, "column": STATES.column, **changes})
 
 
@@ -49,6 +56,7 @@ def fov_of(cells: pd.DataFrame, images: NDArray[np.float32], labels: NDArray[np.
         cells,
         np.array([100], np.float32),
         np.array([40], np.float32),
+        radius_px=2.5,
         read_image=lambda t: images[t],
         read_labels=lambda t: labels[t],
     )
