@@ -26,6 +26,12 @@ from cell_assets.reporting.score_figures import (
 )
 from cell_assets.reporting.wording import estimate_text, title_text, value_text
 
+_GAINS = {
+    "average_precision_gain_over": "Embedding",
+    "accuracy_gain_over": "Accuracy of the embedding",
+}
+"""Differences that a caption names, and how."""
+
 
 @dataclass(frozen=True)
 class EmbeddingPictures:
@@ -72,10 +78,10 @@ def _precision_recall(task: TaskEvaluation) -> ReportFigure:
     ]
     sentences.append(f"Knowing nothing gives {value_text(task.prevalence.value)}, the dashed line.")
     sentences += [
-        f"Embedding less {title_text(score.of)}, on the same resamples: {estimate_text(score.estimate)}"
+        f"{_GAINS[score.metric]} less {title_text(score.of)}, on the same resamples: {estimate_text(score.estimate)}"
         f"{_verdict(score.estimate.low, score.estimate.high)}."
         for score in task.scores
-        if score.metric == "average_precision_gain_over" and score.estimate.value is not None
+        if score.metric in _GAINS and score.estimate.value is not None
     ]
     return ReportFigure(
         name=f"precision_recall_{task.name}",
@@ -98,7 +104,8 @@ def _verdict(low: float | None, high: float | None) -> str:
 def _forest(tasks: Sequence[TaskEvaluation]) -> ReportFigure:
     caption = (
         "Dots are values on the test rows, bars their 95 % intervals. Blue is the embedding, orange a "
-        "simpler measurement through the same probe, grey what needs no measurement. Accuracy and "
+        "simpler measurement through the same probe, or a supervised segmentation that was given the same "
+        "annotations and names its own probability, grey what needs no measurement. Accuracy and "
         "F1 call a row "
         "positive from a probability of one half of a class-balanced probe, so a rare class can cost "
         "accuracy against always guessing the majority."

@@ -74,7 +74,7 @@ def lab(new_lab: Callable[[], Settings], tmp_path_factory: pytest.TempPathFactor
             seed=1,
             fovs_per_well=2,
             time_points=4,
-            interval_min=60,
+            interval_min=30,
             start_hours_post_perturbation=7,
             shape_zyx=(3, 64, 64),
             voxel_um_zyx=(3.0, 1.0, 1.0),

@@ -80,8 +80,8 @@ def nuclei(
         nearest = np.clip(np.floor([y + 0.5, x + 0.5]).astype(np.int64), 0, (height - 1, width - 1))
         pixels = np.union1d(inside[is_free[inside]], nearest[0] * width + nearest[1])
         parts.append((np.full(len(pixels), label[row]), pixels))
-    both = (np.concatenate(each) for each in zip(*parts, strict=True))
-    return Footprints(*both, covers.shape), cells.assign(label=label)
+    every_label, every_pixel = (np.concatenate(each) for each in zip(*parts, strict=True))
+    return Footprints(every_label, every_pixel, covers.shape), cells.assign(label=label)
 
 
 def target(covers: Footprints, cells: pd.DataFrame, split: str, visible: tuple[str, ...]) -> Target:

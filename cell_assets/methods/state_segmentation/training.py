@@ -176,7 +176,7 @@ def _fit(
         ):
             optimizer.zero_grad()
             loss = _batch_loss(network, batch, weights, parameters)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             losses.append(float(loss.detach()))
             done += 1
