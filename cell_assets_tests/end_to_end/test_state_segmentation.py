@@ -40,7 +40,15 @@ from cell_assets_tests.end_to_end.lab import (
 pytestmark = pytest.mark.slow
 
 SMALL = {"tile_px": 32, "base_width": 8, "depth": 2, "max_steps": 3}
-CHOICES = {**small_choices(), "baseline": {"column": "infection_state", "preset": "quick", "changes": SMALL}}
+FOVS = {
+    "segmentation": {"backend": "threshold", "channel": "mCherry", "width_um": 10},
+    "patches": {"side_px": 32},
+}
+CHOICES = {
+    **small_choices(),
+    "fovs": FOVS,
+    "baseline": {"column": "infection_state", "preset": "quick", "changes": SMALL},
+}
 TASK = "dynaclr/infection_state"
 POSITIONS = ("A/1/000", "A/1/001", "A/2/000", "A/2/001")
 
@@ -75,7 +83,7 @@ def lab(new_lab: Callable[[], Settings], tmp_path_factory: pytest.TempPathFactor
             fovs_per_well=2,
             time_points=4,
             interval_min=30,
-            start_hours_post_perturbation=7,
+            start_hours_post_perturbation=9,
             shape_zyx=(3, 64, 64),
             voxel_um_zyx=(3.0, 1.0, 1.0),
             cells_per_fov=8,

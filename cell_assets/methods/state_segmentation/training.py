@@ -65,14 +65,15 @@ def train(
         opened: FOVs with states, see `fovs.with_states`.
 
     Raises:
-        BadInputError: no train track has an annotated nucleus of each state.
+        BadInputError: no train track has a segmented and annotated nucleus of each state.
     """
     training, validation = (SplitFrames(opened.fovs, split) for split in (Split.TRAIN, Split.VAL))
     counts = training.pixel_counts() if len(training) else np.zeros(3, np.int64)
     for state, n in zip((states.a, states.b), counts[1:], strict=True):
         if not n:
             raise BadInputError(
-                f"no nucleus of a train track is annotated {states.column} {state}; annotate some, or split anew"
+                f"no segmented nucleus of a train track is annotated {states.column} {state}; annotate some, or "
+                "look at the segmentation's parameters"
             )
     messages = (
         ()

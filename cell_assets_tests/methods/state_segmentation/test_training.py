@@ -158,7 +158,9 @@ def test_a_state_without_a_train_nucleus_is_refused(tmp_path: Path) -> None:
     cells, images, labels = film()
     moved = cells.assign(split=np.where(cells["is_bright"], "test", cells["split"]))
     fovs = SegmentedFovs((fov_of(moved, images, labels),), ("RFP",))
-    with pytest.raises(BadInputError, match="no nucleus of a train track is annotated brightness bright"):
+    with pytest.raises(
+        BadInputError, match="no segmented nucleus of a train track is annotated brightness bright"
+    ):
         train(fovs, STATES, small(), tmp_path)
 
 
