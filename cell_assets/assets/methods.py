@@ -19,7 +19,7 @@ from cell_assets.assets.partitions import (
     split_representation_key,
 )
 from cell_assets.assets.publishing import Making, Publisher, Written
-from cell_assets.assets.recipes import checkpoint_name, embeddings_name, report_name
+from cell_assets.assets.recipes import AssetName, checkpoint_name, embeddings_name, report_name
 from cell_assets.assets.specs import asset_spec
 from cell_assets.assets.steps import StepResults, begin, finished
 from cell_assets.errors import NotFoundError
@@ -224,6 +224,12 @@ def report_asset(entry: MethodEntry) -> dg.AssetsDefinition:
         begin(context, store)
         experiment = context.partition_key
         output = report_output(store, entry.name, experiment)
+        if output.inputs.state_segmentation is None and store.ledger.latest(
+            AssetName.STATE_SEGMENTATION, experiment
+        ):
+            context.log.warning(
+                f"state_segmentation {experiment} was not made of what stands now, so the report leaves it out"
+            )
 
         def write(out: Path) -> Written:
             return Written(

@@ -24,7 +24,8 @@ class Precision(StrEnum):
 
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
-    """Autocast."""
+    """Autocast, for GPUs. On a CPU with bfloat16 instructions it does not pay uncompiled: the network of `quick` took
+    0.07 s of processor time for two tiles of 64 px, forward and backward, in float32, and 1.03 s in bfloat16."""
 
 
 class ZRule(StrEnum):
@@ -105,7 +106,10 @@ class StateSegmentationParameters(BaseModel):
 
     @classmethod
     def quick(cls) -> Self:
-        """Minutes on two cores."""
+        """Minutes on one core: smaller network and tiles, fewer steps.
+
+        Measured on the simulated demo plate: 0.38 s of processor time for each of 200 steps, beside validation.
+        """
         return cls(
             preset="quick",
             depth=3,
