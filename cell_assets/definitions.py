@@ -10,6 +10,7 @@ from cell_assets.assets.fov_chain import fov_chain
 from cell_assets.assets.manifest_patches import manifest_patches
 from cell_assets.assets.methods import method_assets
 from cell_assets.assets.single_cell_features import single_cell_features
+from cell_assets.assets.state_segmentation import state_segmentation
 from cell_assets.automation.arrivals import arrival_job, arrivals_sensor
 from cell_assets.automation.following import follow_through
 from cell_assets.automation.nightly import nightly_schedules
@@ -42,6 +43,7 @@ def build_defs(
             single_cell_features,
             experiment_manifest,
             manifest_patches,
+            state_segmentation,
             *method_assets(),
         ],
         jobs=[arrival_job],

@@ -16,6 +16,7 @@ from cell_assets.imaging.fov_chain import FovRequest
 from cell_assets.imaging.quality.thresholds import Threshold
 from cell_assets.ledger.ledger import Ledger
 from cell_assets.methods.registry import method_names
+from cell_assets.methods.state_segmentation.parameters import StateSegmentationParameters
 
 
 class TrainingChoice(BaseModel):
@@ -34,6 +35,26 @@ class TrainingChoice(BaseModel):
         return type(self)(preset=preset or self.preset, changes=kept)
 
 
+class StateSegmentationChoice(BaseModel):
+    """A preset of the supervised baseline, what differs from it, and what it learns."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    column: str | None = None
+    """Annotation column of two states; None: the only one that there is."""
+    preset: str = "quick"
+    changes: dict[str, Any] = Field(default_factory=dict)
+    """Field of `StateSegmentationParameters` to its value."""
+
+    def parameters(self) -> StateSegmentationParameters:
+        """The preset with its changes.
+
+        Raises:
+            BadInputError: there is no such preset or field, or a value cannot be used.
+        """
+        return StateSegmentationParameters.named(self.preset, {**self.changes, "column": self.column})
+
+
 class ExperimentChoices(BaseModel):
     """Everything that a person may choose; the defaults hold until somebody chooses."""
 
@@ -44,6 +65,8 @@ class ExperimentChoices(BaseModel):
     split: SplitParameters = SplitParameters()
     training: dict[str, TrainingChoice] = Field(default_factory=dict)
     """By method."""
+    baseline: StateSegmentationChoice | None = None
+    """A supervised segmentation that every report is held against; None asks for none."""
     report: StudyParameters = StudyParameters()
     quality: tuple[Threshold, ...] = ()
     """What is beyond one of these is named by a check of plate_qc, and left out where the threshold says so."""

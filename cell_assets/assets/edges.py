@@ -50,6 +50,8 @@ def _edges_of_method(method: str) -> dict[str, tuple[dg.AssetDep, ...]]:
             _edge(AssetName.PATCH_TABLE, _PICTURE_ONLY),
             _edge(AssetName.SINGLE_CELL_FEATURES, _PICTURE_ONLY),
             _edge(AssetName.ANNOTATIONS, _PICTURE_ONLY),
+            # Of experiments that have one: a closer edge would call all others stale.
+            _edge(AssetName.STATE_SEGMENTATION, _PICTURE_ONLY),
         ),
     }
 
@@ -83,6 +85,19 @@ _SHARED: dict[str, tuple[dg.AssetDep, ...]] = {
         _edge(AssetName.EXPERIMENT_MANIFEST, _TO_EXPERIMENT),
         _edge(AssetName.PATCH_TABLE, _SAME_PLATE),
         _edge(AssetName.RAW_ACQUISITION, _TO_PLATE),
+    ),
+    AssetName.STATE_SEGMENTATION: (
+        _edge(AssetName.EXPERIMENT_MANIFEST),
+        *(
+            _edge(upstream, _PICTURE_ONLY)
+            for upstream in (
+                AssetName.RAW_ACQUISITION,
+                AssetName.SEGMENTATION,
+                AssetName.TRACKS,
+                AssetName.PATCH_TABLE,
+                AssetName.ANNOTATIONS,
+            )
+        ),
     ),
 }
 

@@ -5,7 +5,7 @@ that asks whether it must be made call the same function. No Dagster here.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import BaseModel
 
@@ -27,6 +27,7 @@ from cell_assets.assets.keeping import rows_to_keep
 from cell_assets.assets.partitions import fov_key, representation_key
 from cell_assets.assets.planning import currency, expectation
 from cell_assets.assets.recipes import AssetName, checkpoint_name, embeddings_name, report_name
+from cell_assets.assets.state_segmentation_inputs import current_state_segmentation
 from cell_assets.errors import NotFoundError
 from cell_assets.evaluation.splits import SplitParameters
 from cell_assets.evaluation.study_parameters import StudyParameters
@@ -272,7 +273,10 @@ def report_output(store: Store, method: str, experiment: str) -> ReportOutput:
     """
     study = ExperimentChoices.of(store.ledger, experiment).report
     independent = independent_plates(store, experiment, study.independent_plates)
-    inputs = read_report_inputs(store, method, experiment, independent)
+    inputs = replace(
+        read_report_inputs(store, method, experiment, independent),
+        state_segmentation=current_state_segmentation(store, experiment),
+    )
     return ReportOutput(
         report_name(method),
         experiment,

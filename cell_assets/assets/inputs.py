@@ -228,6 +228,8 @@ class ReportInputs:
     """By plate and position, where people annotated cells."""
     features: Mapping[str, ReadArtifact]
     """single_cell_features by plate."""
+    state_segmentation: ReadArtifact | None = None
+    """Where a current one stands."""
 
     def receipts(self) -> list[ReadReceipt]:
         """All of them, as input edges."""
@@ -239,6 +241,7 @@ class ReportInputs:
             *self.tables.values(),
             *self.annotations.values(),
             *self.features.values(),
+            *([] if self.state_segmentation is None else [self.state_segmentation]),
         )
         return [one.receipt for one in read]
 

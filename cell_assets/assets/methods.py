@@ -20,7 +20,7 @@ from cell_assets.assets.partitions import (
     split_representation_key,
 )
 from cell_assets.assets.publishing import Making, Publisher, Written
-from cell_assets.assets.recipes import checkpoint_name, embeddings_name, report_name
+from cell_assets.assets.recipes import AssetName, checkpoint_name, embeddings_name, report_name
 from cell_assets.assets.specs import asset_spec
 from cell_assets.assets.steps import StepResults, begin, finished
 from cell_assets.errors import NotFoundError
@@ -236,6 +236,12 @@ def report_asset(entry: MethodEntry) -> dg.AssetsDefinition:
         experiment = context.partition_key
         take_choices(context, store, [experiment])
         output = report_output(store, entry.name, experiment)
+        if output.inputs.state_segmentation is None and store.ledger.latest(
+            AssetName.STATE_SEGMENTATION, experiment
+        ):
+            context.log.warning(
+                f"state_segmentation {experiment} was not made of what stands now, so the report leaves it out"
+            )
 
         def write(out: Path) -> Written:
             return Written(

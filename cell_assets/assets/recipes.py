@@ -20,6 +20,7 @@ class AssetName(StrEnum):
     SINGLE_CELL_FEATURES = "single_cell_features"
     EXPERIMENT_MANIFEST = "experiment_manifest"
     MANIFEST_PATCHES = "manifest_patches"
+    STATE_SEGMENTATION = "state_segmentation"
 
 
 def checkpoint_name(method: str) -> str:
@@ -170,6 +171,19 @@ _SHARED: tuple[Recipe, ...] = (
             *_MANIFEST,
         ),
         can_be_made_again=True,
+    ),
+    Recipe(
+        AssetName.STATE_SEGMENTATION,
+        FormatName("cell_assets.state_segmentation", "1"),
+        (
+            "cell_assets.methods.state_segmentation",
+            *_MANIFEST,
+            "cell_assets.evaluation.annotated_states",
+            "cell_assets.evaluation.predicted_states",
+            f"{_IMAGING}.annotation_history",
+            f"{_IMAGING}.label_store",
+            f"{_IMAGING}.parquet_tables",
+        ),
     ),
 )
 

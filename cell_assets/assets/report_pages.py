@@ -43,6 +43,7 @@ def write_embedding_report(
         manifest=inputs.manifest.folder,
         annotations={key: read.folder for key, read in inputs.annotations.items()},
         features={plate: read.folder for plate, read in inputs.features.items()},
+        state_segmentation=None if inputs.state_segmentation is None else inputs.state_segmentation.folder,
     )
     study = study_published(folders, method, experiment, parameters)
     independent = study.independent

@@ -216,6 +216,9 @@ def _from_embeddings(store: Store, number: Number, stated: Provenance) -> Number
                 plate: folder("single_cell_features", plate)
                 for plate in by_asset.get("single_cell_features", {})
             },
+            state_segmentation=folder("state_segmentation", experiment)
+            if "state_segmentation" in by_asset
+            else None,
         ),
         method,
         experiment,

@@ -27,6 +27,7 @@ from cell_assets.automation.executing import Outcome
 from cell_assets.automation.session import Session
 from cell_assets.automation.stages import NeededRun, next_runs
 from cell_assets.errors import CellAssetsError
+from cell_assets.ledger.ledger import Ledger
 from cell_assets.ledger.records import ArtifactState, Number, Plate
 from cell_assets.methods.registry import load_method
 from cell_assets.reporting.tables import left_out_text, numbers_table
@@ -149,6 +150,8 @@ def choose(session: Session, request: RunRequest) -> ExperimentChoices:
     choices = ExperimentChoices.checked(values, "run")
     load_method(request.method).parameters(chosen.preset, chosen.changes)
     independent_plates(session.store, request.experiment, choices.report.independent_plates)
+    if choices.baseline is not None:
+        choices.baseline.parameters()
     choices.record(session.ledger, request.experiment)
     return choices
 
@@ -270,8 +273,16 @@ def _costs(
         training_cost(ledger, checkpoint_name(name), "training, where needed", training),
         output_cost(ledger, embeddings_name(name), "embedding, where needed", n_embedded),
         output_cost(ledger, AssetName.SINGLE_CELL_FEATURES, "features, where needed", len(plates)),
+        *_baseline_cost(ledger, choices),
         output_cost(ledger, report_name(name), "report, where needed"),
     )
+
+
+def _baseline_cost(ledger: Ledger, choices: ExperimentChoices) -> tuple[Cost, ...]:
+    if choices.baseline is None:
+        return ()
+    what, parameters = "supervised baseline, where needed", choices.baseline.parameters()
+    return (training_cost(ledger, AssetName.STATE_SEGMENTATION, what, parameters),)
 
 
 def _must_keep(session: Session, fovs: Sequence[FovPlan]) -> bool:

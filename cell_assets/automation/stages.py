@@ -1,6 +1,7 @@
 """What an experiment needs next: FOVs of each plate, then manifest and checkpoint, embeddings, features, report.
 
 Where patches are kept by the manifest, it is made by itself, and the patches of each plate before the checkpoint.
+Where a supervised baseline was chosen, it is made before the report.
 
 `cell-assets run` carries the answer out in its own process, the sensor `follow_through` asks Dagster for it.
 Whether something is current is the one rule of `assets.planning`; what is current is not asked for.
@@ -29,6 +30,7 @@ from cell_assets.assets.inputs import living_plates, outdated_annotations, plate
 from cell_assets.assets.partitions import fov_key
 from cell_assets.assets.planning import FovPlan, plan_plate
 from cell_assets.assets.recipes import RECIPES, AssetName, checkpoint_name
+from cell_assets.assets.state_segmentation_output import state_segmentation_output
 from cell_assets.imaging.fov_chain import Stage
 from cell_assets.imaging.patch_reading import patch_policy
 from cell_assets.imaging.patches import PatchPolicy
@@ -118,6 +120,7 @@ def runs_after_fovs(store: Store, experiment: str, method: str) -> tuple[NeededR
         _embeddings_runs(looking, experiment, method),
         _features_runs(looking, experiment),
         _annotation_runs(looking, experiment),
+        _baseline_runs(looking, experiment),
         _report_runs(looking, experiment, method),
     )
     # Generators: a later stage cannot be asked about while the inputs of an earlier one are missing.
@@ -240,6 +243,12 @@ def _annotation_runs(store: Store, experiment: str) -> Iterator[NeededRun]:
             made: list[JsonValue] = [_last_made(store, cells.receipts()), _standing_run(store, asset, [key])]
             state = _digest([asset, key, code_version(RECIPES[asset].code), *made])
             yield NeededRun((asset,), None, key, None, f"{asset}: its tracks were made anew", state)
+
+
+def _baseline_runs(store: Store, experiment: str) -> Iterator[NeededRun]:
+    """The supervised baseline, where one was chosen."""
+    if ExperimentChoices.of(store.ledger, experiment).baseline is not None:
+        yield from _unless_current(store, state_segmentation_output(store, experiment))
 
 
 def _report_runs(store: Store, experiment: str, method: str) -> Iterator[NeededRun]:

@@ -24,6 +24,7 @@ from cell_assets.evaluation.feature_correlation import (
 )
 from cell_assets.evaluation.further_splits import study_further_splits, with_further_splits
 from cell_assets.evaluation.manifest import condition_of
+from cell_assets.evaluation.predicted_states import PredictedStates, given_predictions
 from cell_assets.evaluation.remodelling import (
     Remodelling,
     study_remodelling,
@@ -131,6 +132,7 @@ def study_embeddings(
     simulated: bool,
     parameters: StudyParameters,
     features: CellFeatures | None = None,
+    predicted: PredictedStates | None = None,
 ) -> EmbeddingStudy:
     """Ask whether the embedding knows which cells are about to divide, and every annotated state.
 
@@ -142,6 +144,7 @@ def study_embeddings(
             that is left out of the embeddings.
         states: `plate, fov_name, track_id, t` and one column per annotation; None when nothing is annotated.
         features: measured features of the same cells.
+        predicted: by a segmentation that was trained on the same annotations, for the task of its column.
     """
     cells = embedded.cells
     horizon = parameters.horizon_min or interval_min or 1.0
@@ -172,6 +175,7 @@ def study_embeddings(
         ),
         baselines=rivals,
         spaces=() if embedded.umap is None else (Space("umap", embedded.umap),),
+        given=None if predicted is None else given_predictions(predicted, cells, tasks),
     )
     further = study_further_splits(
         evaluation,

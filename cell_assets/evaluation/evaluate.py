@@ -3,7 +3,7 @@
 Nothing is dropped: a score that cannot be computed becomes a number without a value that says why.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from cell_assets.evaluation.rank import FeatureSpectrum, feature_spectrum
 from cell_assets.evaluation.resampling import Estimate
 from cell_assets.evaluation.scoring import Score, score_notes
 from cell_assets.evaluation.splits import SplitUnit
-from cell_assets.evaluation.task_scores import Baseline, TaskEvaluation, evaluate_task
+from cell_assets.evaluation.task_scores import Baseline, GivenPrediction, TaskEvaluation, evaluate_task
 from cell_assets.evaluation.tasks import Labels
 from cell_assets.evaluation.units import (
     FloatArray,
@@ -96,12 +96,15 @@ def evaluate_embedding(
     *,
     baselines: Sequence[Baseline] = (),
     spaces: Sequence[Space] = (),
+    given: Mapping[str, GivenPrediction] | None = None,
 ) -> EmbeddingEvaluation:
     """Score `features` (N, D) of `cells` (N rows: plate, fov_name, track_id, t, split, …) on every task.
 
     Probes learn from `settings.fit_splits` and are scored on `settings.test_split`; smoothness and rank are
     of the test rows. The order of rows does not matter. Raises `BadInputError` when rows do not match, a
     split is empty or overlaps, or a feature is not finite.
+
+    `given` is a rival of the task of that name that predicts by itself.
     """
     require_columns(cells, ["fov_name", "track_id", "t", "split"], "cell")
     _require_rows(features, cells, tasks, baselines, spaces)
@@ -118,6 +121,7 @@ def evaluate_embedding(
             seed=settings.seed,
             n_resamples=settings.n_resamples,
             source_rows=order,
+            given=[given[labels.name].reordered(order)] if given and labels.name in given else [],
         )
         for labels in tasks
     )

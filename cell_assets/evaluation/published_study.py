@@ -18,6 +18,7 @@ from cell_assets.evaluation.independent_plates import read_independent
 from cell_assets.evaluation.independent_study import study_independent
 from cell_assets.evaluation.leakage import find_leakage, fov_pixels, refuse_copies
 from cell_assets.evaluation.manifest import read_manifest
+from cell_assets.evaluation.predicted_states import read_predicted_states
 from cell_assets.evaluation.study_parameters import StudyParameters
 from cell_assets.imaging.acquisition import open_acquisition
 
@@ -35,6 +36,8 @@ class StudiedFolders:
     """By plate and position, where people annotated cells."""
     features: Mapping[str, Path] = field(default_factory=dict)
     """single_cell_features by plate; a report of an earlier version read none."""
+    state_segmentation: Path | None = None
+    """Where states were also predicted by a segmentation."""
 
     def without(self, plates: Container[str]) -> Self:
         """The same without what is of these plates."""
@@ -90,6 +93,9 @@ def study_published(
         simulated=manifest.simulated,
         parameters=parameters,
         features=join_features(embedded.cells, folders.features) if folders.features else None,
+        predicted=None
+        if folders.state_segmentation is None
+        else read_predicted_states(folders.state_segmentation),
     )
     evaluation = replace(study.evaluation, notes=(*known.notes, *study.evaluation.notes))
     sizes = {plate: acquisition.info.voxel_size_um for plate, acquisition in acquisitions.items()}

@@ -54,6 +54,22 @@ def combined(features: FloatArray, baseline: Baseline, name: str, title: str) ->
 
 
 @dataclass(frozen=True)
+class GivenPrediction:
+    """A rival that names a probability of the positive state itself; no probe is fitted to it."""
+
+    name: str
+    title: str
+    probability: FloatArray
+    """(N,), NaN where it says nothing."""
+    note: str
+    """What a reader should know of it, without a full stop."""
+
+    def reordered(self, order: IntArray) -> "GivenPrediction":
+        """The same predictions for rows taken in `order`."""
+        return replace(self, probability=self.probability[order])
+
+
+@dataclass(frozen=True)
 class Curve:
     """Precision against recall of one rival on the test rows."""
 
@@ -85,8 +101,7 @@ class TaskEvaluation:
     prevalence: Estimate
     predictions: pd.DataFrame
     """Every test row: plate, fov_name, track_id, t, (lineage_root, where it is resampled,) `label` (missing where
-    unknown), `probability` of the embedding's probe and `probability_<baseline>`; empty when no probe could be
-    fitted."""
+    unknown), `probability` of the embedding's probe and `probability_<rival>`; empty when no rival says anything."""
     example_rows: IntArray
     """Rows of the caller's cell table, in order of time: the longest test track that holds a positive row;
     empty when there is none or no probe could be fitted."""
@@ -102,7 +117,7 @@ class TaskEvaluation:
 
 @dataclass(frozen=True)
 class _Rival:
-    """A rival's probes, or why there are none."""
+    """What a rival's probes, or the rival itself, say of the test rows, or why there is nothing."""
 
     name: str
     title: str
@@ -110,7 +125,9 @@ class _Rival:
     """(N,), of the test rows; NaN elsewhere."""
     why_missing: str | None
     how_chosen: tuple[str, ...] = ()
+    """Of each probe; empty where none was fitted."""
     converged: bool = True
+    note: str = ""
 
     def on(self, rows: BoolArray) -> Prediction:
         """What the probes say of those rows."""
@@ -130,17 +147,20 @@ def evaluate_task(
     n_resamples: int,
     source_rows: IntArray,
     names: Sequence[str] = METRICS,
+    given: Sequence[GivenPrediction] = (),
 ) -> TaskEvaluation:
     """Probe `features` (N, D) and every baseline for `labels`, on the rows that the split gives to each side.
 
-    `source_rows` (N,) says which row of the caller's table each row is. Intervals are over the coarsest of
-    `split.resampled` of which the labelled test rows have enough. `names` are the metrics that are stated.
+    What is `given` is scored on the same rows as it is. `source_rows` (N,) says which row of the caller's table each
+    row is. Intervals are over the coarsest of `split.resampled` of which the labelled test rows have enough. `names`
+    are the metrics that are stated.
     """
     fit, test = split.fit & labels.known, split.test
     scored = test & labels.known
     split_units = unit_ids(cells, split.unit)
     candidates = [Baseline(EMBEDDING, "embedding", features), *baselines]
     rivals = [_fit_rival(candidate, labels, split, split_units, seed) for candidate in candidates]
+    rivals += [_given_rival(one, labels, split) for one in given]
     label = labels.label[scored]
     unit = resampled_unit(cells[scored], split.resampled)
     table = Scoring(label, unit_ids(cells[scored], unit), seed, n_resamples)
@@ -152,6 +172,8 @@ def evaluate_task(
             (EMBEDDING, baseline.name) if baseline.adds_to is None else (baseline.name, baseline.adds_to)
         )
         scores += table.gains(said[first], said[over], names)
+    for one in given:
+        scores += table.gains(said[EMBEDDING], said[one.name], names)
     curves = [
         Curve(rival.name, rival.title, points, table.estimate("average_precision", prediction))
         for rival, prediction in zip(rivals, said.values(), strict=True)
@@ -219,6 +241,18 @@ def _sides(
     )
 
 
+def _given_rival(given: GivenPrediction, labels: Labels, split: ProbeSplit) -> _Rival:
+    scored = split.test & labels.known
+    unknown = int(np.isnan(given.probability[scored]).sum())
+    why = split.why_none or labels.why_none
+    if why is None and not scored.any():
+        why = "no test row has a label"
+    if why is None and unknown:
+        why = f"{given.title} says nothing of {unknown} of {int(scored.sum())} labelled test rows"
+    probability = None if why else np.where(split.test, given.probability, np.nan)
+    return _Rival(given.name, given.title, probability, why, note=given.note)
+
+
 def _why_none(values: FloatArray, labels: Labels, part: Part, split_units: StrArray) -> str | None:
     why = why_no_probe(*_sides(values, labels, part, split_units))
     if why is None and not (part.test & labels.known).any():
@@ -258,9 +292,13 @@ def _notes(
     notes = [f"{labels.name}: {out.n_rows} rows left out, because {out.reason}." for out in labels.excluded]
     notes += [] if about_units is None else [about_units]
     for rival in rivals:
-        if rival.probability is not None:
+        if rival.how_chosen:
             chosen = "; ".join(dict.fromkeys(rival.how_chosen))
             notes.append(f"{labels.name}, {rival.title}: {chosen}.")
             if not rival.converged:
                 notes.append(f"{labels.name}, {rival.title}: the regression stopped before it converged.")
+        elif rival.probability is not None:
+            notes.append(
+                f"{labels.name}, {rival.title}: its own probability is used as it is, without a probe; {rival.note}."
+            )
     return (*notes, *score_notes(labels.name, scores))

@@ -115,9 +115,10 @@ def _verdict(low: float | None, high: float | None) -> str:
 def _forest(tasks: Sequence[TaskEvaluation]) -> ReportFigure:
     caption = (
         "Dots are values on the test rows, bars their 95 % intervals. Blue is the embedding, orange a simpler "
-        "measurement through the same probe, green the embedding and cell length together, grey what needs no "
-        "measurement. Accuracy, balanced accuracy and F1 call a row positive from a probability of one half of a "
-        "class-balanced probe, so a rare class can cost accuracy against always guessing the majority."
+        "measurement through the same probe, or a supervised segmentation that was given the same annotations and "
+        "names its own probability, green the embedding and cell length together, grey what needs no measurement. "
+        "Accuracy, balanced accuracy and F1 call a row positive from a probability of one half of a class-balanced "
+        "probe, so a rare class can cost accuracy against always guessing the majority."
     )
     return ReportFigure("scores", "Every score beside its rivals", caption, forest_figure(tasks))
 

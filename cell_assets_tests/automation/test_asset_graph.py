@@ -15,6 +15,10 @@ GRAPH = {
     "single_cell_features": ("plate", {"raw_acquisition", "segmentation", "tracks"}),
     "experiment_manifest": ("experiment", {"raw_acquisition", "patch_table", "plate_qc"}),
     "manifest_patches": ("experiment|plate", {"experiment_manifest", "patch_table", "raw_acquisition"}),
+    "state_segmentation": (
+        "experiment",
+        {"annotations", "experiment_manifest", "patch_table", "raw_acquisition", "segmentation", "tracks"},
+    ),
     "dynaclr_checkpoint": ("experiment", {"experiment_manifest", "manifest_patches", "patch_table"}),
     "dynaclr_embeddings": (
         "experiment|plate",
@@ -30,6 +34,7 @@ GRAPH = {
             "patch_table",
             "raw_acquisition",
             "single_cell_features",
+            "state_segmentation",
         },
     ),
 }

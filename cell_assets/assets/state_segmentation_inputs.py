@@ -1,0 +1,103 @@
+"""What a state segmentation reads, and whether the one that stands was made of it. No Dagster here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cell_assets.assets.inputs import ReadArtifact, ReadTable, experiment_inputs, standing_annotations
+from cell_assets.assets.partitions import fov_key
+from cell_assets.assets.planning import currency
+from cell_assets.assets.recipes import AssetName
+from cell_assets.errors import NotFoundError
+from cell_assets.ledger.records import ArtifactState, ReadReceipt
+from cell_assets.methods.state_segmentation.folders import FovFolders
+from cell_assets.store.store import Store
+
+
+@dataclass(frozen=True)
+class StateSegmentationInputs:
+    """What a state segmentation reads."""
+
+    manifest: ReadArtifact
+    raw: Mapping[str, ReadArtifact]
+    """By plate; for pixels and for states given at ingest."""
+    segmentations: Mapping[tuple[str, str], ReadArtifact]
+    """By plate and position, as the following ones."""
+    tracks: Mapping[tuple[str, str], ReadArtifact]
+    tables: Mapping[tuple[str, str], ReadTable]
+    annotations: Mapping[tuple[str, str], ReadArtifact]
+    """Where people annotated cells."""
+
+    def receipts(self) -> tuple[ReadReceipt, ...]:
+        """All of them, as input edges."""
+        by_key = (self.raw, self.segmentations, self.tracks, self.tables, self.annotations)
+        return (self.manifest.receipt, *(read.receipt for reads in by_key for read in reads.values()))
+
+    def folders(self) -> list[FovFolders]:
+        """Every FOV as the method takes it."""
+        return [
+            FovFolders(
+                plate,
+                position,
+                acquisition=self.raw[plate].folder,
+                segmentation=self.segmentations[plate, position].folder,
+                tracks=self.tracks[plate, position].folder,
+                patch_table=table.folder,
+            )
+            for (plate, position), table in self.tables.items()
+        ]
+
+
+def read_state_segmentation_inputs(store: Store, experiment: str) -> StateSegmentationInputs:
+    """The newest of everything that a state segmentation is made of.
+
+    Raises:
+        NotFoundError: manifest, FOVs or annotations have not been made, or annotations not of the tracks that stand.
+    """
+    base = experiment_inputs(store, experiment)
+    keys = {fov_key(*position): position for position in base.tables}
+    segmentations, tracks = (
+        store.read_many(asset, list(keys)) for asset in (AssetName.SEGMENTATION, AssetName.TRACKS)
+    )
+    return StateSegmentationInputs(
+        ReadArtifact(*store.read(AssetName.EXPERIMENT_MANIFEST, experiment)),
+        base.raw,
+        {keys[key]: ReadArtifact(*read) for key, read in segmentations.items()},
+        {keys[key]: ReadArtifact(*read) for key, read in tracks.items()},
+        base.tables,
+        standing_annotations(store, list(base.tables)),
+    )
+
+
+def current_state_segmentation(store: Store, experiment: str) -> ReadArtifact | None:
+    """The newest state segmentation where it is of the inputs that stand and of this code, whoever asked for it.
+
+    Raises:
+        NotFoundError: what it would be made of has not been made.
+    """
+    asset = AssetName.STATE_SEGMENTATION
+    made = store.ledger.latest(asset, experiment)
+    if made is None or made.artifact.state is not ArtifactState.PRESENT:
+        return None
+    receipts = read_state_segmentation_inputs(store, experiment).receipts()
+    if not currency(store, asset, experiment, made.run.parameters, receipts).is_current:
+        return None
+    return ReadArtifact(*store.read(asset, experiment))
+
+
+def refuse_mixed(store: Store, inputs: StateSegmentationInputs) -> None:
+    """Labels, tracks and patch table of a FOV must be of each other, or the wrong nuclei would be learned from.
+
+    Raises:
+        NotFoundError: they are not.
+    """
+    for asset, earlier in (
+        (AssetName.TRACKS, inputs.segmentations),
+        (AssetName.PATCH_TABLE, inputs.tracks),
+    ):
+        made = store.ledger.latest_many(asset, [fov_key(*position) for position in earlier])
+        for position, read in earlier.items():
+            key = fov_key(*position)
+            if read.receipt.digest not in {artifact.digest for artifact in made[key].inputs}:
+                raise NotFoundError(
+                    f"{asset.value} {key} was made of an earlier {read.receipt.asset}; materialise {asset.value} first"
+                )
