@@ -105,7 +105,7 @@ def study_embeddings(
     if states is not None:
         for column in sorted(set(states.columns) - {"plate", "fov_name", "track_id", "t"}):
             annotations[column] = joined_annotation(cells, states, column)
-            about_column = _state_tasks(cells, states, column, annotations[column])
+            about_column = state_tasks(cells, states, column, annotations[column])
             tasks += about_column
             two_states += about_column if len(about_column) == 1 else []
     evaluation = evaluate_embedding(
@@ -128,7 +128,7 @@ def study_embeddings(
     return EmbeddingStudy(embedded, with_state_dynamics(evaluation, dynamics), annotations, dynamics)
 
 
-def _state_tasks(cells: pd.DataFrame, states: pd.DataFrame, column: str, values: pd.Series) -> list[Labels]:
+def state_tasks(cells: pd.DataFrame, states: pd.DataFrame, column: str, values: pd.Series) -> list[Labels]:
     """One task for a column of two states (the rarer is the positive one), one per state for a few more."""
     if pd.api.types.is_numeric_dtype(values):
         return []
