@@ -61,7 +61,7 @@ class _Kept:
 
     def __call__(self, heads: StateHeads, cell: ExplainedCell) -> None:
         if largest_disagreement(heads.heads, cell) > _SAME_TO:
-            where = " ".join(str(value) for value in heads.cells.loc[cell.row, _KEYS])
+            where = " ".join(str(heads.cells[key].iloc[cell.row]) for key in _KEYS)
             raise BadInputError(
                 f"the checkpoint says something else of {where} than the embeddings do: they were made with another "
                 "checkpoint or other patches; make the embeddings again"
@@ -316,6 +316,10 @@ def _notes(
     notes.append(
         "Heads keep what they learned where the network is randomised: what differs is the encoder alone. The random "
         "network is drawn once, by the seed."
+    )
+    notes.append(
+        "Integrated gradients start from an image without contrast. A network that begins with a normalisation answers "
+        "to a faint image almost as to a full one, so that they tell of the step from no image to a faint one."
     )
     notes.append(
         "Deletion sets the most speaking pixels of all channels and slices together, wherever they lie; a network may "

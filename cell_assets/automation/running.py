@@ -11,7 +11,13 @@ from cell_assets.assets.experiment_outputs import manifest_patches_output
 from cell_assets.assets.inputs import living_plates
 from cell_assets.assets.partitions import POSITION, register_plate_keys
 from cell_assets.assets.planning import FovPlan, plan_plate
-from cell_assets.assets.recipes import AssetName, checkpoint_name, embeddings_name, report_name
+from cell_assets.assets.recipes import (
+    AssetName,
+    attribution_name,
+    checkpoint_name,
+    embeddings_name,
+    report_name,
+)
 from cell_assets.assets.sizing import (
     ROOM_ADVICE,
     Cost,
@@ -27,7 +33,7 @@ from cell_assets.automation.session import Session
 from cell_assets.automation.stages import NeededRun, next_runs
 from cell_assets.errors import CellAssetsError
 from cell_assets.ledger.records import ArtifactState, Number, Plate
-from cell_assets.methods.registry import load_method
+from cell_assets.methods.registry import is_attributable, load_method
 from cell_assets.reporting.tables import left_out_text, numbers_table
 
 STORED_MARGIN = 1.5
@@ -268,12 +274,15 @@ def _costs(
     training = method.resolve(method.parameters(chosen.preset, chosen.changes)).parameters
     made = (fov_cost(session.store, fovs, session.settings.processes),) if any(f.make for f in fovs) else ()
     kept = (kept_patches_cost(session.store, keeping),) if keeping else ()
+    asked = choices.attribution is not None and is_attributable(name)
+    attributed = (output_cost(ledger, attribution_name(name), "attribution, where needed"),) if asked else ()
     return (
         *made,
         *kept,
         training_cost(ledger, checkpoint_name(name), "training, where needed", training),
         output_cost(ledger, embeddings_name(name), "embedding, where needed", len(plates)),
         output_cost(ledger, report_name(name), "report, where needed"),
+        *attributed,
     )
 
 

@@ -132,7 +132,7 @@ def _mean(scores: pd.DataFrame, values: "pd.Series[float]", parameters: Attribut
         return Estimate.missing("it is defined for none of the scored cells")
     return bootstrap_interval(
         unit_ids(scores[known], SplitUnit.TRACK),
-        Statistic(_weighted_mean(values[known].to_numpy(dtype=np.float64)), "there is no cell"),
+        Statistic(_weighted_mean(np.asarray(values[known], dtype=np.float64)), "there is no cell"),
         seed=parameters.seed,
         n_resamples=parameters.n_resamples,
     )

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import zarr
@@ -29,7 +30,7 @@ class AttributionWriter:
     ) -> None:
         self._path = folder / ATTRIBUTIONS_ZARR
         self._n_cells = n_cells
-        self._attributes = {
+        self._attributes: dict[str, Any] = {
             "format": "cell_assets.attributions",
             "version": 1,
             "heads": list(heads),

@@ -68,15 +68,14 @@ def fit_state_heads(studied: StudiedCells, experiment: str, seed: int) -> StateH
     )
     heads: list[StateHead] = []
     without: dict[str, str] = {}
-    states = studied.known.states
-    for column in [] if states is None else sorted(set(states.columns) - _KEYS):
-        found = _labels(cells, states, column)
-        if isinstance(found, Labels):
-            found = _fit(features, cells, split, found, column, seed)
-        if isinstance(found, StateHead):
-            heads.append(found)
+    states = studied.known.states if studied.known.states is not None else pd.DataFrame()
+    for column in sorted(set(states.columns) - _KEYS):
+        labels = _labels(cells, states, column)
+        head = labels if isinstance(labels, str) else _fit(features, cells, split, labels, column, seed)
+        if isinstance(head, str):
+            without[column] = head
         else:
-            without[column] = found
+            heads.append(head)
     if not heads:
         why = "; ".join(f"{column}: {reason}" for column, reason in without.items())
         raise BadInputError(

@@ -63,9 +63,14 @@ class AttributionContent:
         return " × ".join(map(str, self.settings.occlusion_stride))
 
     @property
-    def path_steps(self) -> int:
-        """Of integrated gradients."""
-        return self.settings.path_steps
+    def path(self) -> str:
+        """How integrated gradients are integrated."""
+        steps, cuts = self.settings.path_steps, self.settings.path_cuts
+        if not cuts:
+            return f"by a Gauss-Legendre rule of {steps} points"
+        return f"by {steps} Gauss-Legendre points on each piece of the path, which is cut at " + ", ".join(
+            f"{cut:g}" for cut in cuts
+        )
 
     @property
     def n_resamples(self) -> int:

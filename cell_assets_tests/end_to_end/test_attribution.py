@@ -27,7 +27,7 @@ from cell_assets_tests.end_to_end.lab import (
 
 pytestmark = pytest.mark.slow
 
-ASKED = {"example_tracks": 1, "example_times": 4, "cells_per_state": 6, "path_steps": 32, "n_resamples": 100}
+ASKED = {"example_tracks": 1, "example_times": 4, "cells_per_state": 6, "n_resamples": 100}
 REPORT = "dynaclr/attribution_infection_state"
 
 

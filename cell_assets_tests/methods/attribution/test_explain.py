@@ -32,7 +32,7 @@ N, SIDE, TILE = 12, 16, 4
 SEEN = (slice(None), slice(4, 8), slice(8, 12))
 """The tile (z, y, x) whose sign is the state."""
 SETTINGS = AttributionParameters(
-    occlusion_window=(1, 4, 4), occlusion_stride=(1, 2, 2), path_steps=32, threads=1, random_deletions=4
+    occlusion_window=(1, 4, 4), occlusion_stride=(1, 2, 2), threads=1, random_deletions=4
 )
 
 

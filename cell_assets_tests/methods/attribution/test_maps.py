@@ -41,7 +41,13 @@ class OnePixel(nn.Module):
 
 def parameters(**changes: object) -> AttributionParameters:
     return AttributionParameters.model_validate(
-        {"occlusion_window": (1, 1, 2), "occlusion_stride": (1, 1, 1), "path_steps": 8, "batch_size": 3}
+        {
+            "occlusion_window": (1, 1, 2),
+            "occlusion_stride": (1, 1, 1),
+            "path_steps": 8,
+            "path_cuts": (),
+            "batch_size": 3,
+        }
         | changes
     )
 
@@ -101,7 +107,7 @@ def test_the_papers_window_needs_so_many_passes(shape: tuple[int, int, int, int]
 
     assert occlusion_passes(shape, AttributionParameters()) == expected
     model = Counting()
-    attribute(model, torch.ones(shape), AttributionParameters(path_steps=2))
+    attribute(model, torch.ones(shape), AttributionParameters(path_steps=2, path_cuts=()))
     # Captum looks at the whole patch once, we at it and at the baseline; two points of the path, batched as one.
     assert model.seen == expected + 1 + 2 + 2
 
@@ -119,12 +125,21 @@ def test_the_error_of_completeness_is_what_the_path_misses() -> None:
     # max(3α − 1, 0) rises from α = 1/3. Of the two Gauss-Legendre points 0.211 and 0.789, half the weight each, one
     # lies there: 3 · 1/2 instead of 2.
     patch = torch.full((1, 1, 1, 1), 3.0)
-    settings = {"occlusion_window": (1, 1, 1), "path_steps": 2}
+    settings: dict[str, object] = {"occlusion_window": (1, 1, 1), "path_steps": 2}
     found = attribute(OnePixel(square=False), patch, parameters(**settings))
     assert values(found.maps[INTEGRATED]) == [1.5]
     assert values(found.completeness_error) == [0.5]
     fine = attribute(OnePixel(square=False), patch, parameters(**settings | {"path_steps": 64}))
     assert float(fine.completeness_error[0]) < 0.05
+    # Cut where it bends, two straight pieces are integrated exactly.
+    cut = attribute(OnePixel(square=False), patch, parameters(**settings | {"path_cuts": (1 / 3,)}))
+    assert values(cut.maps[INTEGRATED]) == [2]
+
+
+@pytest.mark.parametrize("cuts", [(0.5, 0.1), (0.0,), (1.0,), (0.2, 0.2)])
+def test_a_path_that_does_not_ascend_is_refused(cuts: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="must ascend between 0 and 1"):
+        AttributionParameters(path_cuts=cuts)
 
 
 def test_heads_behind_an_encoder_say_what_they_say_of_its_features() -> None:
