@@ -138,9 +138,10 @@ def sanity_figure(columns: Sequence[str], numbers: Sequence[NumberDraft]) -> byt
                 ("random pixels", found[RANDOM_DROP], MUTED),
             ],
         )
-        row[0].set(xlim=(0, 1), xlabel="share of |attribution| inside (dashes: share of area)")
-        row[1].set(xlim=(-0.3, 1), xlabel="rank correlation with a randomised network")
+        row[0].set(xlim=(0, 1), xlabel="share of |attribution| inside")
+        row[1].set(xlim=(-0.3, 1), xlabel="rank correlation, randomised")
         row[2].set_xlabel("fall of the logit by deletion")
+        row[2].axvline(0, color=MUTED, linewidth=0.8)
         row[0].set_title(title_text(column).capitalize())
     return sheet.png()
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import zarr
 
+from cell_assets.audit.recompute import recompute
 from cell_assets.automation.ingesting import ingest_plate
 from cell_assets.automation.running import RunRequest
 from cell_assets.evaluation.attribution_scores import SCORE_COLUMNS
@@ -102,6 +103,10 @@ def test_numbers_are_in_the_ledger_with_intervals_and_rest_on_what_was_read(lab:
             "raw_acquisition", "segmentation", "tracks", "patch_table", "experiment_manifest", "dynaclr_checkpoint",
             "dynaclr_embeddings",
         }  # fmt: skip
+        for one in (number, recorded[REPORT, "integrated_gradients_logit_drop_over_random"]):
+            found = recompute(session.store, one.id)
+            assert found.agrees, found.to_text()
+            assert found.difference(found.ways[0]) == 0.0
         assert_published_is_whole(session)
         assert_nothing_left(session)
         assert_dagster_agrees(session)
