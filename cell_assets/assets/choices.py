@@ -9,6 +9,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cell_assets.errors import BadInputError
+from cell_assets.evaluation.attribution_parameters import AttributionParameters
 from cell_assets.evaluation.splits import SplitParameters
 from cell_assets.evaluation.study_parameters import StudyParameters
 from cell_assets.imaging.features.parameters import FeatureParameters
@@ -68,6 +69,8 @@ class ExperimentChoices(BaseModel):
     baseline: StateSegmentationChoice | None = None
     """A supervised segmentation that every report is held against; None asks for none."""
     report: StudyParameters = StudyParameters()
+    attribution: AttributionParameters | None = None
+    """`cell-assets run` makes it where this is given; from the Dagster UI its defaults hold where it is not."""
     quality: tuple[Threshold, ...] = ()
     """What is beyond one of these is named by a check of plate_qc, and left out where the threshold says so."""
 

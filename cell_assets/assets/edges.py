@@ -7,7 +7,13 @@ partitions: they are for the picture only and say nothing about staleness.
 import dagster as dg
 
 from cell_assets.assets.partitions import EXPERIMENT, PLATE
-from cell_assets.assets.recipes import AssetName, checkpoint_name, embeddings_name, report_name
+from cell_assets.assets.recipes import (
+    AssetName,
+    attribution_name,
+    checkpoint_name,
+    embeddings_name,
+    report_name,
+)
 from cell_assets.methods.registry import ENTRIES
 
 _TO_PLATE = dg.MultiToSingleDimensionPartitionMapping(PLATE)
@@ -53,6 +59,25 @@ def _edges_of_method(method: str) -> dict[str, tuple[dg.AssetDep, ...]]:
             # Of experiments that have one: a closer edge would call all others stale.
             _edge(AssetName.STATE_SEGMENTATION, _PICTURE_ONLY),
         ),
+    }
+
+
+def _attribution_edges(method: str) -> dict[str, tuple[dg.AssetDep, ...]]:
+    of_fovs = (
+        AssetName.RAW_ACQUISITION,
+        AssetName.SEGMENTATION,
+        AssetName.TRACKS,
+        AssetName.PATCH_TABLE,
+        AssetName.MANIFEST_PATCHES,
+        AssetName.ANNOTATIONS,
+    )
+    return {
+        attribution_name(method): (
+            _edge(embeddings_name(method), _TO_EXPERIMENT),
+            _edge(checkpoint_name(method)),
+            _edge(AssetName.EXPERIMENT_MANIFEST),
+            *(_edge(asset, _PICTURE_ONLY) for asset in of_fovs),
+        )
     }
 
 
@@ -102,6 +127,9 @@ _SHARED: dict[str, tuple[dg.AssetDep, ...]] = {
 }
 
 EDGES: dict[str, tuple[dg.AssetDep, ...]] = _SHARED | {
-    asset: edges for entry in ENTRIES for asset, edges in _edges_of_method(entry.name).items()
+    asset: edges
+    for entry in ENTRIES
+    for of_method in (_edges_of_method, *((_attribution_edges,) if entry.attributable else ()))
+    for asset, edges in of_method(entry.name).items()
 }
 """By asset: one edge for every asset that its body reads."""

@@ -79,9 +79,7 @@ def checkpoint_asset(entry: MethodEntry) -> dg.AssetsDefinition:
             work = store.root.parent / "training" / f"{experiment}.{entry.name}"
             work.mkdir(parents=True, exist_ok=True)
             with Progress(context, progress, f"training {experiment}", 0) as bar:
-                result = load_method(entry.name).train(
-                    tables, frozen, output.training, out, _shown(bar), work
-                )
+                result = load_method(entry.name).train(tables, frozen, output.training, out, shown(bar), work)
             for message in result.messages:
                 context.log.info(message)
             return Written()
@@ -203,7 +201,7 @@ def _embed(
 ) -> Written:
     with Progress(context, progress, f"embedding {plate}", 0) as bar:
         result = method.embed(
-            model.folder, tables, frozen, out, {"checkpoint": model.receipt.digest}, _shown(bar)
+            model.folder, tables, frozen, out, {"checkpoint": model.receipt.digest}, shown(bar)
         )
     for message in result.messages:
         context.log.info(message)
@@ -259,7 +257,9 @@ def report_asset(entry: MethodEntry) -> dg.AssetsDefinition:
     return report
 
 
-def _shown(bar: Progress) -> ProgressSink:
+def shown(bar: Progress) -> ProgressSink:
+    """Lets a method's progress move the bar."""
+
     def show(state: MethodProgress) -> None:
         bar.stand(state.done, state.total, f"{state.unit} {state.note}".strip())
 

@@ -38,6 +38,11 @@ def report_name(method: str) -> str:
     return f"{method}_report"
 
 
+def attribution_name(method: str) -> str:
+    """Name of a method's attribution asset."""
+    return f"{method}_attribution"
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How one asset is made, apart from its parameters."""
@@ -210,8 +215,31 @@ def _method_recipes(method: str) -> tuple[Recipe, ...]:
     )
 
 
+def _attribution_recipe(method: str) -> Recipe:
+    return Recipe(
+        attribution_name(method),
+        FormatName("cell_assets.attribution", "1"),
+        (
+            f"cell_assets.methods.{method}",
+            "cell_assets.methods.attribution",
+            "cell_assets.evaluation",
+            "cell_assets.reporting",
+            "cell_assets.assets.attribution_pages",
+            f"{_IMAGING}.annotation_history",
+            f"{_IMAGING}.cell_masks",
+            f"{_IMAGING}.label_store",
+            f"{_IMAGING}.patch_reading",
+            f"{_IMAGING}.patches",
+        ),
+    )
+
+
 RECIPES: dict[str, Recipe] = {
     str(recipe.asset): recipe
-    for recipe in (*_SHARED, *(recipe for entry in ENTRIES for recipe in _method_recipes(entry.name)))
+    for recipe in (
+        *_SHARED,
+        *(recipe for entry in ENTRIES for recipe in _method_recipes(entry.name)),
+        *(_attribution_recipe(entry.name) for entry in ENTRIES if entry.attributable),
+    )
 }
 """Every asset's recipe, by asset name."""

@@ -3,12 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 from blake3 import blake3
 
 from cell_assets.errors import CellAssetsError, NotFoundError
+from cell_assets.evaluation.attribution_parameters import AttributionParameters
+from cell_assets.evaluation.attribution_scores import attribution_numbers
 from cell_assets.evaluation.published_study import StudiedFolders, study_published
 from cell_assets.evaluation.resampling import Estimate
 from cell_assets.evaluation.scoring import rescore
@@ -20,6 +23,10 @@ from cell_assets.store.store import Store
 SAME_TO = 1e-9
 """Relative difference up to which two computations agree: another build of a numerical library may round sums
 in another order."""
+
+
+_ATTRIBUTION = "/attribution_"
+"""In the report name of every number about attribution, between method and annotation column."""
 
 
 class Outcome(StrEnum):
@@ -132,19 +139,23 @@ def recompute(store: Store, number_id: int) -> Recomputation:
     """Compute number `number_id` again by every way there is.
 
     From the predictions that its report holds, row by row, where it is a score of predictions; and from the
-    published embeddings, manifest and annotations, probes fitted anew, always.
+    published embeddings, manifest and annotations, probes fitted anew, always. A number about attribution, from the
+    scores of its cells that are published beside it.
 
     Raises:
         NotFoundError: there is no such number.
     """
     number = store.ledger.number(number_id)
     stated = store.ledger.provenance(number.run_id)
+    ways: tuple[tuple[str, Callable[[Store, Number, Provenance], Estimate | NumberDraft]], ...] = (
+        ("the report's predictions", _from_predictions),
+        ("the published embeddings", _from_embeddings),
+    )
+    if _ATTRIBUTION in number.draft.report:
+        ways = (("the scored cells", _from_scored_cells),)
     return Recomputation(
         number,
-        (
-            _tried("the report's predictions", lambda: _from_predictions(store, number, stated)),
-            _tried("the published embeddings", lambda: _from_embeddings(store, number, stated)),
-        ),
+        tuple(_tried(origin, partial(compute, store, number, stated)) for origin, compute in ways),
         stated.run.code.environment_digest == blake3(environment_text().encode()).hexdigest(),
     )
 
@@ -186,6 +197,22 @@ def _from_predictions(store: Store, number: Number, stated: Provenance) -> Estim
         n_resamples=parameters.n_resamples,
         units=number.draft.unit,
     )
+
+
+def _from_scored_cells(store: Store, number: Number, stated: Provenance) -> NumberDraft:
+    draft, recorded = number.draft, stated.run.parameters
+    settings = AttributionParameters.model_validate(
+        {name: recorded[name] for name in AttributionParameters.model_fields if name in recorded}
+    )
+    method, _, column = draft.report.partition(_ATTRIBUTION)
+    cells = pd.read_parquet(_folder(store, stated.artifact) / "cells.parquet")
+    scored = cells[cells["is_scored"] & (cells["column"] == column)]
+    if scored.empty:
+        raise NotFoundError(f"no cell was scored for {column}: {draft.why_missing}")
+    for anew in attribution_numbers(scored, column, method, draft.split, settings):
+        if anew.name == draft.name:
+            return anew
+    raise NotFoundError(f"scored cells do not tell {draft.name}")
 
 
 def _from_embeddings(store: Store, number: Number, stated: Provenance) -> NumberDraft:

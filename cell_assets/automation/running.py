@@ -12,7 +12,13 @@ from cell_assets.assets.independent_plates import independent_plates
 from cell_assets.assets.inputs import living_plates
 from cell_assets.assets.partitions import POSITION, register_plate_keys
 from cell_assets.assets.planning import FovPlan, plan_plate
-from cell_assets.assets.recipes import AssetName, checkpoint_name, embeddings_name, report_name
+from cell_assets.assets.recipes import (
+    AssetName,
+    attribution_name,
+    checkpoint_name,
+    embeddings_name,
+    report_name,
+)
 from cell_assets.assets.sizing import (
     ROOM_ADVICE,
     Cost,
@@ -29,7 +35,7 @@ from cell_assets.automation.stages import NeededRun, next_runs
 from cell_assets.errors import CellAssetsError
 from cell_assets.ledger.ledger import Ledger
 from cell_assets.ledger.records import ArtifactState, Number, Plate
-from cell_assets.methods.registry import load_method
+from cell_assets.methods.registry import is_attributable, load_method
 from cell_assets.reporting.tables import left_out_text, numbers_table
 
 STORED_MARGIN = 1.5
@@ -267,6 +273,8 @@ def _costs(
     n_embedded = len(plates) + len(choices.report.independent_plates)
     made = (fov_cost(session.store, fovs, session.settings.processes),) if any(f.make for f in fovs) else ()
     kept = (kept_patches_cost(session.store, keeping),) if keeping else ()
+    asked = choices.attribution is not None and is_attributable(name)
+    attributed = (output_cost(ledger, attribution_name(name), "attribution, where needed"),) if asked else ()
     return (
         *made,
         *kept,
@@ -275,6 +283,7 @@ def _costs(
         output_cost(ledger, AssetName.SINGLE_CELL_FEATURES, "features, where needed", len(plates)),
         *_baseline_cost(ledger, choices),
         output_cost(ledger, report_name(name), "report, where needed"),
+        *attributed,
     )
 
 

@@ -1,7 +1,7 @@
 """What an experiment needs next: FOVs of each plate, then manifest and checkpoint, embeddings, features, report.
 
 Where patches are kept by the manifest, it is made by itself, and the patches of each plate before the checkpoint.
-Where a supervised baseline was chosen, it is made before the report.
+Where a supervised baseline was chosen, it is made before the report; attribution follows where a choice asks for it.
 
 `cell-assets run` carries the answer out in its own process, the sensor `follow_through` asks Dagster for it.
 Whether something is current is the one rule of `assets.planning`; what is current is not asked for.
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from blake3 import blake3
 
 from cell_assets.assets.annotations import tracked_cells
+from cell_assets.assets.attribution_output import attribution_output
 from cell_assets.assets.choices import ExperimentChoices
 from cell_assets.assets.experiment_outputs import (
     ExperimentOutput,
@@ -36,6 +37,7 @@ from cell_assets.imaging.patch_reading import patch_policy
 from cell_assets.imaging.patches import PatchPolicy
 from cell_assets.ledger.currency import Expectation
 from cell_assets.ledger.records import JsonValue, Plate, ReadReceipt
+from cell_assets.methods.registry import is_attributable
 from cell_assets.store.code_identity import code_version
 from cell_assets.store.store import Store
 
@@ -76,7 +78,8 @@ class NeededRun:
 def next_runs(
     store: Store, experiment: str, method: str, position_keys: Sequence[str]
 ) -> tuple[NeededRun, ...]:
-    """The runs that can go now, side by side; empty when everything up to the report of `method` is current.
+    """The runs that can go now, side by side; empty when everything up to the report of `method`, and
+    what else was asked for, is current.
 
     A stage is asked for only when the one before it is whole. See `fov_runs` and `runs_after_fovs`.
     """
@@ -122,6 +125,7 @@ def runs_after_fovs(store: Store, experiment: str, method: str) -> tuple[NeededR
         _annotation_runs(looking, experiment),
         _baseline_runs(looking, experiment),
         _report_runs(looking, experiment, method),
+        _attribution_runs(looking, experiment, method),
     )
     # Generators: a later stage cannot be asked about while the inputs of an earlier one are missing.
     return next(filter(None, map(tuple, stages)), ())
@@ -253,6 +257,12 @@ def _baseline_runs(store: Store, experiment: str) -> Iterator[NeededRun]:
 
 def _report_runs(store: Store, experiment: str, method: str) -> Iterator[NeededRun]:
     yield from _unless_current(store, report_output(store, method, experiment))
+
+
+def _attribution_runs(store: Store, experiment: str, method: str) -> Iterator[NeededRun]:
+    """Only where somebody asked for it: it takes longer than the report."""
+    if ExperimentChoices.of(store.ledger, experiment).attribution is not None and is_attributable(method):
+        yield from _unless_current(store, attribution_output(store, method, experiment))
 
 
 def _unless_current(store: Store, output: ExperimentOutput) -> Iterator[NeededRun]:

@@ -53,6 +53,26 @@ class ProbeData:
 
 
 @dataclass(frozen=True)
+class LinearHead:
+    """A fitted probe as arithmetic on one representation: standardise, then a linear function.
+
+    The standardisation is not folded into the weights, where it would cancel large numbers in single precision.
+    """
+
+    mean: FloatArray
+    """(D,)"""
+    scale: FloatArray
+    """(D,)"""
+    weight: FloatArray
+    """(D,)"""
+    bias: float
+
+    def logit(self, features: FloatArray) -> FloatArray:
+        """(N, D) → (N,): logarithm of the odds of the positive class."""
+        return (features - self.mean) / self.scale @ self.weight + self.bias
+
+
+@dataclass(frozen=True)
 class Probe:
     """A fitted probe's say on the scored rows."""
 
@@ -64,6 +84,7 @@ class Probe:
     """Inverse regularisation strength C."""
     how_chosen: str
     converged: bool
+    head: LinearHead
 
 
 def why_no_probe(train: ProbeData, test: ProbeData) -> str | None:
@@ -108,6 +129,7 @@ def fit_probe(
         strength=strength,
         how_chosen=how_chosen,
         converged=int(model.n_iter_[0]) < _MAX_ITERATIONS,
+        head=LinearHead(scaler.mean_, scaler.scale_, model.coef_[0], float(model.intercept_[0])),
     )
 
 

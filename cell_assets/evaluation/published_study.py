@@ -6,21 +6,26 @@ from pathlib import Path
 from typing import Self
 
 from cell_assets.errors import BadInputError
-from cell_assets.evaluation.annotated_states import annotated_states
+from cell_assets.evaluation.annotated_states import AnnotatedStates, annotated_states
 from cell_assets.evaluation.cell_features import join_features
 from cell_assets.evaluation.disruption_study import (
     centroids_um,
     study_track_disruptions,
     with_track_disruptions,
 )
-from cell_assets.evaluation.embedding_study import EmbeddingStudy, read_embeddings, study_embeddings
+from cell_assets.evaluation.embedding_study import (
+    EmbeddedCells,
+    EmbeddingStudy,
+    read_embeddings,
+    study_embeddings,
+)
 from cell_assets.evaluation.independent_plates import read_independent
 from cell_assets.evaluation.independent_study import study_independent
 from cell_assets.evaluation.leakage import find_leakage, fov_pixels, refuse_copies
-from cell_assets.evaluation.manifest import read_manifest
+from cell_assets.evaluation.manifest import FrozenCells, Manifest, read_manifest
 from cell_assets.evaluation.predicted_states import read_predicted_states
 from cell_assets.evaluation.study_parameters import StudyParameters
-from cell_assets.imaging.acquisition import open_acquisition
+from cell_assets.imaging.acquisition import Acquisition, open_acquisition
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,20 @@ class StudiedFolders:
         )
 
 
+@dataclass(frozen=True)
+class StudiedCells:
+    """The cells of an experiment with everything that is known of them."""
+
+    manifest: Manifest
+    frozen: FrozenCells
+    acquisitions: Mapping[str, Acquisition]
+    """By plate."""
+    embedded: EmbeddedCells
+    known: AnnotatedStates
+    interval_min: float | None
+    """Minutes between time points; None for plates of a single one."""
+
+
 def study_published(
     folders: StudiedFolders, method: str, experiment: str, parameters: StudyParameters
 ) -> EmbeddingStudy:
@@ -61,44 +80,24 @@ def study_published(
         BadInputError: plates differ in their time between frames, or what is tested on was learned from.
     """
     every, folders = folders, folders.without(parameters.independent_plates)
-    manifest, frozen = read_manifest(folders.manifest)
-    acquisitions = {plate: open_acquisition(folder) for plate, folder in folders.raw.items()}
-    pixels = {
-        (plate, position.name): position.content_digest
-        for plate, acquisition in acquisitions.items()
-        for position in acquisition.info.positions
-    }
-    find_leakage(frozen.split_tracks, manifest.split_unit, pixels).refuse(f"the report of {experiment}")
-    intervals = {acquisition.info.interval_min for acquisition in acquisitions.values()}
-    if len(intervals) > 1:
-        raise BadInputError(
-            f"experiment {experiment}: its plates have {len(intervals)} different times between frames "
-            f"({', '.join(str(i) for i in sorted(intervals, key=str))} min); report them as separate experiments"
-        )
-    embedded = read_embeddings([folders.embeddings[plate] for plate in sorted(folders.embeddings)])
-    given = {plate: acquisition.given_states() for plate, acquisition in acquisitions.items()}
-    known = annotated_states(
-        {plate: frame for plate, frame in given.items() if frame is not None},
-        folders.annotations,
-        embedded.cells,
-    )
-    tracks = frozen.every_track(embedded.cells)
+    studied = read_studied(folders, f"the report of {experiment}", experiment)
+    embedded, tracks = studied.embedded, studied.frozen.every_track(studied.embedded.cells)
     study = study_embeddings(
         embedded,
-        known.states,
+        studied.known.states,
         tracks=tracks,
         method=method,
-        split_unit=manifest.split_unit,
-        interval_min=intervals.pop(),
-        simulated=manifest.simulated,
+        split_unit=studied.manifest.split_unit,
+        interval_min=studied.interval_min,
+        simulated=studied.manifest.simulated,
         parameters=parameters,
         features=join_features(embedded.cells, folders.features) if folders.features else None,
         predicted=None
         if folders.state_segmentation is None
         else read_predicted_states(folders.state_segmentation),
     )
-    evaluation = replace(study.evaluation, notes=(*known.notes, *study.evaluation.notes))
-    sizes = {plate: acquisition.info.voxel_size_um for plate, acquisition in acquisitions.items()}
+    evaluation = replace(study.evaluation, notes=(*studied.known.notes, *study.evaluation.notes))
+    sizes = {plate: acquisition.info.voxel_size_um for plate, acquisition in studied.acquisitions.items()}
     disruptions = study_track_disruptions(
         embedded.features,
         embedded.cells,
@@ -113,8 +112,41 @@ def study_published(
     if not parameters.independent_plates:
         return study
     apart = {plate: every.raw[plate] for plate in parameters.independent_plates}
-    refuse_copies(experiment, pixels, fov_pixels(apart))
+    refuse_copies(experiment, fov_pixels(folders.raw), fov_pixels(apart))
     strangers = read_independent(
         parameters.independent_plates, every.embeddings, every.raw, every.annotations
     )
-    return study_independent(study, known.states, strangers)
+    return study_independent(study, studied.known.states, strangers)
+
+
+def read_studied(folders: StudiedFolders, purpose: str, experiment: str) -> StudiedCells:
+    """Embeddings, split and states of every cell of an experiment.
+
+    Args:
+        purpose: what they are read for, as a refusal names it.
+
+    Raises:
+        BadInputError: plates differ in their time between frames, or what is tested on was learned from.
+    """
+    manifest, frozen = read_manifest(folders.manifest)
+    acquisitions = {plate: open_acquisition(folder) for plate, folder in folders.raw.items()}
+    pixels = {
+        (plate, position.name): position.content_digest
+        for plate, acquisition in acquisitions.items()
+        for position in acquisition.info.positions
+    }
+    find_leakage(frozen.split_tracks, manifest.split_unit, pixels).refuse(purpose)
+    intervals = {acquisition.info.interval_min for acquisition in acquisitions.values()}
+    if len(intervals) > 1:
+        raise BadInputError(
+            f"experiment {experiment}: its plates have {len(intervals)} different times between frames "
+            f"({', '.join(str(i) for i in sorted(intervals, key=str))} min); report them as separate experiments"
+        )
+    embedded = read_embeddings([folders.embeddings[plate] for plate in sorted(folders.embeddings)])
+    given = {plate: acquisition.given_states() for plate, acquisition in acquisitions.items()}
+    known = annotated_states(
+        {plate: frame for plate, frame in given.items() if frame is not None},
+        folders.annotations,
+        embedded.cells,
+    )
+    return StudiedCells(manifest, frozen, acquisitions, embedded, known, intervals.pop())

@@ -3,12 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from pydantic import BaseModel
 
 if TYPE_CHECKING:
+    from cell_assets.evaluation.attribution_parameters import AttributionParameters
     from cell_assets.evaluation.manifest import FrozenCells
+    from cell_assets.methods.attribution.classifier import PatchEncoder
 
 
 @dataclass(frozen=True)
@@ -121,4 +123,22 @@ class Method(Protocol):
 
         One row for every cell image of `tables` that the manifest does not leave out.
         """
+        ...
+
+
+@runtime_checkable
+class AttributableMethod(Protocol):
+    """The optional part of the contract: a method whose encoder is a network from the pixels of single patches.
+
+    Its entry in the registry says so, because the asset graph is built before any method is imported.
+    """
+
+    def open_encoder(
+        self,
+        checkpoint: Path,
+        tables: Sequence[TrainingTable],
+        manifest: "FrozenCells",
+        parameters: "AttributionParameters",
+    ) -> "PatchEncoder":
+        """The trained network over the cells of `tables`; its features are those that `embed` writes."""
         ...

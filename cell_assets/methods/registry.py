@@ -10,7 +10,7 @@ from importlib import import_module
 from pydantic import BaseModel
 
 from cell_assets.errors import BadInputError
-from cell_assets.methods.contract import Method
+from cell_assets.methods.contract import AttributableMethod, Method
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class MethodEntry:
     parameters: str
     """Module whose `PRESETS` are the parameters of its training by preset; imported by the definitions, so it needs no
     torch."""
+    attributable: bool = False
+    """Whether it offers `contract.AttributableMethod`, and so has an attribution asset."""
 
 
 ENTRIES: tuple[MethodEntry, ...] = (
@@ -33,6 +35,7 @@ ENTRIES: tuple[MethodEntry, ...] = (
         title="DynaCLR: contrastive learning of cell dynamics with time-aware triplets",
         module="cell_assets.methods.dynaclr.method",
         parameters="cell_assets.methods.dynaclr.parameters",
+        attributable=True,
     ),
 )
 
@@ -59,3 +62,20 @@ def load_method(name: str) -> Method:
             method: Method = import_module(entry.module).METHOD
             return method
     raise BadInputError(f"method {name!r} is not one of {', '.join(method_names())}; choose one of these")
+
+
+def is_attributable(name: str) -> bool:
+    """Whether the method of that name has an attribution asset."""
+    return any(entry.name == name and entry.attributable for entry in ENTRIES)
+
+
+def load_attributable(name: str) -> AttributableMethod:
+    """Imports the method of that name, whose classes can be attributed to pixels.
+
+    Raises:
+        BadInputError: there is no such method, or it does not offer this.
+    """
+    method = load_method(name)
+    if not isinstance(method, AttributableMethod):
+        raise BadInputError(f"method {name} does not offer attribution to pixels; choose one that does")
+    return method

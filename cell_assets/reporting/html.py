@@ -4,11 +4,11 @@ import base64
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from itertools import groupby
+from typing import Protocol
 
 import pandas as pd
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from cell_assets.evaluation.evaluate import EmbeddingEvaluation
 from cell_assets.evaluation.identity_study import REPORT as IDENTITY_REPORT
@@ -59,7 +59,7 @@ class ReportContent:
 
 
 @dataclass(frozen=True)
-class _Card:
+class Card:
     """One headline: a value, its interval, and what to hold it against."""
 
     what: str
@@ -99,29 +99,60 @@ class _NumberRow:
 
 def render_html(report: ReportContent) -> str:
     """The whole page. The same content gives the same text."""
-    template = resources.files("cell_assets.reporting").joinpath("report.html").read_text(encoding="utf-8")
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     evaluation = report.evaluation
-    return environment.from_string(template).render(
-        report=report,
+    return render_page(
+        "report.html",
+        report,
+        evaluation.numbers,
+        list(_cards(evaluation)),
         simulated=evaluation.settings.simulated,
         left_out=report.left_out,
         settings=evaluation.settings,
         split=evaluation.split,
         enough_units=ENOUGH_COARSE_UNITS,
-        cards=list(_cards(evaluation)),
         tasks=[_task_words(task) for task in (*evaluation.tasks, *evaluation.further, *report.further_tasks)],
-        figures=[_figure_source(figure) for figure in report.figures],
-        number_groups=_number_groups(evaluation.numbers),
         notes=evaluation.notes,
-        parameters=list(_flat("", report.parameters)),
         suspicious=suspicious_rows(report.suspicious_steps),
     )
 
 
-def _cards(evaluation: EmbeddingEvaluation) -> Iterable[_Card]:
+class PageContent(Protocol):
+    """What every page shows, whatever it is about."""
+
+    @property
+    def title(self) -> str: ...
+    @property
+    def subtitle(self) -> str: ...
+    @property
+    def figures(self) -> tuple[ReportFigure, ...]: ...
+    @property
+    def inputs(self) -> tuple[ReadReceipt, ...]: ...
+    @property
+    def parameters(self) -> Mapping[str, JsonValue]: ...
+
+
+def render_page(
+    template: str, content: PageContent, numbers: Sequence[NumberDraft], cards: Sequence[Card], **own: object
+) -> str:
+    """A page of the house's look: `template` of this folder, with what is its `own` beside what all pages show."""
+    environment = Environment(
+        loader=PackageLoader("cell_assets.reporting", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(
+        report=content,
+        cards=cards,
+        figures=[_figure_source(figure) for figure in content.figures],
+        number_groups=_number_groups(numbers),
+        parameters=list(_flat("", content.parameters)),
+        **own,
+    )
+
+
+def _cards(evaluation: EmbeddingEvaluation) -> Iterable[Card]:
     by_name = {(number.report, number.name): number for number in evaluation.numbers}
     method = evaluation.settings.method
     for task in (*evaluation.tasks, *evaluation.further):
@@ -132,7 +163,7 @@ def _cards(evaluation: EmbeddingEvaluation) -> Iterable[_Card]:
             for (report, name), number in by_name.items()
             if report == about and name.startswith(f"{metric}_") and "_gain_" not in name
         ]
-        yield _card(f"{title_text(task.name)}: {title_text(metric)}", by_name[about, metric], rivals)
+        yield card(f"{title_text(task.name)}: {title_text(metric)}", by_name[about, metric], rivals)
     smooth = f"{method}/temporal_smoothness"
     if (smooth, "smoothness") in by_name:
         names = ("displacement_one_interval", "displacement_random_pairs")
@@ -140,14 +171,15 @@ def _cards(evaluation: EmbeddingEvaluation) -> Iterable[_Card]:
         removed = by_name.get((f"{method}/{IDENTITY_REPORT}", "smoothness_identity_removed"))
         if removed is not None:
             beside.append(("after the track's mean is taken away", value_text(removed.value)))
-        yield _card("movement per interval, strangers = 1", by_name[smooth, "smoothness"], beside)
+        yield card("movement per interval, strangers = 1", by_name[smooth, "smoothness"], beside)
 
 
-def _card(what: str, number: NumberDraft, beside: Sequence[tuple[str, str]]) -> _Card:
+def card(what: str, number: NumberDraft, beside: Sequence[tuple[str, str]]) -> Card:
+    """The headline of one number."""
     interval = (
         "no interval" if number.ci_low is None else f"{interval_text(number.ci_low, number.ci_high)} (95 %)"
     )
-    return _Card(
+    return Card(
         what=what,
         value=value_text(number.value),
         interval=f"{interval}, {units_text(number)}",

@@ -37,6 +37,20 @@ GRAPH = {
             "state_segmentation",
         },
     ),
+    "dynaclr_attribution": (
+        "experiment",
+        {
+            "annotations",
+            "dynaclr_checkpoint",
+            "dynaclr_embeddings",
+            "experiment_manifest",
+            "manifest_patches",
+            "patch_table",
+            "raw_acquisition",
+            "segmentation",
+            "tracks",
+        },
+    ),
 }
 """Asset to its partition dimensions and the assets that it is drawn from."""
 

@@ -101,7 +101,7 @@ def embed_source(
     """`embed` on patches that are already open."""
     parameters = parameters or EmbeddingParameters()
     network, config = load_checkpoint(checkpoint)
-    source = _as_trained(source, config)
+    source = as_trained(source, config)
     cells = _cells(source)
     if not len(cells):
         raise BadInputError("the patch tables hold no cell to embed; look at their tracks")
@@ -141,7 +141,7 @@ def embed_source(
     return EmbeddingResult(len(obs), features.shape[1], messages)
 
 
-def _as_trained(source: PatchSource, config: CheckpointConfig) -> PatchSource:
+def as_trained(source: PatchSource, config: CheckpointConfig) -> PatchSource:
     """`source` in the channels that the network takes: those it was trained on or, by its stem, all of known kinds."""
     names = tuple(channel.name for channel in config.channels)
     known = config.network.kinds

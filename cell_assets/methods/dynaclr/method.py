@@ -6,7 +6,9 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from cell_assets.errors import BadInputError
+from cell_assets.evaluation.attribution_parameters import AttributionParameters
 from cell_assets.evaluation.manifest import FrozenCells
+from cell_assets.methods.attribution.classifier import PatchEncoder
 from cell_assets.methods.contract import (
     EmbeddingResult,
     Method,
@@ -15,6 +17,7 @@ from cell_assets.methods.contract import (
     TrainingResult,
     TrainingTable,
 )
+from cell_assets.methods.dynaclr.attribution import open_encoder
 from cell_assets.methods.dynaclr.checkpoint import load_config
 from cell_assets.methods.dynaclr.embedding import EmbeddingParameters, embed
 from cell_assets.methods.dynaclr.execution import supported
@@ -90,6 +93,16 @@ class DynaclrMethod:
     ) -> EmbeddingResult:
         """See `embedding.embed`."""
         return embed(checkpoint, tables, manifest, out, provenance, self.embedding_parameters(), progress)
+
+    def open_encoder(
+        self,
+        checkpoint: Path,
+        tables: Sequence[TrainingTable],
+        manifest: FrozenCells,
+        parameters: AttributionParameters,
+    ) -> PatchEncoder:
+        """See `attribution.open_encoder`."""
+        return open_encoder(checkpoint, tables, manifest, parameters)
 
 
 def _start(parameters: TrainingParameters) -> str:

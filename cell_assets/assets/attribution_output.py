@@ -1,0 +1,105 @@
+"""The class attribution of an experiment as it would be made now: choices and newest inputs. No Dagster here."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from cell_assets.assets.choices import ExperimentChoices
+from cell_assets.assets.experiment_outputs import ExperimentOutput
+from cell_assets.assets.inputs import (
+    ReadArtifact,
+    ReadTable,
+    ReportInputs,
+    read_report_inputs,
+    table_receipts,
+    tables_with_patches,
+)
+from cell_assets.assets.partitions import fov_key
+from cell_assets.assets.recipes import AssetName, attribution_name
+from cell_assets.errors import NotFoundError
+from cell_assets.evaluation.attribution_parameters import AttributionParameters
+from cell_assets.ledger.records import ReadReceipt
+from cell_assets.store.store import Store
+
+PROBE_SEED = "probe_seed"
+"""Among the recorded parameters: the report's seed, by which its probes choose their strength."""
+
+
+@dataclass(frozen=True)
+class AttributionInputs:
+    """What attribution reads: all that the report reads, the patches, and the labels of the cells in them."""
+
+    report: ReportInputs
+    tables: Mapping[tuple[str, str], ReadTable]
+    """By plate and position, with what their patches are read from."""
+    tracks: Mapping[tuple[str, str], ReadArtifact]
+    segmentation: Mapping[tuple[str, str], ReadArtifact]
+
+    def receipts(self) -> tuple[ReadReceipt, ...]:
+        """All of them, each once, as input edges."""
+        read = [*self.report.receipts(), *table_receipts(self.tables)]
+        read += [one.receipt for one in (*self.tracks.values(), *self.segmentation.values())]
+        return tuple(dict.fromkeys(read))
+
+
+@dataclass(frozen=True)
+class AttributionOutput(ExperimentOutput):
+    """Which pixels decide what the newest report's probes say."""
+
+    inputs: AttributionInputs
+    settings: AttributionParameters
+    probe_seed: int
+
+
+def attribution_output(store: Store, method: str, experiment: str) -> AttributionOutput:
+    """The attribution of the newest embeddings; by the defaults where nobody chose anything.
+
+    Raises:
+        NotFoundError: something that it reads has not been made, or was made of earlier tracks or labels.
+    """
+    choices = ExperimentChoices.of(store.ledger, experiment)
+    settings = choices.attribution or AttributionParameters()
+    inputs = _read(store, method, experiment)
+    return AttributionOutput(
+        attribution_name(method),
+        experiment,
+        experiment,
+        {**settings.model_dump(mode="json"), PROBE_SEED: choices.report.seed},
+        inputs.receipts(),
+        inputs,
+        settings,
+        choices.report.seed,
+    )
+
+
+def _read(store: Store, method: str, experiment: str) -> AttributionInputs:
+    report = read_report_inputs(store, method, experiment)
+    keys = {fov_key(*position): position for position in report.tables}
+    found = {
+        asset: store.read_many(asset, list(keys)) for asset in (AssetName.TRACKS, AssetName.SEGMENTATION)
+    }
+    tracks, segmentation = (
+        {position: ReadArtifact(*found[asset][key]) for key, position in keys.items()}
+        for asset in (AssetName.TRACKS, AssetName.SEGMENTATION)
+    )
+    _refuse_others(store, AssetName.PATCH_TABLE, keys, tracks)
+    _refuse_others(store, AssetName.TRACKS, keys, segmentation)
+    tables = tables_with_patches(store, experiment, report.tables)
+    return AttributionInputs(report, tables, tracks, segmentation)
+
+
+def _refuse_others(
+    store: Store,
+    asset: AssetName,
+    keys: Mapping[str, tuple[str, str]],
+    read: Mapping[tuple[str, str], ReadArtifact],
+) -> None:
+    """Raises NotFoundError where `asset` was made of something else than what is `read`: labels would not fit."""
+    made = store.ledger.latest_many(asset, list(keys))
+    outdated: Iterable[str] = (
+        key
+        for key, position in keys.items()
+        if read[position].receipt.digest not in {artifact.digest for artifact in made[key].inputs}
+    )
+    if (first := next(iter(outdated), None)) is not None:
+        of = read[keys[first]].receipt.asset
+        raise NotFoundError(f"{asset} {first} was made of an earlier {of}; materialise {asset} first")
