@@ -13,6 +13,7 @@ from cell_assets.evaluation import metrics
 from cell_assets.evaluation.dynamics import unit_vectors
 from cell_assets.evaluation.evaluate import EmbeddingEvaluation, canonical_order
 from cell_assets.evaluation.resampling import Estimate, Statistic, bootstrap_interval
+from cell_assets.evaluation.scoring import EMBEDDING, Score, score_notes
 from cell_assets.evaluation.splits import SplitUnit
 from cell_assets.evaluation.step_detection import (
     Detector,
@@ -24,7 +25,7 @@ from cell_assets.evaluation.step_detection import (
     step_curves,
 )
 from cell_assets.evaluation.study_parameters import DisruptionParameters
-from cell_assets.evaluation.task_scores import EMBEDDING, Curve, Score, score_notes
+from cell_assets.evaluation.task_scores import Curve
 from cell_assets.evaluation.tasks import track_ends
 from cell_assets.evaluation.track_disruptions import (
     DisruptedTracks,

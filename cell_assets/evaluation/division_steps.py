@@ -11,8 +11,8 @@ import pandas as pd
 from cell_assets.evaluation.dynamics import unit_vectors
 from cell_assets.evaluation.evaluate import EmbeddingEvaluation, canonical_order
 from cell_assets.evaluation.resampling import Estimate, Statistic, bootstrap_interval
+from cell_assets.evaluation.scoring import EMBEDDING, Score, score_notes
 from cell_assets.evaluation.splits import SplitUnit
-from cell_assets.evaluation.task_scores import EMBEDDING, Score, score_notes
 from cell_assets.evaluation.tasks import about_to_divide, track_ends
 from cell_assets.evaluation.track_steps import step_lengths, steps_of
 from cell_assets.evaluation.units import BoolArray, FloatArray, IntArray, plural, unit_ids

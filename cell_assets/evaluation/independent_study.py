@@ -16,13 +16,14 @@ from cell_assets.errors import BadInputError
 from cell_assets.evaluation.embedding_study import EmbeddedCells, EmbeddingStudy, length_alone, state_tasks
 from cell_assets.evaluation.evaluate import canonical_order
 from cell_assets.evaluation.onset_scores import study_onsets
+from cell_assets.evaluation.probe_splits import Part, ProbeSplit
 from cell_assets.evaluation.splits import Split, SplitUnit
 from cell_assets.evaluation.state_calls import StateCalls, call_states
 from cell_assets.evaluation.state_dynamics import StateDynamics, dynamics_notes, dynamics_numbers
 from cell_assets.evaluation.state_fraction import fractions_over_time
 from cell_assets.evaluation.task_scores import Baseline, TaskEvaluation, evaluate_task
 from cell_assets.evaluation.tasks import Labels, annotation_labels, joined_annotation
-from cell_assets.evaluation.units import BoolArray, FloatArray, SplitRows, SplitStatement, unit_ids
+from cell_assets.evaluation.units import BoolArray, FloatArray
 from cell_assets.ledger.records import NumberDraft
 
 INDEPENDENT = "independent plates"
@@ -112,7 +113,6 @@ def study_independent(
             one,
             rivals,
             _split(study, joined),
-            bootstrap_unit=settings.bootstrap_unit,
             seed=settings.seed,
             n_resamples=settings.n_resamples,
             source_rows=joined.order,
@@ -224,22 +224,13 @@ def _rivals(own: pd.DataFrame, independent: pd.DataFrame) -> list[Baseline]:
     ]
 
 
-def _split(study: EmbeddingStudy, joined: _Joined) -> SplitRows:
+def _split(study: EmbeddingStudy, joined: _Joined) -> ProbeSplit:
+    """Intervals are over FOVs where there are enough of them: every FOV of these plates is new."""
     settings = study.evaluation.settings
     learned = joined.cells["split"].astype(str).isin(list(settings.fit_splits)).to_numpy()
-    fit = learned & ~joined.is_independent
-    units = unit_ids(joined.cells, settings.split_unit)
-    tracks = unit_ids(joined.cells, SplitUnit.TRACK)
-    statement = SplitStatement(
-        unit=settings.split_unit,
-        fit_splits=study.evaluation.split.fit_splits,
-        test_split=INDEPENDENT,
-        n_fit_units=len(np.unique(units[fit])),
-        n_test_units=len(np.unique(units[joined.is_independent])),
-        n_test_tracks=len(np.unique(tracks[joined.is_independent])),
-        n_test_tracks_related=0,
-    )
-    return SplitRows(fit, joined.is_independent, statement)
+    part = Part(learned & ~joined.is_independent, joined.is_independent)
+    resampled = (SplitUnit.FOV, SplitUnit.TRACK)
+    return ProbeSplit(INDEPENDENT, (part,), settings.split_unit, resampled, len(joined.cells))
 
 
 def _dynamics(

@@ -8,7 +8,8 @@ from sklearn.linear_model import LogisticRegression
 
 from cell_assets.evaluation import metrics
 from cell_assets.evaluation.resampling import Estimate, Statistic, bootstrap_interval
-from cell_assets.evaluation.task_scores import CHANCE, EMBEDDING, Curve, Score
+from cell_assets.evaluation.scoring import CHANCE, EMBEDDING, Score
+from cell_assets.evaluation.task_scores import Curve
 from cell_assets.evaluation.units import BoolArray, FloatArray, StrArray
 
 STEP_METRICS = ("average_precision", "auroc", "precision", "recall", "f1")

@@ -9,10 +9,10 @@ from cell_assets.evaluation.embedding_study import EmbeddedCells, EmbeddingStudy
 from cell_assets.evaluation.independent_study import IndependentCells, study_independent
 from cell_assets.evaluation.leakage import refuse_copies
 from cell_assets.evaluation.onset_scores import study_onsets
+from cell_assets.evaluation.scoring import rescore
 from cell_assets.evaluation.splits import SplitUnit
 from cell_assets.evaluation.state_calls import Direction, StateCalls
 from cell_assets.evaluation.study_parameters import StudyParameters
-from cell_assets.evaluation.task_scores import rescore
 from cell_assets.ledger.records import NumberDraft
 from cell_assets_tests.evaluation.movies import infection_movie, informative_features
 

@@ -18,8 +18,8 @@ from cell_assets.evaluation.predicted_states import (
     read_predicted_states,
     write_predicted_states,
 )
+from cell_assets.evaluation.scoring import rescore
 from cell_assets.evaluation.splits import SplitUnit
-from cell_assets.evaluation.task_scores import rescore
 from cell_assets.evaluation.tasks import column_labels
 from cell_assets_tests.evaluation.movies import informative_features, track_table
 
