@@ -51,17 +51,22 @@ SEED = 1
 
 
 def main(viscy: str | None) -> None:
-    random = np.random.default_rng(SEED)
     with tempfile.TemporaryDirectory(prefix="dynaclr-loader-") as name:
         folder = Path(name)
-        make_plate(folder / "plate.zarr", POSITIONS, CHANNELS, SHAPE, INTERVAL_MIN, random)
+        tables = generated_tables(folder)
         say_normalisation(folder / "plate.zarr")
-        for position in POSITIONS:
-            make_tracks(folder / "tracks", position, random)
-        tables = write_tables(folder)
         ours = measure(tables)
         theirs = None if viscy is None else measure_viscy(viscy, folder)
         report(ours, theirs)
+
+
+def generated_tables(folder: Path) -> list[TrainingTable]:
+    """Patch tables of a generated plate, which stays in `folder` as `plate.zarr` with its `tracks`."""
+    random = np.random.default_rng(SEED)
+    make_plate(folder / "plate.zarr", POSITIONS, CHANNELS, SHAPE, INTERVAL_MIN, random)
+    for position in POSITIONS:
+        make_tracks(folder / "tracks", position, random)
+    return write_tables(folder)
 
 
 def say_normalisation(plate: Path) -> None:
@@ -105,15 +110,19 @@ def write_tables(folder: Path) -> list[TrainingTable]:
     return tables
 
 
-def measure(tables: list[TrainingTable]) -> dict[str, list[float]]:
-    parameters = TrainingParameters(patch_side_px=SIDE_PX, tau_min=INTERVAL_MIN)
+def all_train(tables: list[TrainingTable]) -> FrozenCells:
+    """Every track of the tables trains."""
     rows = [
-        ("P1", table.fov_name, track, track, "train")
+        (table.plate, table.fov_name, track, track, "train")
         for table in tables
         for track in range(1, CELLS_PER_FRAME + 1)
     ]
-    columns = ["plate", "fov_name", "track_id", "lineage_root", "split"]
-    manifest = FrozenCells(pd.DataFrame(rows, columns=columns))
+    return FrozenCells(pd.DataFrame(rows, columns=["plate", "fov_name", "track_id", "lineage_root", "split"]))
+
+
+def measure(tables: list[TrainingTable]) -> dict[str, list[float]]:
+    parameters = TrainingParameters(patch_side_px=SIDE_PX, tau_min=INTERVAL_MIN)
+    manifest = all_train(tables)
     source = open_tables(tables, manifest)
     sampler = TripletSampler(
         source.index(manifest), "train", SamplingStrategy.TIME_AND_CELL_AWARE, SEED, INTERVAL_MIN

@@ -85,7 +85,7 @@ def test_the_gain_is_paired_and_every_number_comes_out_of_the_predictions_again(
         # Paired: narrower than what two independent intervals would leave.
         assert gain.high - gain.low < sum(one.high - one.low for one in both)
     names = [score.name for score in task.scores if STATE_SEGMENTATION in score.name]
-    assert len(names) == 4 + 2
+    assert len(names) == 5 + 3
     for score in task.scores:
         if score.of == STATE_SEGMENTATION:
             again = rescore(

@@ -1,0 +1,122 @@
+"""Which sampling finds infected cells, and keeps states apart from cells? A study by `cell-assets` commands alone.
+
+`benchmarks/dynaclr_states/run.py HOME [--seeds 1,2,3] [--steps 600]`: HOME is a lab folder that a later call goes on in.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from benchmarks.dynaclr_states.plates import SEEDS, independent_plate, training_plate
+from cell_assets.simulation.parameters import SimulationParameters
+from cell_assets.simulation.simulate import simulate
+
+HERE = Path(__file__).parent
+BOTH, PHASE = ["Phase", "mCherry"], ["Phase"]
+VARIANTS: dict[str, dict[str, Any]] = {
+    "classical": {"strategy": "classical", "channels": BOTH},
+    "cell-aware": {"strategy": "cell-aware", "channels": BOTH},
+    "time-and-cell-aware": {"strategy": "time-and-cell-aware", "channels": BOTH},
+    "cell-aware, phase only": {"strategy": "cell-aware", "channels": PHASE},
+    "time-and-cell-aware, phase only": {"strategy": "time-and-cell-aware", "channels": PHASE},
+}
+SMALL = {"widths": [48, 96, 192, 384], "blocks": [1, 1, 2, 1]}
+"""The preset `quick`: a thirtieth of ConvNeXt-Tiny's work, on patches of 64 instead of 128 pixels."""
+FOVS = {
+    "segmentation": {"backend": "threshold", "channel": "mCherry", "width_um": 10},
+    "patches": {"hours_post_perturbation_at_start": SimulationParameters().start_hours_post_perturbation},
+}
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("home", type=Path)
+    arguments.add_argument("--seeds", default=",".join(map(str, SEEDS)))
+    arguments.add_argument("--steps", type=int, default=600)
+    arguments.add_argument("--variants", default=",".join(VARIANTS).replace(", phase", " phase"))
+    asked = arguments.parse_args()
+    chosen = {name for name in VARIANTS if name.replace(", phase", " phase") in asked.variants.split(",")}
+    lab = Lab(asked.home)
+    for seed in map(int, asked.seeds.split(",")):
+        lab.bring_in(f"states-{seed}", training_plate(seed))
+        lab.bring_in(f"independent-{seed}", independent_plate(seed))
+        for name in VARIANTS:
+            if name in chosen:
+                lab.study(seed, name, asked.steps)
+
+
+class Lab:
+    """A home folder and the commands that are given in it."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home.resolve()
+        self.home.mkdir(parents=True, exist_ok=True)
+
+    def say(self, *words: str) -> str:
+        command = [str(Path(sys.executable).with_name("cell-assets")), *words]
+        environment = os.environ | {"CELL_ASSETS_HOME": str(self.home)}
+        said = subprocess.run(command, env=environment, capture_output=True, text=True)
+        if said.returncode:
+            raise SystemExit(f"{' '.join(words)}\n{said.stdout[-3000:]}\n{said.stderr[-3000:]}")
+        return said.stdout
+
+    def bring_in(self, name: str, parameters: SimulationParameters) -> None:
+        """Simulate the plate and ingest it, in an experiment of the same name, unless it is there."""
+        folder = self.home / "simulated" / name
+        if folder.exists():
+            return
+        made = simulate(folder, parameters, workers=2)
+        places = [
+            "--plate-map",
+            str(made.plate_map),
+            "--tracks",
+            str(made.tracks),
+            "--states",
+            str(made.states),
+        ]
+        self.say("ingest", str(made.plate), "--experiment", name, "--plate", name, *places)
+
+    def study(self, seed: int, variant: str, steps: int) -> None:
+        """Train, embed both plates, report; and keep the report's numbers in `results/`."""
+        out = HERE / "results" / f"{variant.replace(', ', '-').replace(' ', '-')}-{seed}.json"
+        if out.exists():
+            return
+        experiment = f"states-{seed}"
+        training = VARIANTS[variant] | SMALL | {"max_steps": steps, "max_epochs": 1000, "seed": seed}
+        choices = {
+            "fovs": FOVS,
+            "split": {"unit": "fov", "seed": seed},
+            "training": {"dynaclr": {"preset": "quick", "changes": training}},
+            "report": {"independent_plates": [f"independent-{seed}"], "seed": seed},
+            "baseline": {"column": "infection_state", "preset": "quick"},
+        }
+        given = self.home / "choices.json"
+        given.write_text(json.dumps(choices), encoding="utf-8")
+        started = time.monotonic()
+        # The other experiment's own chain makes the patch tables that the model is applied to.
+        fovs = self.home / "fovs.json"
+        fovs.write_text(json.dumps({"fovs": FOVS}), encoding="utf-8")
+        self.say("run", "--experiment", experiment, "--choices", str(given))
+        numbers = json.loads(self.say("numbers", "--experiment", experiment, "--json"))
+        out.parent.mkdir(exist_ok=True)
+        record = {
+            "seed": seed,
+            "variant": variant,
+            "training": training,
+            "seconds": round(time.monotonic() - started),
+            "load": round(os.getloadavg()[0], 1),
+            "numbers": numbers,
+        }
+        out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        print(f"{variant}, seed {seed}: {record['seconds']} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
