@@ -22,7 +22,7 @@ def remodelling_figures(found: Sequence[Remodelling]) -> tuple[ReportFigure, ...
             caption=(
                 f"The embedding did not see {one.channel}. Mean of each feature over the {one.n_tracks} test tracks "
                 f"that are seen to turn {title_text(one.state)}, by hours from the onset that the probe calls, with "
-                "95 % interval over tracks. Far from 0 there are fewer tracks, and others."
+                "95 % intervals over tracks. Far from 0 there are fewer tracks, and others."
             ),
             png=remodelling_figure(one),
         )
