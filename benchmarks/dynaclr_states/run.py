@@ -1,6 +1,6 @@
 """Which sampling finds infected cells, and keeps states apart from cells? A study by `cell-assets` commands alone.
 
-`benchmarks/dynaclr_states/run.py HOME [--seeds 1,2,3] [--steps 600]`: HOME is a lab folder that a later call goes on in.
+`benchmarks/dynaclr_states/run.py HOME [--seeds 1,2,3] [--steps 600]`: HOME is a lab that a later call goes on in.
 """
 
 import argparse

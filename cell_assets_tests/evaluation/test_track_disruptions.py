@@ -30,6 +30,7 @@ def two_tracks(draw):
     return np.array([name for name, _ in rows]), np.array([t for _, t in rows]), draw(st.integers(0, 10))
 
 
+@settings(deadline=None)
 @given(two_tracks())
 def test_a_swap_moves_no_row_in_time_touches_nobody_else_and_is_undone_by_itself(case) -> None:
     track, t, start = case
