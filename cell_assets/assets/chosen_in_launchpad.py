@@ -109,7 +109,7 @@ def _of_training(entry: MethodEntry) -> LaunchpadChoices:
         one_of(f"{entry.parameters}.preset", list(presets)),
         is_required=False,
         description="Which values hold for every field that nobody chose; another preset lets go of what was "
-        "chosen before.",
+        f"chosen before. One of {', '.join(presets)}.",
     )
 
     def changed(before: ExperimentChoices, given: Given) -> ExperimentChoices:

@@ -106,10 +106,18 @@ def _description(name: str, info: FieldInfo, presets: Mapping[str, BaseModel]) -
         if isinstance(limit, kind)
     ]
     parts = [info.description or "", f"{', '.join(limits).capitalize()}." if limits else ""]
+    if values := _values(info.annotation):
+        parts.append(f"One of {', '.join(values)}.")
     # What stands in for a default of None, only words can say.
     if not info.is_required() and "Default:" not in parts[0]:
         parts.append(_defaults(name, info, presets))
     return " ".join(" ".join(parts).split())
+
+
+def _values(annotation: Any) -> list[str]:
+    """Of an enum, or of one that may be left open; beside the fields, the Launchpad shows its name alone."""
+    kinds = [kind for kind in (annotation, *get_args(annotation)) if inspect.isclass(kind)]
+    return [one.value for kind in kinds if issubclass(kind, Enum) for one in kind]
 
 
 def _defaults(name: str, info: FieldInfo, presets: Mapping[str, BaseModel]) -> str:

@@ -58,7 +58,7 @@ def given(fields: dict[str, dg.Field], config: dict[str, Any]) -> dict[str, Any]
 
 def test_a_field_says_its_docstring_limits_and_default() -> None:
     fields = config_fields(Lamp)
-    assert fields["colour"].description == "What it shines."
+    assert fields["colour"].description == "What it shines. One of red, light-blue."
     assert fields["power_mw"].description == "More than 0, at most 100. Default: 5.0."
     assert fields["exposures_ms"].description == "Default: [10,20]."
     assert fields["filters"].description == "Default: the lamp's own."

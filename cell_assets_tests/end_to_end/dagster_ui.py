@@ -30,6 +30,14 @@ query Staleness($asset: AssetKeyInput!, $partition: String!) {
 """
 _RUNS = "{ runsOrError(limit: 100) { ... on Runs { results { runId status tags { key value } } } } }"
 
+_WRITE = """
+text => {
+  const editor = document.querySelector(".CodeMirror").CodeMirror;
+  editor.focus();
+  editor.setValue(text);
+  editor.setCursor(editor.lineCount() - 1, 1000);
+}
+"""
 _SCHEMA = """
 query Schema($selector: PipelineSelector!) {
   runConfigSchemaOrError(selector: $selector) { __typename ... on RunConfigSchema {
@@ -125,6 +133,21 @@ class DagsterUi:
         self.page.locator(".dagster-popover [role=menuitem]").filter(has_text=key).first.click()
         self.page.keyboard.press("Escape")
         self.page.locator(".dagster-popover").wait_for(state="detached")
+
+    def open_launchpad(self, asset: str) -> None:
+        """The editor for the config of an asset's run."""
+        self.open(f"/assets/{asset}")
+        self.page.get_by_role("button", name="Materialize").first.click(modifiers=["Shift"])
+        editor, confirm = self.page.locator(".CodeMirror"), self.page.get_by_role("button", name="Confirm")
+        # Dagster asks first where an upstream asset was never made, as patches that no policy keeps.
+        confirm.or_(editor).first.wait_for()
+        if confirm.is_visible():
+            confirm.click()
+        editor.first.wait_for()
+
+    def write_config(self, lines: list[str]) -> None:
+        """Replace what stands in the launchpad's editor; the cursor is then at its end."""
+        self.page.evaluate(_WRITE, "\n".join(lines))
 
     def ask(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
         return ask_graphql(self.address, query, variables)

@@ -246,6 +246,21 @@ def test_the_launchpad_says_what_each_parameter_of_a_training_is(ui: DagsterUi) 
     assert {"segmentation", "tracking", "patches"} == set(ui.config_of("tracks", "fov_chain"))
 
 
+def test_the_launchpad_shows_the_fields_and_what_is_wrong(ui: DagsterUi) -> None:
+    ui.open_launchpad("dynaclr_checkpoint")
+    ui.write_config(["ops:", "  dynaclr_checkpoint:", "    config:", "      tau_min: 60", "      "])
+    ui.wait_for("/* τ, minutes from anchor to positive and negative")
+    ui.wait_for("No errors")
+    ui.screenshot("launchpad")
+    said = ui.text()
+    assert "tau_min?: Float" in said
+    assert "One of classical, cell-aware, time-and-cell-aware." in said
+    assert "Default: none (paper), 150 (quick)." in said
+    ui.write_config(["ops:", "  dynaclr_checkpoint:", "    config:", "      strategy: time-aware"])
+    ui.wait_for("Value at path root:ops:dynaclr_checkpoint:config:strategy not in enum type")
+    ui.screenshot("launchpad_bad_value")
+
+
 def test_a_training_runs_as_it_was_chosen_in_the_launchpad(ui: DagsterUi, lab: Lab) -> None:
     chosen = {"strategy": "cell-aware", "tau_min": 60, "channels": ["Phase"], "max_steps": 1}
     launched = ui.launch(["dynaclr_checkpoint"], "E1", {"dynaclr_checkpoint": chosen})
@@ -322,13 +337,6 @@ def test_the_fovs_of_a_plate_are_made_as_chosen_in_a_backfill(ui: DagsterUi, lab
         assert [one.run.parameters["side_px"] for one in made.values()] == [36, 36]
         assert ExperimentChoices.of(session.ledger, "E2").fovs.patches.side_px == 36
         assert ExperimentChoices.of(session.ledger, "E1").fovs.patches.side_px == 32
-
-
-def test_the_launchpad_shows_the_fields(ui: DagsterUi) -> None:
-    ui.open("/assets/dynaclr_checkpoint")
-    ui.page.get_by_role("button", name="Materialize").first.click(modifiers=["Shift"])
-    ui.page.wait_for_timeout(4000)
-    ui.screenshot("launchpad")
 
 
 def test_a_withdrawn_report_is_marked(ui: DagsterUi, lab: Lab) -> None:

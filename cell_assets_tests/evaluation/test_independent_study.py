@@ -60,6 +60,13 @@ def own() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
+def small() -> tuple[EmbeddingStudy, pd.DataFrame]:
+    """A study of few cells, and the states that it was made with."""
+    cells = infection_movie(n_lineages=32, n_times=12)
+    return learned(cells), cells[[*KEYS, COLUMN]]
+
+
+@pytest.fixture(scope="module")
 def whole(own: pd.DataFrame) -> EmbeddingStudy:
     _, cells = stranger()
     return study_independent(learned(own), own[[*KEYS, COLUMN]], cells)
@@ -185,9 +192,8 @@ def test_coverage_in_hours_by_hand() -> None:
     assert (first["onset_low"], first["onset_high"]) == (7.5, 8.5)
 
 
-def test_what_cannot_be_said_says_why() -> None:
-    own = infection_movie(n_lineages=32, n_times=12)
-    study, states = learned(own), own[[*KEYS, COLUMN]]
+def test_what_cannot_be_said_says_why(small: tuple[EmbeddingStudy, pd.DataFrame]) -> None:
+    study, states = small
     _, unannotated = stranger(24, annotated=False)
     numbers = stated(study_independent(study, states, unannotated))
     why = numbers["infection_state_independent", "accuracy"].why_missing
@@ -214,9 +220,8 @@ def test_hours_are_of_each_sets_own_frames_where_no_plate_knows_the_perturbation
     assert (calls.time_unit, calls.time_title) == ("h", "hours since the first frame")
 
 
-def test_row_order_changes_no_number() -> None:
-    own = infection_movie(n_lineages=32, n_times=12)
-    study, states = learned(own), own[[*KEYS, COLUMN]]
+def test_row_order_changes_no_number(small: tuple[EmbeddingStudy, pd.DataFrame]) -> None:
+    study, states = small
     _, cells = stranger(24)
     order = np.random.default_rng(0).permutation(len(cells.embedded.cells))
     shuffled = EmbeddedCells(
@@ -231,8 +236,8 @@ def test_row_order_changes_no_number() -> None:
     assert first.evaluation.numbers == again.evaluation.numbers
 
 
-def test_own_plates_and_other_checkpoints_are_refused(own: pd.DataFrame) -> None:
-    study, states = learned(infection_movie(n_lineages=24, n_times=8)), None
+def test_own_plates_and_other_checkpoints_are_refused(small: tuple[EmbeddingStudy, pd.DataFrame]) -> None:
+    study, states = small
     _, cells = stranger(12)
     renamed = cells.embedded.cells.assign(plate="P1")
     with pytest.raises(BadInputError, match="plate P1 is one of the experiment's own"):
