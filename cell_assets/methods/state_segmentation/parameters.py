@@ -108,7 +108,7 @@ class StateSegmentationParameters(BaseModel):
     def quick(cls) -> Self:
         """Minutes on one core: smaller network and tiles, fewer steps.
 
-        Measured on the simulated demo plate: 0.38 s of processor time for each of 200 steps, beside validation.
+        Measured on the simulated demo plate: 0.57 s of processor time for each of 200 steps, validation included.
         """
         return cls(
             preset="quick",
