@@ -28,7 +28,7 @@ from cell_assets_tests.end_to_end.lab import (
 
 pytestmark = pytest.mark.slow
 
-ASKED = {"example_tracks": 1, "example_times": 4, "cells_per_state": 6, "n_resamples": 100}
+ASKED = {"example_times": 4, "cells_per_state": 3, "n_resamples": 100}
 REPORT = "dynaclr/attribution_infection_state"
 
 
@@ -136,4 +136,4 @@ def test_without_a_choice_the_ui_makes_it_by_the_defaults(lab: Settings) -> None
             assert executor.materialise(["dynaclr_attribution"], partition="E1").error is None
         latest = session.ledger.latest("dynaclr_attribution", "E1")
         assert latest is not None
-        assert latest.run.parameters["cells_per_state"] == 8
+        assert latest.run.parameters["cells_per_state"] == 6
