@@ -28,7 +28,7 @@ from cell_assets_tests.end_to_end.lab import (
 
 pytestmark = pytest.mark.slow
 
-ASKED = {"example_times": 4, "cells_per_state": 3, "n_resamples": 100}
+ASKED = {"example_times": 4, "cells_per_state": 4, "n_resamples": 100}
 REPORT = "dynaclr/attribution_infection_state"
 
 
