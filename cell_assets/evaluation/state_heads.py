@@ -70,6 +70,8 @@ def fit_state_heads(studied: StudiedCells, experiment: str, seed: int) -> StateH
     without: dict[str, str] = {}
     states = studied.known.states if studied.known.states is not None else pd.DataFrame()
     for column in sorted(set(states.columns) - _KEYS):
+        if pd.api.types.is_numeric_dtype(states[column]):
+            continue  # A measurement has no states; the report does not probe it either.
         labels = _labels(cells, states, column)
         head = labels if isinstance(labels, str) else _fit(features, cells, split, labels, column, seed)
         if isinstance(head, str):
@@ -91,8 +93,6 @@ def _labels(cells: pd.DataFrame, states: pd.DataFrame, column: str) -> Labels | 
     tasks = state_tasks(cells, states, column, values)
     if len(tasks) == 1:
         return tasks[0]
-    if pd.api.types.is_numeric_dtype(values):
-        return "it holds measurements and no states"
     named = sorted(str(value) for value in values.dropna().unique())
     if not named:
         return "none of its cells is embedded"
