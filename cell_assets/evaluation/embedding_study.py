@@ -10,7 +10,7 @@ import pandas as pd
 from sklearn.decomposition import PCA
 
 from cell_assets.errors import BadInputError
-from cell_assets.evaluation.confounder import with_confounder
+from cell_assets.evaluation.confounder import find_confounder, with_confounder
 from cell_assets.evaluation.evaluate import EmbeddingEvaluation, EvaluationSettings, Space, evaluate_embedding
 from cell_assets.evaluation.further_splits import study_further_splits, with_further_splits
 from cell_assets.evaluation.manifest import condition_of
@@ -103,6 +103,7 @@ def study_embeddings(
             that is left out of the embeddings.
         states: `plate, fov_name, track_id, t` and one column per annotation; None when nothing is annotated.
     """
+    confounder = find_confounder(states, parameters.confounder)
     cells = embedded.cells
     horizon = parameters.horizon_min or interval_min or 1.0
     tasks = [about_to_divide(cells, interval_min, horizon, tracks)]
@@ -144,7 +145,7 @@ def study_embeddings(
     evaluation = with_further_splits(evaluation, further)
     evaluation = with_identity(evaluation, embedded.features, cells, tasks[1:], parameters)
     columns = [task.name for task in two_states]
-    evaluation = with_confounder(evaluation, states, columns, parameters.confounder)
+    evaluation = with_confounder(evaluation, states, columns, confounder)
     dynamics = study_state_dynamics(evaluation, embedded.features, cells, two_states)
     return EmbeddingStudy(embedded, with_state_dynamics(evaluation, dynamics), annotations, dynamics)
 
