@@ -26,31 +26,38 @@ USUAL = Confounder(column="division_state", value="mitosis")
 """What is looked at where nothing else was named and the column is there."""
 
 
+def find_confounder(states: pd.DataFrame | None, named: Confounder | None) -> Confounder | None:
+    """What was named, or else `USUAL` where its column is annotated; None where there is nothing to look at.
+
+    Raises:
+        BadInputError: a confounder was named whose column nobody annotated.
+    """
+    columns = [] if states is None else list(states.columns)
+    if named is None:
+        return USUAL if USUAL.column in columns else None
+    if named.column not in columns:
+        raise BadInputError(
+            f"report: the confounder {named.column} = {named.value} names a column that is not annotated; "
+            f"name one of {', '.join(sorted(columns)) or 'those that you annotate'}"
+        )
+    return named
+
+
 def with_confounder(
     evaluation: EmbeddingEvaluation,
     states: pd.DataFrame | None,
     two_state_columns: Sequence[str],
-    named: Confounder | None,
+    confounder: Confounder | None,
 ) -> EmbeddingEvaluation:
     """`evaluation` with the rate of false calls of every two-state column inside and outside the confounder.
 
     Args:
         states: annotations, as tasks were made from.
         two_state_columns: names of the tasks to look at.
-        named: None takes `USUAL` where that column is annotated, and does nothing where it is not.
-
-    Raises:
-        BadInputError: a confounder was named whose column nobody annotated.
+        confounder: one of its columns; None changes nothing.
     """
-    confounder = named or USUAL
-    if states is None or confounder.column not in states.columns:
-        if named is None:
-            return evaluation
-        known = ", ".join(sorted(states.columns)) if states is not None else "none"
-        raise BadInputError(
-            f"report: the confounder {named.column} = {named.value} names a column that is not annotated; "
-            f"annotated columns are {known}"
-        )
+    if states is None or confounder is None:
+        return evaluation
     numbers, notes = list(evaluation.numbers), list(evaluation.notes)
     for task in evaluation.tasks:
         if task.name in two_state_columns and task.name != confounder.column:

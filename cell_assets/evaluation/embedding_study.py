@@ -13,7 +13,7 @@ from sklearn.decomposition import PCA
 
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.cell_features import CellFeatures, ratio_baselines
-from cell_assets.evaluation.confounder import with_confounder
+from cell_assets.evaluation.confounder import find_confounder, with_confounder
 from cell_assets.evaluation.disruption_study import TrackDisruptions
 from cell_assets.evaluation.division_steps import DivisionSteps, study_division_steps, with_division_steps
 from cell_assets.evaluation.evaluate import EmbeddingEvaluation, EvaluationSettings, Space, evaluate_embedding
@@ -146,6 +146,7 @@ def study_embeddings(
         features: measured features of the same cells.
         predicted: by a segmentation that was trained on the same annotations, for the task of its column.
     """
+    confounder = find_confounder(states, parameters.confounder)
     cells = embedded.cells
     horizon = parameters.horizon_min or interval_min or 1.0
     tasks = [about_to_divide(cells, interval_min, horizon, tracks)]
@@ -189,7 +190,7 @@ def study_embeddings(
     evaluation = with_further_splits(evaluation, further)
     evaluation = with_identity(evaluation, embedded.features, cells, tasks[1:], parameters)
     columns = [task.name for task in two_states]
-    evaluation = with_confounder(evaluation, states, columns, parameters.confounder)
+    evaluation = with_confounder(evaluation, states, columns, confounder)
     dynamics = study_state_dynamics(evaluation, embedded.features, cells, two_states)
     divisions = study_division_steps(embedded.features, cells, evaluation, tracks, horizon)
     evaluation = with_division_steps(with_state_dynamics(evaluation, dynamics), divisions)
