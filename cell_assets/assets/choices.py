@@ -47,6 +47,13 @@ class StateSegmentationChoice(BaseModel):
     changes: dict[str, Any] = Field(default_factory=dict)
     """Field of `StateSegmentationParameters` to its value."""
 
+    def changed(self, given: Mapping[str, Any]) -> Self:
+        """With those fields of the parameters; another preset lets go of earlier changes, and keeps the column."""
+        preset = given.get("preset", self.preset)
+        changes = {name: value for name, value in given.items() if name not in ("preset", "column")}
+        kept = self.changes if preset == self.preset else {}
+        return type(self)(column=given.get("column", self.column), preset=preset, changes={**kept, **changes})
+
     def parameters(self) -> StateSegmentationParameters:
         """The preset with its changes.
 
