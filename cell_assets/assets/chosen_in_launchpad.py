@@ -14,8 +14,16 @@ from pydantic import BaseModel
 from cell_assets.assets.choices import ExperimentChoices, StateSegmentationChoice, merge
 from cell_assets.assets.independent_plates import independent_plates
 from cell_assets.assets.launchpad import config_fields, one_of
-from cell_assets.assets.recipes import AssetName, checkpoint_name, report_name
+from cell_assets.assets.recipes import (
+    AssetName,
+    attribution_name,
+    bleaching_name,
+    checkpoint_name,
+    report_name,
+)
 from cell_assets.errors import CellAssetsError
+from cell_assets.evaluation.attribution_parameters import AttributionParameters
+from cell_assets.evaluation.bleaching_parameters import BleachingParameters
 from cell_assets.evaluation.splits import SplitParameters
 from cell_assets.evaluation.study_parameters import StudyParameters
 from cell_assets.imaging.features.parameters import FeatureParameters
@@ -112,6 +120,17 @@ def _of_report(method: str) -> LaunchpadChoices:
     )
 
 
+def _of_pixel_study(step: str, field: str, model: type[BaseModel]) -> LaunchpadChoices:
+    """Of a choice that nobody may have made: what is given joins its defaults then."""
+
+    def changed(before: ExperimentChoices, given: Given) -> ExperimentChoices:
+        values = before.model_dump(mode="json")
+        values[field] = {**(values[field] or {}), **given}
+        return ExperimentChoices.checked(values, f"config of {step}")
+
+    return LaunchpadChoices(config_fields(model), changed)
+
+
 def _of_training(entry: MethodEntry) -> LaunchpadChoices:
     presets = presets_of(entry)
     (model,) = {type(preset) for preset in presets.values()}
@@ -163,5 +182,14 @@ ASKED: Mapping[str, LaunchpadChoices] = {
     AssetName.STATE_SEGMENTATION: _of_state_segmentation(),
     **{checkpoint_name(entry.name): _of_training(entry) for entry in ENTRIES},
     **{report_name(entry.name): _of_report(entry.name) for entry in ENTRIES},
+    **{
+        name(entry.name): _of_pixel_study(name(entry.name), field, model)
+        for entry in ENTRIES
+        for offered, name, field, model in (
+            (entry.attributable, attribution_name, "attribution", AttributionParameters),
+            (entry.bleachable, bleaching_name, "bleaching", BleachingParameters),
+        )
+        if offered
+    },
 }
 """By step, which has the name of its asset unless it makes several."""

@@ -12,6 +12,7 @@ import dagster as dg
 from cell_assets.assets.attribution_output import attribution_output
 from cell_assets.assets.bleaching_output import bleaching_output
 from cell_assets.assets.checks import report_check_evaluations, report_check_specs
+from cell_assets.assets.chosen_in_launchpad import LAUNCHPAD_NOTE, config_of, take_choices
 from cell_assets.assets.experiment_outputs import ExperimentOutput
 from cell_assets.assets.methods import shown
 from cell_assets.assets.partitions import experiments
@@ -110,10 +111,11 @@ def _bleaching(entry: MethodEntry) -> _Study:
 def _study_asset(entry: MethodEntry, study: _Study) -> dg.AssetsDefinition:
     @dg.multi_asset(
         name=study.name,
-        specs=[asset_spec(study.name, entry.name, study.about, {"pytorch", "html"})],
+        specs=[asset_spec(study.name, entry.name, f"{study.about} {LAUNCHPAD_NOTE}", {"pytorch", "html"})],
         partitions_def=experiments,
         can_subset=True,
         check_specs=report_check_specs(study.name),
+        config_schema=config_of(study.name),
     )
     def pixel_study(
         context: dg.AssetExecutionContext,
@@ -122,6 +124,7 @@ def _study_asset(entry: MethodEntry, study: _Study) -> dg.AssetsDefinition:
     ) -> StepResults:
         begin(context, store)
         experiment = context.partition_key
+        take_choices(context, store, [experiment])
         planned = study.plan(store, experiment)
 
         def write(out: Path) -> Written:

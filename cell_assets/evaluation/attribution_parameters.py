@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 class AttributionParameters(BaseModel):
     """Which pixels decide what a linear head says: of which cells, by which settings (DynaCLR §3.4.2)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     example_tracks: int = Field(default=1, ge=0)
     """Test tracks that change their state, drawn for every annotation column."""

@@ -11,7 +11,7 @@ ALL_LIGHT = 1.0
 class BleachingParameters(BaseModel):
     """How far test cells are dimmed, and how many of them."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     remaining: tuple[float, ...] = (ALL_LIGHT, 0.75, 0.5, 0.25)
     """Shares of the light that remain, from all of it downwards, in whole percents."""

@@ -63,6 +63,16 @@ def test_the_supervised_baseline_is_asked_for_by_its_own_config() -> None:
     assert other.baseline == StateSegmentationChoice(column="infection_state", preset="quick")
 
 
+def test_a_study_of_pixels_is_asked_for_by_its_own_config() -> None:
+    first = ASKED["dynaclr_bleaching"].changed(BEFORE, {"most_cells": 50})
+    assert first.bleaching is not None and first.bleaching.most_cells == 50
+    further = ASKED["dynaclr_bleaching"].changed(first, {"seed": 3})
+    assert further.bleaching is not None
+    assert (further.bleaching.most_cells, further.bleaching.seed) == (50, 3)
+    maps = ASKED["dynaclr_attribution"].changed(BEFORE, {"occlusion_stride": [15, 8, 8]})
+    assert maps.attribution is not None and maps.attribution.occlusion_stride == (15, 8, 8)
+
+
 def test_features_change_their_own_part() -> None:
     after = ASKED["single_cell_features"].changed(BEFORE, {"ring_width_um": 2.0})
     assert after.features.ring_width_um == 2.0
@@ -85,6 +95,11 @@ def test_features_change_their_own_part() -> None:
         ("dynaclr_report", {"n_resamples": 3}, r"config of dynaclr_report: report\.n_resamples is 3"),
         ("state_segmentation", {"depth": 99}, r"state segmentation: parameter depth=99 cannot be used"),
         ("single_cell_features", {"radial_rings": 1}, r"features\.radial_rings is 1"),
+        (
+            "dynaclr_bleaching",
+            {"remaining": [0.5]},
+            r"config of dynaclr_bleaching: bleaching is .*must start with 1",
+        ),
         (FOV_CHAIN, {"patches": {"side_px": 0}}, r"config of fov_chain: fovs\.patches\.side_px is 0"),
     ],
 )
