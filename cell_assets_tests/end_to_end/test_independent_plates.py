@@ -22,13 +22,15 @@ from cell_assets.evaluation.predicted_states import STATE_SEGMENTATION, read_pre
 from cell_assets.ledger.records import Number
 from cell_assets.methods.state_segmentation.making import make_state_segmentation
 from cell_assets.settings import Settings
+from cell_assets.simulation.parameters import SimulationParameters
+from cell_assets.simulation.simulate import simulate
 from cell_assets_tests.end_to_end.lab import (
+    PlateFolder,
     assert_dagster_agrees,
     cell_assets,
     opened,
     run,
     small_choices,
-    tiny_plate,
 )
 
 pytestmark = pytest.mark.slow
@@ -46,7 +48,7 @@ class Lab:
 
 
 FOVS = {
-    "segmentation": {"backend": "threshold", "channel": "mCherry", "width_um": 10},
+    "segmentation": {"backend": "threshold", "channel": "mCherry", "width_um": 14},
     "patches": {"side_px": 32},
 }
 SEGMENTATION = {"tile_px": 32, "base_width": 8, "depth": 2, "max_steps": 3}
@@ -62,12 +64,32 @@ def asking(*plates: str) -> RunRequest:
     return RunRequest(experiment="E1", choices=chosen)
 
 
+def bright_plate(folder: Path, **parameters: float) -> PlateFolder:
+    """Two wells of few slow and bright cells, of which nearly all get a label and so a ratio."""
+    few = {"shape_zyx": (1, 80, 80), "voxel_um_zyx": (3.0, 1.0, 1.0), "cells_per_fov": 4}
+    clear = {
+        "sensor_photons": 400.0,
+        "speed_um_per_hour": 1.0,
+        "cycle_hours": 60.0,
+        "write_true_labels": False,
+    }
+    simulate(folder, SimulationParameters.model_validate({**few, **clear, **parameters}))
+    return PlateFolder(folder)
+
+
 @pytest.fixture(scope="module")
 def lab(new_lab: Callable[[], Settings], tmp_path_factory: pytest.TempPathFactory) -> Lab:
     """E1 with plate P1 every 30 min; E2 with P2 every 120 min; E3 with P3, which is P1 again."""
     settings, folder = new_lab(), tmp_path_factory.mktemp("plates")
-    trained = tiny_plate(folder / "trained", fovs_per_well=2, time_points=6, interval_min=30.0)
-    other = tiny_plate(folder / "other", seed=2, time_points=4, interval_min=120.0)
+    trained = bright_plate(
+        folder / "trained",
+        seed=1,
+        fovs_per_well=2,
+        time_points=6,
+        interval_min=30.0,
+        start_hours_post_perturbation=7.0,
+    )
+    other = bright_plate(folder / "other", seed=2, fovs_per_well=1, time_points=4, interval_min=120.0)
     refused = {}
     with opened(settings) as session:
         ingest_plate(session, trained.request("E1", "P1"))
@@ -222,7 +244,7 @@ def test_without_the_plate_the_report_is_made_anew_without_it(lab: Lab) -> None:
         assert plan.experiment == "E1"
         assert run(session, asking()).failed == ()
         newest = session.ledger.latest("dynaclr_report", "E1")
+        assert newest is not None
         for asset in ("raw_acquisition", "single_cell_features"):
             assert {one.partition for one in newest.inputs if one.asset == asset} == {"P1"}
-        assert newest is not None
         assert independent(session.ledger.numbers_of_runs([newest.run.id])) == {}
