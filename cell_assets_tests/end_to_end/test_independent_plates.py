@@ -19,6 +19,7 @@ from cell_assets.automation.running import RunOutcome, RunRequest, choose, plan_
 from cell_assets.automation.stages import FOV_ASSETS, runs_after_fovs
 from cell_assets.errors import CellAssetsError
 from cell_assets.evaluation.predicted_states import STATE_SEGMENTATION, read_predicted_states
+from cell_assets.imaging.acquisition import STATES
 from cell_assets.ledger.records import Number
 from cell_assets.methods.state_segmentation.making import make_state_segmentation
 from cell_assets.settings import Settings
@@ -182,9 +183,8 @@ def test_rivals_of_the_embedding_are_scored_on_the_other_plate(lab: Lab) -> None
             gain = numbers[TASK, f"balanced_accuracy_gain_over_{rival}"]
             assert score.draft.value is not None, score.draft.why_missing
             assert gain.draft.value == pytest.approx(own - score.draft.value)
-            for one in (score, gain):
-                again = recompute(session.store, one.id)
-                assert again.agrees and [way.why_missing for way in again.ways] == [None, None]
+            again = recompute(session.store, gain.id)
+            assert again.agrees and [way.why_missing for way in again.ways] == [None, None]
             explained = cell_assets(lab.settings, "explain", str(score.id), "--json")
             assert explained.code == 0 and folder.digest in explained.out
 
@@ -199,6 +199,11 @@ def test_the_supervised_baseline_learns_nothing_from_the_other_plate(lab: Lab, t
     for image in sorted(altered.glob("plate.zarr/*/*/*/0")):
         grey = zarr.open_array(image)
         grey[...] = np.asarray(grey)[..., ::-1]
+    said = pd.read_parquet(altered / STATES)
+    said["infection_state"] = said["infection_state"].map(
+        {"infected": "uninfected", "uninfected": "infected"}
+    )
+    said.to_parquet(altered / STATES)
     made = {}
     for name, strangers in (
         ("alone", []),
