@@ -276,7 +276,7 @@ def report_output(store: Store, method: str, experiment: str) -> ReportOutput:
     independent = independent_plates(store, experiment, study.independent_plates)
     inputs = replace(
         read_report_inputs(store, method, experiment, independent),
-        state_segmentation=current_state_segmentation(store, experiment),
+        state_segmentation=current_state_segmentation(store, experiment, independent),
     )
     return ReportOutput(
         report_name(method),

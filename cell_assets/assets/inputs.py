@@ -124,22 +124,23 @@ def plate_qualities(store: Store, raw: Mapping[str, ReadArtifact]) -> dict[str, 
     return {plate: ReadArtifact(*read[plate]) for plate in raw}
 
 
-def plate_features(store: Store, inputs: ExperimentInputs) -> dict[str, ReadArtifact]:
-    """Newest single_cell_features of every plate, by plate.
+def plate_features(store: Store, positions: Sequence[tuple[str, str]]) -> dict[str, ReadArtifact]:
+    """Newest single_cell_features of the plates of these positions (plate, position), by plate.
 
     Raises:
         NotFoundError: a plate has none yet, or some that were measured on other tracks than those that stand.
     """
-    read = store.read_many(AssetName.SINGLE_CELL_FEATURES, list(inputs.raw))
-    measured = store.ledger.latest_many(AssetName.SINGLE_CELL_FEATURES, list(inputs.raw))
-    tracks = store.ledger.latest_many(AssetName.TRACKS, [fov_key(*key) for key in inputs.tables])
-    for plate, position in inputs.tables:
+    plates = list(dict.fromkeys(plate for plate, _ in positions))
+    read = store.read_many(AssetName.SINGLE_CELL_FEATURES, plates)
+    measured = store.ledger.latest_many(AssetName.SINGLE_CELL_FEATURES, plates)
+    tracks = store.ledger.latest_many(AssetName.TRACKS, [fov_key(*position) for position in positions])
+    for plate, position in positions:
         standing = tracks[fov_key(plate, position)].artifact.digest
         if standing not in {artifact.digest for artifact in measured[plate].inputs}:
             raise NotFoundError(
                 f"single_cell_features {plate} were measured on earlier tracks; materialise single_cell_features first"
             )
-    return {plate: ReadArtifact(*read[plate]) for plate in inputs.raw}
+    return {plate: ReadArtifact(*read[plate]) for plate in plates}
 
 
 def plate_tables(store: Store, plate: Plate) -> dict[tuple[str, str], ReadTable]:
@@ -227,7 +228,7 @@ class ReportInputs:
     annotations: Mapping[tuple[str, str], ReadArtifact]
     """By plate and position, where people annotated cells."""
     features: Mapping[str, ReadArtifact]
-    """single_cell_features by plate."""
+    """single_cell_features by plate, independent ones too."""
     state_segmentation: ReadArtifact | None = None
     """Where a current one stands."""
 
@@ -261,6 +262,10 @@ def read_report_inputs(
     strange = {plate.draft.name: plate for plate in independent}
     raw = store.read_many(AssetName.RAW_ACQUISITION, list(strange))
     keys = {representation_key(experiment, plate): plate for plate in (*base.raw, *strange)}
+    positions = [
+        *base.tables,
+        *((name, position) for name, plate in strange.items() for position in plate.living_positions),
+    ]
     embeddings = store.read_many(embeddings_name(method), list(keys))
     return ReportInputs(
         embeddings={plate: ReadArtifact(*embeddings[key]) for key, plate in keys.items()},
@@ -268,14 +273,8 @@ def read_report_inputs(
         tables=base.tables,
         manifest=ReadArtifact(*store.read(AssetName.EXPERIMENT_MANIFEST, experiment)),
         checkpoint=ReadArtifact(*store.read(checkpoint_name(method), experiment)),
-        annotations=standing_annotations(
-            store,
-            [
-                *base.tables,
-                *((name, position) for name, plate in strange.items() for position in plate.living_positions),
-            ],
-        ),
-        features=plate_features(store, base),
+        annotations=standing_annotations(store, positions),
+        features=plate_features(store, positions),
     )
 
 

@@ -57,6 +57,7 @@ def state_segmentation(
                 output.training,
                 out,
                 lambda state: bar.stand(state.done, state.total, f"{state.unit} {state.note}".strip()),
+                independent=inputs.independent_folders(),
             )
         for message in result.messages:
             context.log.info(message)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from cell_assets.assets.choices import ExperimentChoices, StateSegmentationChoice
 from cell_assets.assets.experiment_outputs import ExperimentOutput
+from cell_assets.assets.independent_plates import independent_plates
 from cell_assets.assets.recipes import AssetName
 from cell_assets.assets.state_segmentation_inputs import (
     StateSegmentationInputs,
@@ -20,7 +21,8 @@ from cell_assets.store.store import Store
 
 @dataclass(frozen=True)
 class StateSegmentationOutput(ExperimentOutput):
-    """A segmentation by state, trained on the newest manifest and applied to all of its FOVs."""
+    """A segmentation by state, trained on the newest manifest and applied to all of its FOVs, and to those of the
+    plates that the report was chosen to be about as well."""
 
     inputs: StateSegmentationInputs
     training: StateSegmentationParameters
@@ -31,15 +33,18 @@ def state_segmentation_output(store: Store, experiment: str) -> StateSegmentatio
 
     Raises:
         NotFoundError: manifest, FOVs or annotations have not been made, or not of what stands now.
-        BadInputError: the choice cannot be used, or names no column and there is not exactly one of two states.
+        BadInputError: the choice cannot be used, or names no column and there is not exactly one of two states; or a
+            plate that was chosen as independent is not.
     """
-    choice = ExperimentChoices.of(store.ledger, experiment).baseline or StateSegmentationChoice()
+    choices = ExperimentChoices.of(store.ledger, experiment)
+    choice = choices.baseline or StateSegmentationChoice()
     training = choice.parameters()
-    inputs = read_state_segmentation_inputs(store, experiment)
+    independent = independent_plates(store, experiment, choices.report.independent_plates)
+    inputs = read_state_segmentation_inputs(store, experiment, independent)
     refuse_mixed(store, inputs)
     if training.column is None:
         known = known_states(
-            {plate: read.folder for plate, read in inputs.raw.items()},
+            {plate: read.folder for plate, read in inputs.own_raw().items()},
             {key: read.folder for key, read in inputs.annotations.items()},
         )
         training = training.model_copy(update={"column": column_of_two_states(known, experiment)})

@@ -279,7 +279,7 @@ def _costs(
         *kept,
         training_cost(ledger, checkpoint_name(name), "training, where needed", training),
         output_cost(ledger, embeddings_name(name), "embedding, where needed", n_embedded),
-        output_cost(ledger, AssetName.SINGLE_CELL_FEATURES, "features, where needed", len(plates)),
+        output_cost(ledger, AssetName.SINGLE_CELL_FEATURES, "features, where needed", n_embedded),
         *_baseline_cost(ledger, choices),
         output_cost(ledger, report_name(name), "report, where needed"),
         *_pixel_study_costs(ledger, name, choices),

@@ -235,7 +235,7 @@ def _embeddings_runs(store: Store, experiment: str, method: str) -> Iterator[Nee
 
 def _features_runs(store: Store, experiment: str) -> Iterator[NeededRun]:
     """After the model: nothing before the report rests on features, so what goes wrong here holds up no training."""
-    for plate in living_plates(store, experiment):
+    for plate in (*living_plates(store, experiment), *_independent(store, experiment)):
         yield from _unless_current(store, features_output(store, plate.draft.name))
 
 

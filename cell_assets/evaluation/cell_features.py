@@ -33,6 +33,11 @@ class CellFeatures:
         named = re.compile(rf"(Nuclei|Ring)_[A-Za-z]+_[A-Za-z]+_{part}(_\d+(of\d+)?)?")
         return tuple(str(column) for column in self.values.columns if named.fullmatch(str(column)))
 
+    def ratio(self, channel: str) -> pd.Series | None:
+        """(N,) nuclear over cytoplasmic mean; None for a channel that is not there or is no fluorescence."""
+        column = ratio_column(self.channels[channel]) if channel in self.channels else ""
+        return self.values.get(column)
+
 
 def join_features(cells: pd.DataFrame, folders: Mapping[str, Path]) -> CellFeatures:
     """The features of `cells` (plate, fov_name, track_id, t) from the single_cell_features folder of each plate.
@@ -60,9 +65,9 @@ def ratio_baselines(features: CellFeatures) -> tuple[list[Baseline], tuple[str, 
     """
     baselines, notes = [], []
     for channel, part in features.channels.items():
-        if ratio_column(part) not in features.values:
+        ratio = features.ratio(channel)
+        if ratio is None:
             continue
-        ratio = features.values[ratio_column(part)]
         n_missing = int(ratio.isna().sum())
         title = f"nuclear/cytoplasmic ratio of {channel} alone"
         if 0 < n_missing <= MOST_UNKNOWN * len(ratio):

@@ -5,7 +5,9 @@ from pathlib import Path
 
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.annotated_states import annotated_states
+from cell_assets.evaluation.cell_features import join_features
 from cell_assets.evaluation.embedding_study import read_embeddings
+from cell_assets.evaluation.independent_rivals import measured_otherwise
 from cell_assets.evaluation.independent_study import IndependentCells
 from cell_assets.imaging.acquisition import open_acquisition
 
@@ -15,11 +17,13 @@ def read_independent(
     embeddings: Mapping[str, Path],
     raw: Mapping[str, Path],
     annotations: Mapping[tuple[str, str], Path],
+    features: Mapping[str, Path],
 ) -> IndependentCells:
-    """Embedded cells and annotations of these plates.
+    """Embedded cells, annotations and measured features of these plates.
 
     Args:
         embeddings: folders by plate, of these plates and perhaps others; so are the other folders.
+        features: single_cell_features folders; those of other plates are of the experiment's own.
 
     Raises:
         BadInputError: the plates differ in their time between frames, or have no cell.
@@ -39,10 +43,13 @@ def read_independent(
         {key: folder for key, folder in annotations.items() if key[0] in plates},
         embedded.cells,
     )
+    theirs = {plate: features[plate] for plate in plates if plate in features}
+    own = {plate: folder for plate, folder in features.items() if plate not in plates}
     return IndependentCells(
         embedded,
         known.states,
         intervals.pop(),
         any(acquisition.info.simulated for acquisition in acquisitions.values()),
-        tuple(f"Independent plates: {note}" for note in known.notes),
+        (*(f"Independent plates: {note}" for note in known.notes), *measured_otherwise(own, theirs)),
+        join_features(embedded.cells, theirs) if theirs else None,
     )

@@ -13,23 +13,29 @@ import pandas as pd
 from sklearn.decomposition import PCA
 
 from cell_assets.errors import BadInputError
-from cell_assets.evaluation.embedding_study import EmbeddedCells, EmbeddingStudy, length_alone, state_tasks
+from cell_assets.evaluation.cell_features import CellFeatures
+from cell_assets.evaluation.embedding_study import EmbeddedCells, EmbeddingStudy, state_tasks
 from cell_assets.evaluation.evaluate import canonical_order
+from cell_assets.evaluation.independent_rivals import length_of_both, ratios_of_both
 from cell_assets.evaluation.onset_scores import study_onsets
+from cell_assets.evaluation.predicted_states import INDEPENDENT_SPLIT, PredictedStates, given_predictions
 from cell_assets.evaluation.probe_splits import Part, ProbeSplit
 from cell_assets.evaluation.splits import Split, SplitUnit
 from cell_assets.evaluation.state_calls import StateCalls, call_states
 from cell_assets.evaluation.state_dynamics import StateDynamics, dynamics_notes, dynamics_numbers
 from cell_assets.evaluation.state_fraction import fractions_over_time
-from cell_assets.evaluation.task_scores import Baseline, TaskEvaluation, evaluate_task
-from cell_assets.evaluation.tasks import Labels, annotation_labels, joined_annotation
+from cell_assets.evaluation.task_scores import GivenPrediction, TaskEvaluation, evaluate_task
+from cell_assets.evaluation.tasks import (
+    INDEPENDENT_SUFFIX,
+    Labels,
+    annotation_labels,
+    joined_annotation,
+)
 from cell_assets.evaluation.units import BoolArray, FloatArray
 from cell_assets.ledger.records import NumberDraft
 
 INDEPENDENT = "independent plates"
 """Their numbers' split."""
-_SUFFIX = "_independent"
-"""Of their questions, so that no file or number is taken for one of the experiment's own plates."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,8 @@ class IndependentCells:
     """Minutes between time points; None for a single one."""
     simulated: bool
     notes: tuple[str, ...] = ()
+    features: CellFeatures | None = None
+    """Measured, of the same cells; a report of an earlier version read none."""
 
     @property
     def plates(self) -> tuple[str, ...]:
@@ -84,15 +92,21 @@ class _Joined:
 
 
 def study_independent(
-    study: EmbeddingStudy, own_states: pd.DataFrame | None, independent: IndependentCells
+    study: EmbeddingStudy,
+    own_states: pd.DataFrame | None,
+    independent: IndependentCells,
+    own_features: CellFeatures | None = None,
+    predicted: PredictedStates | None = None,
 ) -> EmbeddingStudy:
     """`study` with what its model and probes make of independent plates, and their numbers behind its own.
 
     Args:
-        own_states: what `study` was made with.
+        own_states: what `study` was made with; so are `own_features`.
+        predicted: of the cells of both, by the segmentation that was trained on the experiment's own.
 
     Raises:
-        BadInputError: the plates share a name with the experiment's own, or their embeddings have other features.
+        BadInputError: the plates share a name with the experiment's own, their embeddings have other features, or the
+            segmentation learned from another split.
     """
     settings = study.evaluation.settings
     joined = _join(study.embedded, independent.embedded)
@@ -103,9 +117,14 @@ def study_independent(
         for one in state_tasks(study.embedded.cells, own_states, column, values)
     ]
     labels = [(column, one.reordered(joined.order)) for column, one in asked]
-    rivals = [
-        one.reordered(joined.order) for one in _rivals(study.embedded.cells, independent.embedded.cells)
-    ]
+    lengths = length_of_both(study.embedded.cells, independent.embedded.cells)
+    ratios, ratio_notes = (
+        ([], ())
+        if own_features is None or independent.features is None
+        else ratios_of_both(own_features, independent.features)
+    )
+    rivals = [one.reordered(joined.order) for one in (*lengths, *ratios)]
+    given = _given(joined, predicted, [one for _, one in labels])
     tasks = tuple(
         evaluate_task(
             joined.features,
@@ -116,13 +135,14 @@ def study_independent(
             seed=settings.seed,
             n_resamples=settings.n_resamples,
             source_rows=joined.order,
+            given=[given[one.name]] if one.name in given else [],
         )
         for _, one in labels
     )
     dynamics = tuple(
         _dynamics(study, joined, one, independent.interval_min)
         for column, one in labels
-        if one.name == f"{column}{_SUFFIX}"
+        if one.name == f"{column}{INDEPENDENT_SUFFIX}"
     )
     simulated = settings.simulated or independent.simulated
     split = f"{INDEPENDENT} (simulated)" if simulated else INDEPENDENT
@@ -133,6 +153,7 @@ def study_independent(
     notes = (
         _statement(study, independent),
         *independent.notes,
+        *ratio_notes,
         *(note for task in tasks for note in task.notes),
         *dynamics_notes(dynamics),
     )
@@ -203,25 +224,20 @@ def _asked_of_both(
         theirs = annotation_labels(cells, states, column, asked.positive, negative, asked.name)
     return replace(
         theirs,
-        name=f"{asked.name}{_SUFFIX}",
+        name=f"{asked.name}{INDEPENDENT_SUFFIX}",
         label=np.concatenate([asked.label, theirs.label]),
         known=np.concatenate([asked.known, theirs.known]),
         why_none=asked.why_none or theirs.why_none,
     )
 
 
-def _rivals(own: pd.DataFrame, independent: pd.DataFrame) -> list[Baseline]:
-    """The experiment's rivals; one that an independent cell lacks is then said to be missing."""
-    both = pd.concat([own, independent], ignore_index=True)
-    return [
-        replace(
-            rival,
-            values=pd.to_numeric(both["length_um"], errors="coerce").to_numpy(
-                dtype=np.float64, na_value=np.nan
-            ),
-        )
-        for rival in length_alone(own)
-    ]
+def _given(
+    joined: _Joined, predicted: PredictedStates | None, tasks: Sequence[Labels]
+) -> dict[str, GivenPrediction]:
+    if predicted is None:
+        return {}
+    split = joined.cells["split"].astype(str).mask(joined.is_independent, INDEPENDENT_SPLIT)
+    return given_predictions(predicted, joined.cells.assign(split=split), tasks, independent=True)
 
 
 def _split(study: EmbeddingStudy, joined: _Joined) -> ProbeSplit:

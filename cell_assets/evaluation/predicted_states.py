@@ -10,8 +10,9 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cell_assets.errors import BadInputError
+from cell_assets.evaluation.splits import Split
 from cell_assets.evaluation.task_scores import GivenPrediction
-from cell_assets.evaluation.tasks import Labels
+from cell_assets.evaluation.tasks import INDEPENDENT_SUFFIX, Labels
 from cell_assets.imaging.parquet_tables import read_parquet, write_parquet
 
 PREDICTED_PARQUET = "states.parquet"
@@ -19,6 +20,8 @@ PREDICTED_JSON = "states.json"
 PREDICTED_COLUMNS = ("plate", "fov_name", "track_id", "t", "split", "probability", "segmented")
 STATE_SEGMENTATION = "state_segmentation"
 """Name of the rival in numbers."""
+INDEPENDENT_SPLIT = "independent"
+"""Of rows of plates of other experiments, from which nothing was learned."""
 _KEYS = ["plate", "fov_name", "track_id", "t"]
 
 
@@ -69,12 +72,14 @@ def read_predicted_states(folder: Path) -> PredictedStates:
 
 
 def given_predictions(
-    predicted: PredictedStates, cells: pd.DataFrame, tasks: Sequence[Labels]
+    predicted: PredictedStates, cells: pd.DataFrame, tasks: Sequence[Labels], *, independent: bool = False
 ) -> dict[str, GivenPrediction]:
     """The rival of the task that asks for the predicted column, by the task's name; empty where there is none.
 
     Args:
         cells: N rows, `plate, fov_name, track_id, t, split`.
+        independent: the tasks are the questions put to independent plates, whose cells have `INDEPENDENT_SPLIT` and
+            are scored instead of test cells.
 
     Raises:
         BadInputError: a cell is in another split than it was when the rival learned.
@@ -87,14 +92,16 @@ def given_predictions(
     if moved.any():
         row = joined[moved].iloc[0]
         raise BadInputError(
-            f"{row['plate']} {row['fov_name']}, track {row['track_id']} is a {row['split']} track and was a "
-            f"{row['_split']} track when {STATE_SEGMENTATION} was trained; materialise {STATE_SEGMENTATION} again"
+            f"{row['plate']} {row['fov_name']}, track {row['track_id']} has the split {row['split']} and had "
+            f"{row['_split']} when {STATE_SEGMENTATION} was trained; materialise {STATE_SEGMENTATION} again"
         )
     probability = joined["probability"].to_numpy(dtype=np.float64, na_value=np.nan)
-    is_test = joined["split"] == "test"
-    n_without = int((is_test & joined["segmented"].eq(False)).sum())
+    asked = f"{record.column}{INDEPENDENT_SUFFIX}" if independent else record.column
+    is_scored = joined["split"] == (INDEPENDENT_SPLIT if independent else Split.TEST.value)
+    n_without = int((is_scored & joined["segmented"].eq(False)).sum())
     note = (
-        f"{n_without} of {int(is_test.sum())} test cells have no label, and were read around their centroid"
+        f"{n_without} of {int(is_scored.sum())} {'independent' if independent else 'test'} cells have no label, and "
+        "were read around their centroid"
     )
     states = {
         (record.positive, record.negative): probability,
@@ -105,5 +112,5 @@ def given_predictions(
             STATE_SEGMENTATION, "supervised segmentation", states[task.positive, task.negative], note
         )
         for task in tasks
-        if task.name == record.column and (task.positive, task.negative) in states
+        if task.name == asked and (task.positive, task.negative) in states
     }

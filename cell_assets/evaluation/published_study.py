@@ -51,6 +51,7 @@ class StudiedFolders:
             embeddings={plate: folder for plate, folder in self.embeddings.items() if plate not in plates},
             raw={plate: folder for plate, folder in self.raw.items() if plate not in plates},
             annotations={key: folder for key, folder in self.annotations.items() if key[0] not in plates},
+            features={plate: folder for plate, folder in self.features.items() if plate not in plates},
         )
 
 
@@ -82,6 +83,10 @@ def study_published(
     every, folders = folders, folders.without(parameters.independent_plates)
     studied = read_studied(folders, f"the report of {experiment}", experiment)
     embedded, tracks = studied.embedded, studied.frozen.every_track(studied.embedded.cells)
+    features = join_features(embedded.cells, folders.features) if folders.features else None
+    predicted = (
+        None if folders.state_segmentation is None else read_predicted_states(folders.state_segmentation)
+    )
     study = study_embeddings(
         embedded,
         studied.known.states,
@@ -91,10 +96,8 @@ def study_published(
         interval_min=studied.interval_min,
         simulated=studied.manifest.simulated,
         parameters=parameters,
-        features=join_features(embedded.cells, folders.features) if folders.features else None,
-        predicted=None
-        if folders.state_segmentation is None
-        else read_predicted_states(folders.state_segmentation),
+        features=features,
+        predicted=predicted,
     )
     evaluation = replace(study.evaluation, notes=(*studied.known.notes, *study.evaluation.notes))
     sizes = {plate: acquisition.info.voxel_size_um for plate, acquisition in studied.acquisitions.items()}
@@ -114,9 +117,9 @@ def study_published(
     apart = {plate: every.raw[plate] for plate in parameters.independent_plates}
     refuse_copies(experiment, fov_pixels(folders.raw), fov_pixels(apart))
     strangers = read_independent(
-        parameters.independent_plates, every.embeddings, every.raw, every.annotations
+        parameters.independent_plates, every.embeddings, every.raw, every.annotations, every.features
     )
-    return study_independent(study, studied.known.states, strangers)
+    return study_independent(study, studied.known.states, strangers, features, predicted)
 
 
 def read_studied(folders: StudiedFolders, purpose: str, experiment: str) -> StudiedCells:

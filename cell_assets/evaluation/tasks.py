@@ -9,6 +9,9 @@ from cell_assets.errors import BadInputError
 from cell_assets.evaluation.splits import SplitUnit
 from cell_assets.evaluation.units import BoolArray, FloatArray, IntArray, require_columns, unit_ids
 
+INDEPENDENT_SUFFIX = "_independent"
+"""Of questions put to plates of other experiments, so that no file or number is taken for one of the own plates."""
+
 
 @dataclass(frozen=True)
 class Exclusion:

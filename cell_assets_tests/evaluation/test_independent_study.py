@@ -1,25 +1,32 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from cell_assets.errors import BadInputError
+from cell_assets.evaluation.cell_features import CellFeatures
 from cell_assets.evaluation.embedding_study import EmbeddedCells, EmbeddingStudy, study_embeddings
+from cell_assets.evaluation.independent_rivals import measured_otherwise, ratios_of_both
 from cell_assets.evaluation.independent_study import IndependentCells, study_independent
 from cell_assets.evaluation.leakage import refuse_copies
 from cell_assets.evaluation.onset_scores import study_onsets
+from cell_assets.evaluation.predicted_states import PredictedStates, PredictedStatesRecord
 from cell_assets.evaluation.scoring import rescore
 from cell_assets.evaluation.splits import SplitUnit
 from cell_assets.evaluation.state_calls import Direction, StateCalls
 from cell_assets.evaluation.study_parameters import StudyParameters
+from cell_assets.imaging.features.parameters import FeatureParameters
+from cell_assets.imaging.features.plate_features import FEATURES_JSON, FeaturesRecord
 from cell_assets.ledger.records import NumberDraft
 from cell_assets_tests.evaluation.movies import infection_movie, informative_features
 
 COLUMN = "infection_state"
 KEYS = ["plate", "fov_name", "track_id", "t"]
 DENV = "virus_DENV_5_MOI"
-OTHER = "dynaclr/infection_state_independent"
+TASK = "infection_state_independent"
+OTHER = f"dynaclr/{TASK}"
 
 
 def embedded(cells: pd.DataFrame, seed: int = 0, gap: float = 6.0) -> EmbeddedCells:
@@ -30,7 +37,13 @@ def embedded(cells: pd.DataFrame, seed: int = 0, gap: float = 6.0) -> EmbeddedCe
     return EmbeddedCells(features + 0.5, plain, features[:, :2], None)
 
 
-def learned(cells: pd.DataFrame, interval_min: float | None = 30.0, gap: float = 6.0) -> EmbeddingStudy:
+def learned(
+    cells: pd.DataFrame,
+    interval_min: float | None = 30.0,
+    gap: float = 6.0,
+    features: CellFeatures | None = None,
+    predicted: PredictedStates | None = None,
+) -> EmbeddingStudy:
     """What a report states of the plates that the model was trained on."""
     return study_embeddings(
         embedded(cells, gap=gap),
@@ -41,7 +54,31 @@ def learned(cells: pd.DataFrame, interval_min: float | None = 30.0, gap: float =
         interval_min=interval_min,
         simulated=False,
         parameters=StudyParameters(n_resamples=100),
+        features=features,
+        predicted=predicted,
     )
+
+
+def ratio_features(
+    cells: pd.DataFrame, low: float = 1.0, high: float = 2.0, spread: float = 0.0, unknown: slice = slice(0)
+) -> CellFeatures:
+    """A sensor about `high` in infected nuclei and `low` in others; not known of `unknown` cell images."""
+    ratio = np.where(cells[COLUMN] == "infected", high, low)
+    ratio += np.random.default_rng(0).normal(0, spread, len(cells))
+    ratio[unknown] = np.nan
+    channels = {"Phase": "Phase", "mCherry": "mCherry"}
+    return CellFeatures(pd.DataFrame({"Nuclei_Ring_Ratio_mCherry": ratio}), channels)
+
+
+def segmented(cells: pd.DataFrame, wrong: slice = slice(0)) -> PredictedStates:
+    """States as they are annotated, but of `wrong` cells."""
+    infected = (cells[COLUMN] == "infected").to_numpy()
+    infected[wrong] ^= True
+    table = cells[["plate", "fov_name", "track_id", "t", "split"]].assign(
+        probability=np.where(infected, 0.9, 0.1), segmented=np.arange(len(cells)) >= 2
+    )
+    record = PredictedStatesRecord(column=COLUMN, negative="uninfected", positive="infected")
+    return PredictedStates(record, table)
 
 
 def stranger(
@@ -105,6 +142,130 @@ def test_the_probe_is_the_one_of_the_experiments_own_scores() -> None:
     mine, before = found.dynamics[0], study.dynamics[0]
     called = [one.called.values.tolist() for one in before.fractions]
     assert [one.called.values.tolist() for one in mine.fractions] == called
+
+
+def test_rivals_are_those_of_the_experiments_own_scores() -> None:
+    own = infection_movie(n_lineages=32, n_times=12)
+    features = ratio_features(own, spread=0.6, unknown=slice(0, None, 20))
+    predicted = segmented(own, wrong=slice(0, None, 5))
+    study = learned(own, gap=1.0, features=features, predicted=predicted)
+    place = np.flatnonzero(own["split"] == "test")
+    test = own.iloc[place].assign(plate="P9", split="independent")
+    copied = IndependentCells(
+        EmbeddedCells(
+            study.embedded.features[place],
+            study.embedded.cells.iloc[place].assign(plate="P9", split="unlisted").reset_index(drop=True),
+            study.embedded.pca[place],
+            None,
+        ),
+        test[[*KEYS, COLUMN]],
+        30.0,
+        False,
+        features=replace(features, values=features.values.iloc[place].reset_index(drop=True)),
+    )
+    both = predicted.table.iloc[place].assign(plate="P9", split="independent")
+    both = replace(predicted, table=pd.concat([predicted.table, both], ignore_index=True))
+    found = study_independent(study, own[[*KEYS, COLUMN]], copied, features, both).independent
+    assert found is not None
+    (task,), before = found.tasks, study.evaluation.tasks[1]
+    for of in ("ratio_mCherry", "state_segmentation"):
+        scores = [one for one in before.scores if one.of == of]
+        assert len(scores) == 5 + 3
+        assert 0.5 < before.score("balanced_accuracy", of).value < 1
+        for score in scores:
+            assert task.score(score.metric, of) == score.estimate, score.name
+
+
+def test_a_rivals_threshold_is_put_where_own_cells_put_it() -> None:
+    """Own ratios are 1 or 2, and the threshold lies between; those of the other plate are all above it."""
+    own = infection_movie(n_lineages=32, n_times=12)
+    cells, other = stranger(24)
+    features = ratio_features(own)
+    study = learned(own, features=features)
+    for low, high, expected in ((1.0, 2.0, 1.0), (3.0, 4.0, 0.5)):
+        both = replace(other, features=ratio_features(cells, low=low, high=high))
+        numbers = stated(study_independent(study, own[[*KEYS, COLUMN]], both, features))
+        assert numbers[TASK, "balanced_accuracy_ratio_mCherry"].value == expected
+        accuracy = numbers[TASK, "balanced_accuracy"].value
+        gain = numbers[TASK, "balanced_accuracy_gain_over_ratio_mCherry"]
+        assert gain.value == pytest.approx(accuracy - expected)
+        assert gain.split == "independent plates"
+    # A threshold tells nothing that the order of ratios does not: this one is perfect on either plate.
+    assert numbers[TASK, "auroc_ratio_mCherry"].value == 1.0
+
+
+def test_an_unknown_ratio_is_the_median_of_own_cells_alone() -> None:
+    channels = {"mCherry": "mCherry", "GFP": "GFP", "CFP": "CFP"}
+    columns = [f"Nuclei_Ring_Ratio_{name}" for name in channels]
+    mine = pd.DataFrame(1.0, index=range(20), columns=columns)
+    mine["Nuclei_Ring_Ratio_mCherry"] = [np.nan, *range(1, 20)]
+    theirs = pd.DataFrame(
+        {
+            "Nuclei_Ring_Ratio_CFP": [np.nan, np.nan, *[5.0] * 8],
+            "Nuclei_Ring_Ratio_mCherry": [*range(101, 110), np.nan],
+        }
+    )
+    rivals, notes = ratios_of_both(
+        CellFeatures(mine, channels), CellFeatures(theirs, {"CFP": "CFP", "mCherry": "mCherry"})
+    )
+    assert [one.name for one in rivals] == ["ratio_mCherry", "ratio_GFP", "ratio_CFP"]
+    # The median of 1 to 19, for own cells and for others, whose own median is 105.
+    assert rivals[0].values.tolist() == [10, *range(1, 20), *range(101, 110), 10]
+    # The other plate has no GFP, and too few of its cells have a ratio of CFP.
+    for rival, n_unknown in ((rivals[1], 10), (rivals[2], 2)):
+        assert np.isnan(rival.values[20:]).sum() == n_unknown and not np.isnan(rival.values[:20]).any()
+    assert len(notes) == 1 and "mCherry alone: not known of 1 of 10 cell images" in notes[0]
+
+
+def test_ratios_measured_in_another_way_are_said(tmp_path: Path) -> None:
+    def measured(plate: str, **changes: float) -> Path:
+        folder = tmp_path / plate
+        folder.mkdir()
+        record = FeaturesRecord(
+            plate=plate, parameters=FeatureParameters(**changes), channels={}, features=(), fovs=()
+        )
+        (folder / FEATURES_JSON).write_text(record.model_dump_json())
+        return folder
+
+    own = {"P1": measured("P1")}
+    theirs = {"P8": measured("P8", radial_rings=5), "P9": measured("P9", ring_width_um=2)}
+    (note,) = measured_otherwise(own, theirs)
+    assert "ratios of P9 were measured with ring_width_um 2 and not 3 as" in note
+
+
+def test_the_segmentation_is_scored_as_it_is_on_the_other_plate() -> None:
+    own = infection_movie(n_lineages=32, n_times=12)
+    cells, other = stranger(24)
+    theirs = segmented(cells.assign(split="independent"), slice(30))
+    both = replace(theirs, table=pd.concat([segmented(own).table, theirs.table]))
+    study = learned(own, predicted=both)
+    found = study_independent(study, own[[*KEYS, COLUMN]], other, None, both)
+    numbers = stated(found)
+    infected = (cells[COLUMN] == "infected").to_numpy()
+    n_wrong = np.array([infected[:30].sum(), (~infected[:30]).sum()])
+    by_hand = (1 - n_wrong / [infected.sum(), (~infected).sum()]).mean()
+    rival = numbers[TASK, "balanced_accuracy_state_segmentation"]
+    assert rival.value == pytest.approx(by_hand) and rival.split == "independent plates"
+    gain = numbers[TASK, "balanced_accuracy_gain_over_state_segmentation"]
+    assert gain.value == pytest.approx(numbers[TASK, "balanced_accuracy"].value - by_hand)
+    # Of the own test cells it calls every one as it is annotated, with or without the other plate.
+    assert found.evaluation.tasks[1].score("balanced_accuracy", "state_segmentation").value == 1.0
+    note = f"2 of {len(cells)} independent cells have no label, and were read around their centroid."
+    assert any(one.endswith(note) for one in found.independent.notes)
+    for name in (rival.name, gain.name):
+        again = rescore(found.independent.tasks[0].predictions, name, seed=0, n_resamples=100)
+        assert (again.value, again.low, again.high) == tuple(
+            getattr(numbers[TASK, name], part) for part in ("value", "ci_low", "ci_high")
+        )
+
+
+def test_a_segmentation_that_learned_from_the_other_plate_is_refused(
+    small: tuple[EmbeddingStudy, pd.DataFrame],
+) -> None:
+    study, states = small
+    cells, other = stranger(12)
+    with pytest.raises(BadInputError, match="has the split independent and had train when"):
+        study_independent(study, states, other, None, segmented(cells.assign(split="train")))
 
 
 def test_numbers_are_of_the_independent_plates_and_beside_the_own(whole: EmbeddingStudy) -> None:

@@ -1,5 +1,6 @@
 """States that a rival predicted itself: scored as they are, beside the embedding's probe, on the same rows."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -131,8 +132,29 @@ def test_a_prediction_of_another_split_is_refused() -> None:
     states = predicted(cells)
     track = cells.loc[cells["split"] == "test", "track_id"].iloc[0]
     states.table.loc[states.table["track_id"] == track, "split"] = "train"
-    with pytest.raises(BadInputError, match=f"track {track} is a test track and was a train track"):
+    with pytest.raises(BadInputError, match=f"track {track} has the split test and had train when"):
         given_predictions(states, cells, [column_labels(cells, "infection_state", "infected", "uninfected")])
+
+
+def test_the_question_to_independent_plates_is_served_by_their_rows() -> None:
+    cells = track_table()
+    strange = cells.assign(plate="P9", split="independent", infection_state=cells["infection_state"].iloc[0])
+    both = pd.concat([cells, strange], ignore_index=True)
+    states = predicted(both)
+    asked = column_labels(both, "infection_state", "infected", "uninfected")
+    tasks = [asked, replace(asked, name="infection_state_independent"), replace(asked, name="half")]
+    given = given_predictions(states, both, tasks, independent=True)
+    assert list(given) == ["infection_state_independent"]
+    (one,) = given.values()
+    keys = ["plate", "fov_name", "track_id", "t"]
+    expected = both[keys].merge(states.table, on=keys)["probability"]
+    assert one.probability.tolist() == expected.tolist()
+    n_first = int((strange["t"] == 0).sum())
+    assert one.note.startswith(f"{n_first} of {len(strange)} independent cells have no label")
+    # Their rows say nothing of the own question.
+    own = given_predictions(states, cells, tasks)
+    assert list(own) == ["infection_state"]
+    assert own["infection_state"].probability.tolist() == expected[: len(cells)].tolist()
 
 
 def test_files_give_back_what_was_written(tmp_path: Path) -> None:

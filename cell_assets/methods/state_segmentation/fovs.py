@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.manifest import EXCLUDED, FrozenCells
+from cell_assets.evaluation.predicted_states import INDEPENDENT_SPLIT
 from cell_assets.evaluation.splits import Split
 from cell_assets.evaluation.tasks import joined_annotation
 from cell_assets.imaging.acquisition import open_acquisition
@@ -86,18 +87,32 @@ def open_fovs(
     opened: list[SegmentedFov] = []
     names = tuple(channels)
     for one in folders:
-        cells = read_tracks(one.tracks)[["track_id", "t", "y", "x", "label", "length_um"]]
-        cells = cells.assign(plate=one.plate, fov_name=one.fov_name)
+        cells = _tracked(one)
         cells = cells.assign(split=manifest.split_of(cells))
         cells = cells[cells["split"] != EXCLUDED].reset_index(drop=True)
         if cells.empty:
             continue
-        record = PatchTableRecord.model_validate_json((one.patch_table / PATCH_TABLE_JSON).read_text())
+        record = _record(one)
         names = names or record.channel_names
         opened.append(_open(one, cells, record, names, z_rule))
     if not opened:
         raise BadInputError("no FOV holds a cell that is not left out, so there is nothing to segment")
     return SegmentedFovs(tuple(opened), names)
+
+
+def open_independent(
+    folders: Sequence[FovFolders], channels: Sequence[str], z_rule: ZRule
+) -> tuple[SegmentedFov, ...]:
+    """Open FOVs of plates that nothing is learned from: all of their cells have `INDEPENDENT_SPLIT`.
+
+    Args:
+        channels: that the network sees.
+
+    Raises:
+        BadInputError: a FOV lacks a channel or has a channel without contrast.
+    """
+    tracked = [(one, _tracked(one).assign(split=INDEPENDENT_SPLIT)) for one in folders]
+    return tuple(_open(one, cells, _record(one), channels, z_rule) for one, cells in tracked if len(cells))
 
 
 def two_states(values: pd.Series, column: str, is_learned_from: NDArray[np.bool_]) -> States:
@@ -146,6 +161,15 @@ def with_states(
         replace(fov, cells=fov.cells.assign(state=part)) for fov, part in zip(opened.fovs, parts, strict=True)
     )
     return SegmentedFovs(fovs, opened.channel_names), states
+
+
+def _tracked(one: FovFolders) -> pd.DataFrame:
+    cells = read_tracks(one.tracks)[["track_id", "t", "y", "x", "label", "length_um"]]
+    return cells.assign(plate=one.plate, fov_name=one.fov_name)
+
+
+def _record(one: FovFolders) -> PatchTableRecord:
+    return PatchTableRecord.model_validate_json((one.patch_table / PATCH_TABLE_JSON).read_text())
 
 
 def _open(

@@ -1,12 +1,13 @@
 """From published folders to a trained segmentation and its predictions, in one folder."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from cell_assets.evaluation.manifest import read_manifest
 from cell_assets.methods.contract import ProgressSink
 from cell_assets.methods.state_segmentation.folders import FovFolders
-from cell_assets.methods.state_segmentation.fovs import open_fovs, with_states
+from cell_assets.methods.state_segmentation.fovs import open_fovs, open_independent, with_states
 from cell_assets.methods.state_segmentation.parameters import StateSegmentationParameters
 from cell_assets.methods.state_segmentation.prediction import predict
 from cell_assets.methods.state_segmentation.states import known_states
@@ -20,8 +21,12 @@ def make_state_segmentation(
     parameters: StateSegmentationParameters,
     out: Path,
     progress: ProgressSink | None = None,
+    *,
+    independent: Sequence[FovFolders] = (),
 ) -> StateTrainingResult:
     """Train on the manifest's train and val tracks and predict every cell of every FOV into the existing folder `out`.
+
+    Nothing is learned from `independent` FOVs: their cells are predicted alone, and have `INDEPENDENT_SPLIT`.
 
     Files: `model.safetensors`, `config.json`, `history.parquet`, `states.parquet`, `states.json`.
 
@@ -39,6 +44,7 @@ def make_state_segmentation(
     known = known_states({one.plate: one.acquisition for one in folders}, annotations)
     opened = open_fovs(folders, frozen, parameters.channels, parameters.z_rule)
     fovs, states = with_states(opened, known, parameters.column)
+    strangers = open_independent(independent, opened.channel_names, parameters.z_rule)
     result = train(fovs, states, parameters, out, progress)
-    predict(out, fovs, out, progress)
+    predict(out, replace(fovs, fovs=(*fovs.fovs, *strangers)), out, progress)
     return result
