@@ -173,7 +173,7 @@ def track_position(
         if given is None:
             raise BadInputError(f"{fov.position}: the acquisition carries no tracks to import")
         tracks, labels = given, LabelSource.SEGMENTATION
-        tracks = _with_labels(tracks, open_labels(segmentation), fov)
+        tracks = with_labels(tracks, open_labels(segmentation), fov)
     tracks = tracks.sort_values([Column.TRACK_ID, Column.T], ignore_index=True)
     check_tracks(tracks, f"{fov.position}, {parameters.backend.value} tracks", ImageExtent.of(fov.shape))
     history = None if corrections is None else read_correction_history(corrections)
@@ -362,10 +362,10 @@ def _corrected(
         return history.apply(found)
     keys = [Column.ID, Column.T, Column.Z, Column.Y, Column.X]
     kept = history.table[keys].merge(found[[*keys, LABEL]], on=keys, how="left")[LABEL]
-    return history.apply(_with_labels(history.table, labels, fov, kept.fillna(0).to_numpy(np.int64)))
+    return history.apply(with_labels(history.table, labels, fov, kept.fillna(0).to_numpy(np.int64)))
 
 
-def _with_labels(
+def with_labels(
     tracks: pd.DataFrame, labels: LabelImage, fov: FieldOfView, known: NDArray[np.int64] | None = None
 ) -> pd.DataFrame:
     """`tracks` with label, area and length.
