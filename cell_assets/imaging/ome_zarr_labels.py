@@ -88,7 +88,7 @@ class LabelImages:
         place: Mapping[str, int | slice] = {"t": t, "c": 0, "z": z}
         at = tuple(place.get(axis, slice(None)) for axis in labels.axes)
         try:
-            volume = self._reader.read(labels.array, labels.axes, at).astype(labels.dtype, copy=False)
+            volume = self._reader.read(labels.array, labels.axes, at)
         except DECODE_ERRORS as error:
             raise BadInputError(
                 f"{labels.where}: t={t} cannot be decoded ({error}); the chunk is damaged, copy the plate again"

@@ -371,8 +371,8 @@ def with_labels(
     """`tracks` with label, area and length.
 
     A label is the `known` one where that is not 0. Without `known`, it is the track's own id where every
-    cell's frame has it (as in the Cell Tracking Challenge). Else it is the label under the centroid's
-    nearest voxel.
+    cell's frame has it and at least half of the centroids lie in it (as in the Cell Tracking Challenge; labels
+    numbered anew in every frame have the same values). Else it is the label under the centroid's nearest voxel.
     """
     times, track_ids = tracks[Column.T].to_numpy(), tracks[Column.TRACK_ID].to_numpy()
     under = np.zeros(len(tracks), np.int64)
@@ -388,7 +388,8 @@ def with_labels(
         by_id[rows] = np.isin(track_ids[rows], found.label)
         geometry = pd.DataFrame({Column.T.value: t, LABEL: found.label, AREA: found.area})
         geometries.append(geometry.assign(**{LENGTH_UM: found.length_um}))
-    label = track_ids if by_id.all() else under
+    is_track_id = by_id.all() and 2 * np.count_nonzero(under == track_ids) >= len(tracks)
+    label = track_ids if is_track_id else under
     if known is not None:
         label = np.where(known > 0, known, under)
     table = tracks.reset_index(drop=True).assign(**{LABEL: label})
