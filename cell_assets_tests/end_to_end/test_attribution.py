@@ -14,13 +14,11 @@ from cell_assets.automation.ingesting import ingest_plate
 from cell_assets.automation.running import RunRequest
 from cell_assets.evaluation.attribution_scores import SCORE_COLUMNS
 from cell_assets.settings import Settings
-from cell_assets.simulation.parameters import SimulationParameters
-from cell_assets.simulation.simulate import simulate
 from cell_assets_tests.end_to_end.lab import (
-    PlateFolder,
     assert_dagster_agrees,
     assert_nothing_left,
     assert_published_is_whole,
+    infected_plate,
     opened,
     run,
     small_choices,
@@ -35,23 +33,10 @@ REPORT = "dynaclr/attribution_infection_state"
 @pytest.fixture(scope="module")
 def lab(new_lab: Callable[[], Settings], tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """E1 with a plate of two FOVs a well, run once without and once with attribution."""
-    folder = tmp_path_factory.mktemp("plates") / "infected"
-    simulate(
-        folder,
-        SimulationParameters(
-            seed=3,
-            fovs_per_well=2,
-            time_points=12,
-            interval_min=30,
-            start_hours_post_perturbation=4.0,
-            shape_zyx=(2, 96, 96),
-            voxel_um_zyx=(3.0, 0.75, 0.75),
-            cells_per_fov=10,
-        ),
-    )
+    plate = infected_plate(tmp_path_factory.mktemp("plates") / "infected")
     settings = new_lab()
     with opened(settings) as session:
-        ingest_plate(session, PlateFolder(folder).request("E1", "P1"))
+        ingest_plate(session, plate.request("E1", "P1"))
         outcome = run(session, RunRequest(experiment="E1", choices=small_choices()))
         assert outcome.failed == (), outcome.failed
         assert session.ledger.latest("dynaclr_attribution", "E1") is None
@@ -87,10 +72,12 @@ def test_maps_and_scores_are_of_test_cells_and_say_what_the_report_says(lab: Set
     assert len(both) == len(ours)
     np.testing.assert_allclose(both["probability"], both["probability_report"], atol=1e-4)
     scored = cells[cells["is_scored"]]
-    # Every cell lies in a label that came with the plate.
-    assert not scored[list(SCORE_COLUMNS)].isna().any().any()
+    # The threshold segmentation of so small a plate misses cells, which then have no region to lie in.
+    regions = [name for name in SCORE_COLUMNS if "share" in name]
+    assert not scored[[name for name in SCORE_COLUMNS if name not in regions]].isna().any().any()
+    labelled = scored.dropna(subset=regions)
     assert cells.loc[~cells["is_scored"], list(SCORE_COLUMNS)].isna().all().all()
-    assert (scored["area_share_of_cell"] >= scored["area_share_of_segment"]).all()
+    assert (labelled["area_share_of_cell"] >= labelled["area_share_of_segment"]).all()
     assert scored.groupby("column")["true_state"].nunique().eq(2).all()
 
 
@@ -111,7 +98,7 @@ def test_numbers_are_in_the_ledger_with_intervals_and_rest_on_what_was_read(lab:
         assert_published_is_whole(session)
         assert_nothing_left(session)
         assert_dagster_agrees(session)
-    assert number.draft.split == "test lineages (simulated)"
+    assert number.draft.split == "test tracks (simulated)"
     assert number.draft.ci_low is not None
     for one in document["numbers"]:
         assert recorded[one["report"], one["name"]].draft.value == one["value"]
