@@ -4,12 +4,12 @@ import dagster as dg
 
 from cell_assets.assets.acquisitions import plate_qc, raw_acquisition
 from cell_assets.assets.annotations import annotations
-from cell_assets.assets.attribution import attribution_assets
 from cell_assets.assets.corrections import track_corrections
 from cell_assets.assets.experiments import experiment_manifest
 from cell_assets.assets.fov_chain import fov_chain
 from cell_assets.assets.manifest_patches import manifest_patches
 from cell_assets.assets.methods import method_assets
+from cell_assets.assets.pixel_studies import pixel_study_assets
 from cell_assets.assets.single_cell_features import single_cell_features
 from cell_assets.assets.state_segmentation import state_segmentation
 from cell_assets.automation.arrivals import arrival_job, arrivals_sensor
@@ -46,7 +46,7 @@ def build_defs(
             manifest_patches,
             state_segmentation,
             *method_assets(),
-            *attribution_assets(),
+            *pixel_study_assets(),
         ],
         jobs=[arrival_job],
         schedules=[*nightly_schedules(), retention_schedule()],

@@ -5,40 +5,27 @@ from dataclasses import dataclass
 
 from cell_assets.assets.choices import ExperimentChoices
 from cell_assets.assets.experiment_outputs import ExperimentOutput
-from cell_assets.assets.inputs import (
-    ReadArtifact,
-    ReadTable,
-    ReportInputs,
-    read_report_inputs,
-    table_receipts,
-    tables_with_patches,
-)
+from cell_assets.assets.inputs import ReadArtifact
 from cell_assets.assets.partitions import fov_key
+from cell_assets.assets.pixel_study_inputs import PROBE_SEED, PixelStudyInputs, read_pixel_study_inputs
 from cell_assets.assets.recipes import AssetName, attribution_name
 from cell_assets.errors import NotFoundError
 from cell_assets.evaluation.attribution_parameters import AttributionParameters
 from cell_assets.ledger.records import ReadReceipt
 from cell_assets.store.store import Store
 
-PROBE_SEED = "probe_seed"
-"""Among the recorded parameters: the report's seed, by which its probes choose their strength."""
-
 
 @dataclass(frozen=True)
-class AttributionInputs:
-    """What attribution reads: all that the report reads, the patches, and the labels of the cells in them."""
+class AttributionInputs(PixelStudyInputs):
+    """With the labels of the cells in the patches."""
 
-    report: ReportInputs
-    tables: Mapping[tuple[str, str], ReadTable]
-    """By plate and position, with what their patches are read from."""
     tracks: Mapping[tuple[str, str], ReadArtifact]
     segmentation: Mapping[tuple[str, str], ReadArtifact]
 
     def receipts(self) -> tuple[ReadReceipt, ...]:
         """All of them, each once, as input edges."""
-        read = [*self.report.receipts(), *table_receipts(self.tables)]
-        read += [one.receipt for one in (*self.tracks.values(), *self.segmentation.values())]
-        return tuple(dict.fromkeys(read))
+        labels = (one.receipt for one in (*self.tracks.values(), *self.segmentation.values()))
+        return tuple(dict.fromkeys((*super().receipts(), *labels)))
 
 
 @dataclass(frozen=True)
@@ -72,8 +59,8 @@ def attribution_output(store: Store, method: str, experiment: str) -> Attributio
 
 
 def _read(store: Store, method: str, experiment: str) -> AttributionInputs:
-    report = read_report_inputs(store, method, experiment)
-    keys = {fov_key(*position): position for position in report.tables}
+    base = read_pixel_study_inputs(store, method, experiment)
+    keys = {fov_key(*position): position for position in base.tables}
     found = {
         asset: store.read_many(asset, list(keys)) for asset in (AssetName.TRACKS, AssetName.SEGMENTATION)
     }
@@ -83,8 +70,7 @@ def _read(store: Store, method: str, experiment: str) -> AttributionInputs:
     )
     _refuse_others(store, AssetName.PATCH_TABLE, keys, tracks)
     _refuse_others(store, AssetName.TRACKS, keys, segmentation)
-    tables = tables_with_patches(store, experiment, report.tables)
-    return AttributionInputs(report, tables, tracks, segmentation)
+    return AttributionInputs(base.report, base.tables, tracks, segmentation)
 
 
 def _refuse_others(

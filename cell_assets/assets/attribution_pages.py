@@ -1,8 +1,7 @@
 """An experiment's class attribution, from what it reads to the folder that is published. No Dagster here."""
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from cell_assets.evaluation.attribution_scores import (
     numbers_without_head,
 )
 from cell_assets.evaluation.attribution_store import AttributionWriter
-from cell_assets.evaluation.published_study import StudiedCells, StudiedFolders, read_studied
+from cell_assets.evaluation.published_study import StudiedCells, read_studied
 from cell_assets.evaluation.state_heads import StateHead, StateHeads, fit_state_heads
 from cell_assets.imaging.cell_masks import cell_masks
 from cell_assets.imaging.parquet_tables import write_parquet
@@ -41,6 +40,7 @@ from cell_assets.reporting.attribution_figures import (
 )
 from cell_assets.reporting.attribution_page import AttributionContent, HeadWords, render_attribution
 from cell_assets.reporting.html import ReportFigure
+from cell_assets.reporting.pixel_study_folder import write_pixel_study
 from cell_assets.reporting.wording import title_text
 
 FORMAT_NAME, FORMAT_VERSION = "cell_assets.attribution", "1"
@@ -99,7 +99,7 @@ def write_attribution(
         BadInputError: no annotation column gives a head, or embeddings and checkpoint do not belong together.
     """
     inputs, settings = output.inputs, output.settings
-    studied = read_studied(_folders(inputs), f"the attribution of {experiment}", experiment)
+    studied = read_studied(inputs.folders(), f"the attribution of {experiment}", experiment)
     heads = fit_state_heads(studied, experiment, output.probe_seed)
     chosen = choose_cells(heads, settings)
     encoder = load_attributable(method).open_encoder(
@@ -152,18 +152,16 @@ def write_attribution(
         settings=settings,
         parameters=output.parameters,
     )
-    _write_page(out, content)
-    return numbers
-
-
-def _folders(inputs: AttributionInputs) -> StudiedFolders:
-    report = inputs.report
-    return StudiedFolders(
-        embeddings={plate: read.folder for plate, read in report.embeddings.items()},
-        raw={plate: read.folder for plate, read in report.raw.items()},
-        manifest=report.manifest.folder,
-        annotations={key: read.folder for key, read in report.annotations.items()},
+    write_pixel_study(
+        out,
+        render_attribution(content),
+        content,
+        FORMAT_NAME,
+        FORMAT_VERSION,
+        baseline=content.baseline,
+        without_head=dict(content.without),
     )
+    return numbers
 
 
 def _masks(inputs: AttributionInputs, heads: StateHeads, side_px: int, dilation_um: float, row: int) -> Masks:
@@ -326,22 +324,3 @@ def _notes(
         "answer to such an image, which it never saw, in ways that a cell would not make it answer."
     )
     return tuple(notes)
-
-
-def _write_page(out: Path, content: AttributionContent) -> None:
-    (out / "figures").mkdir()
-    for figure in content.figures:
-        (out / "figures" / f"{figure.name}.png").write_bytes(figure.png)
-    (out / "report.html").write_text(render_attribution(content), encoding="utf-8")
-    document = {
-        "format": FORMAT_NAME,
-        "format_version": FORMAT_VERSION,
-        "simulated": content.simulated,
-        "split": asdict(content.split),
-        "baseline": content.baseline,
-        "without_head": dict(content.without),
-        "numbers": [asdict(number) for number in content.numbers],
-        "notes": list(content.notes),
-    }
-    text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    (out / "numbers.json").write_text(text + "\n", encoding="utf-8")

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.attribution_parameters import AttributionParameters
+from cell_assets.evaluation.bleaching_parameters import BleachingParameters
 from cell_assets.evaluation.splits import SplitParameters
 from cell_assets.evaluation.study_parameters import StudyParameters
 from cell_assets.imaging.features.parameters import FeatureParameters
@@ -47,6 +48,13 @@ class StateSegmentationChoice(BaseModel):
     changes: dict[str, Any] = Field(default_factory=dict)
     """Field of `StateSegmentationParameters` to its value."""
 
+    def changed(self, given: Mapping[str, Any]) -> Self:
+        """With those fields of the parameters; another preset lets go of earlier changes, and keeps the column."""
+        preset = given.get("preset", self.preset)
+        changes = {name: value for name, value in given.items() if name not in ("preset", "column")}
+        kept = self.changes if preset == self.preset else {}
+        return type(self)(column=given.get("column", self.column), preset=preset, changes={**kept, **changes})
+
     def parameters(self) -> StateSegmentationParameters:
         """The preset with its changes.
 
@@ -71,6 +79,8 @@ class ExperimentChoices(BaseModel):
     report: StudyParameters = StudyParameters()
     attribution: AttributionParameters | None = None
     """`cell-assets run` makes it where this is given; from the Dagster UI its defaults hold where it is not."""
+    bleaching: BleachingParameters | None = None
+    """As for attribution."""
     quality: tuple[Threshold, ...] = ()
     """What is beyond one of these is named by a check of plate_qc, and left out where the threshold says so."""
 

@@ -9,17 +9,20 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import dagster as dg
+from pydantic import BaseModel
 
-from cell_assets.assets.choices import ExperimentChoices, merge
+from cell_assets.assets.choices import ExperimentChoices, StateSegmentationChoice, merge
 from cell_assets.assets.independent_plates import independent_plates
 from cell_assets.assets.launchpad import config_fields, one_of
 from cell_assets.assets.recipes import AssetName, checkpoint_name, report_name
 from cell_assets.errors import CellAssetsError
 from cell_assets.evaluation.splits import SplitParameters
 from cell_assets.evaluation.study_parameters import StudyParameters
+from cell_assets.imaging.features.parameters import FeatureParameters
 from cell_assets.imaging.fov_chain import FovRequest
 from cell_assets.imaging.quality.thresholds import Threshold
 from cell_assets.methods.registry import ENTRIES, MethodEntry, load_method, presets_of
+from cell_assets.methods.state_segmentation.parameters import StateSegmentationParameters
 from cell_assets.store.store import Store
 
 FOV_CHAIN = "fov_chain"
@@ -79,6 +82,13 @@ def _of_fovs() -> LaunchpadChoices:
     )
 
 
+def _of_features() -> LaunchpadChoices:
+    return LaunchpadChoices(
+        config_fields(FeatureParameters),
+        lambda before, given: _merged(before, {"features": given}, AssetName.SINGLE_CELL_FEATURES),
+    )
+
+
 def _of_manifest() -> LaunchpadChoices:
     config = {
         "split": dg.Field(
@@ -105,12 +115,6 @@ def _of_report(method: str) -> LaunchpadChoices:
 def _of_training(entry: MethodEntry) -> LaunchpadChoices:
     presets = presets_of(entry)
     (model,) = {type(preset) for preset in presets.values()}
-    preset = dg.Field(
-        one_of(f"{entry.parameters}.preset", list(presets)),
-        is_required=False,
-        description="Which values hold for every field that nobody chose; another preset lets go of what was "
-        f"chosen before. One of {', '.join(presets)}.",
-    )
 
     def changed(before: ExperimentChoices, given: Given) -> ExperimentChoices:
         method = load_method(entry.name)
@@ -119,7 +123,31 @@ def _of_training(entry: MethodEntry) -> LaunchpadChoices:
         method.resolve(method.parameters(training.preset, training.changes))
         return before.model_copy(update={"training": {**before.training, entry.name: training}})
 
-    return LaunchpadChoices({**config_fields(model, presets), "preset": preset}, changed)
+    return LaunchpadChoices(_with_preset(entry.parameters, model, presets), changed)
+
+
+def _of_state_segmentation() -> LaunchpadChoices:
+    model = StateSegmentationParameters
+
+    def changed(before: ExperimentChoices, given: Given) -> ExperimentChoices:
+        chosen = (before.baseline or StateSegmentationChoice()).changed(given)
+        chosen.parameters()
+        return before.model_copy(update={"baseline": chosen})
+
+    return LaunchpadChoices(_with_preset(model.__module__, model, model.presets()), changed)
+
+
+def _with_preset(
+    name: str, model: type[BaseModel], presets: Mapping[str, BaseModel]
+) -> Mapping[str, dg.Field]:
+    """The fields of a model that has presets; `name` tells its enum of presets from others."""
+    preset = dg.Field(
+        one_of(f"{name}.preset", list(presets)),
+        is_required=False,
+        description="Which values hold for every field that nobody chose; another preset lets go of what was "
+        f"chosen before. One of {', '.join(presets)}.",
+    )
+    return {**config_fields(model, presets), "preset": preset}
 
 
 def _merged(before: ExperimentChoices, given: Given, step: str) -> ExperimentChoices:
@@ -130,7 +158,9 @@ def _merged(before: ExperimentChoices, given: Given, step: str) -> ExperimentCho
 
 ASKED: Mapping[str, LaunchpadChoices] = {
     FOV_CHAIN: _of_fovs(),
+    AssetName.SINGLE_CELL_FEATURES: _of_features(),
     AssetName.EXPERIMENT_MANIFEST: _of_manifest(),
+    AssetName.STATE_SEGMENTATION: _of_state_segmentation(),
     **{checkpoint_name(entry.name): _of_training(entry) for entry in ENTRIES},
     **{report_name(entry.name): _of_report(entry.name) for entry in ENTRIES},
 }

@@ -10,6 +10,7 @@ from cell_assets.assets.partitions import EXPERIMENT, PLATE
 from cell_assets.assets.recipes import (
     AssetName,
     attribution_name,
+    bleaching_name,
     checkpoint_name,
     embeddings_name,
     report_name,
@@ -62,23 +63,28 @@ def _edges_of_method(method: str) -> dict[str, tuple[dg.AssetDep, ...]]:
     }
 
 
-def _attribution_edges(method: str) -> dict[str, tuple[dg.AssetDep, ...]]:
-    of_fovs = (
+def _pixel_study_edges(method: str, *further: AssetName) -> tuple[dg.AssetDep, ...]:
+    of_plates = (
         AssetName.RAW_ACQUISITION,
-        AssetName.SEGMENTATION,
-        AssetName.TRACKS,
+        *further,
         AssetName.PATCH_TABLE,
         AssetName.MANIFEST_PATCHES,
         AssetName.ANNOTATIONS,
     )
-    return {
-        attribution_name(method): (
-            _edge(embeddings_name(method), _TO_EXPERIMENT),
-            _edge(checkpoint_name(method)),
-            _edge(AssetName.EXPERIMENT_MANIFEST),
-            *(_edge(asset, _PICTURE_ONLY) for asset in of_fovs),
-        )
-    }
+    return (
+        _edge(embeddings_name(method), _TO_EXPERIMENT),
+        _edge(checkpoint_name(method)),
+        _edge(AssetName.EXPERIMENT_MANIFEST),
+        *(_edge(asset, _PICTURE_ONLY) for asset in of_plates),
+    )
+
+
+def _attribution_edges(method: str) -> dict[str, tuple[dg.AssetDep, ...]]:
+    return {attribution_name(method): _pixel_study_edges(method, AssetName.SEGMENTATION, AssetName.TRACKS)}
+
+
+def _bleaching_edges(method: str) -> dict[str, tuple[dg.AssetDep, ...]]:
+    return {bleaching_name(method): _pixel_study_edges(method)}
 
 
 _SHARED: dict[str, tuple[dg.AssetDep, ...]] = {
@@ -129,7 +135,12 @@ _SHARED: dict[str, tuple[dg.AssetDep, ...]] = {
 EDGES: dict[str, tuple[dg.AssetDep, ...]] = _SHARED | {
     asset: edges
     for entry in ENTRIES
-    for of_method in (_edges_of_method, *((_attribution_edges,) if entry.attributable else ()))
+    for offered, of_method in (
+        (True, _edges_of_method),
+        (entry.attributable, _attribution_edges),
+        (entry.bleachable, _bleaching_edges),
+    )
+    if offered
     for asset, edges in of_method(entry.name).items()
 }
 """By asset: one edge for every asset that its body reads."""

@@ -159,7 +159,7 @@ def features_output(store: Store, plate_name: str) -> FeaturesOutput:
     Raises:
         NotFoundError: there is no such plate, or a position has no segmentation or tracks.
     """
-    plate = _known_plate(store, plate_name)
+    plate = known_plate(store, plate_name)
     experiment = plate.draft.experiment
     parameters = ExperimentChoices.of(store.ledger, experiment).features
     raw = ReadArtifact(*store.read(AssetName.RAW_ACQUISITION, plate_name))
@@ -190,7 +190,7 @@ def manifest_patches_output(store: Store, experiment: str, plate_name: str) -> M
     Raises:
         NotFoundError: there is no such plate, or manifest, patch tables or raw acquisition have not been made.
     """
-    plate = _known_plate(store, plate_name)
+    plate = known_plate(store, plate_name)
     raw = ReadArtifact(*store.read(AssetName.RAW_ACQUISITION, plate_name))
     manifest = ReadArtifact(*store.read(AssetName.EXPERIMENT_MANIFEST, experiment))
     tables = {
@@ -210,7 +210,8 @@ def manifest_patches_output(store: Store, experiment: str, plate_name: str) -> M
     )
 
 
-def _known_plate(store: Store, name: str) -> Plate:
+def known_plate(store: Store, name: str) -> Plate:
+    """The plate of that name. Raises NotFoundError when it is not registered."""
     plate = store.ledger.plate(name)
     if plate is None:
         raise NotFoundError(f"plate {name} is not registered: run `cell-assets ingest` for it")
@@ -248,7 +249,7 @@ def embeddings_output(store: Store, method: str, experiment: str, plate_name: st
         NotFoundError: there is no such plate, or checkpoint, manifest, patch tables or kept patches have not been
             made.
     """
-    plate = _known_plate(store, plate_name)
+    plate = known_plate(store, plate_name)
     model = ReadArtifact(*store.read(checkpoint_name(method), experiment))
     manifest = ReadArtifact(*store.read(AssetName.EXPERIMENT_MANIFEST, experiment))
     tables = tables_with_patches(store, experiment, plate_tables(store, plate))

@@ -43,6 +43,11 @@ def attribution_name(method: str) -> str:
     return f"{method}_attribution"
 
 
+def bleaching_name(method: str) -> str:
+    """Name of the asset that tells a method's tolerance to photobleaching."""
+    return f"{method}_bleaching"
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How one asset is made, apart from its parameters."""
@@ -235,12 +240,29 @@ def _attribution_recipe(method: str) -> Recipe:
     )
 
 
+def _bleaching_recipe(method: str) -> Recipe:
+    return Recipe(
+        bleaching_name(method),
+        FormatName("cell_assets.bleaching", "1"),
+        (
+            f"cell_assets.methods.{method}",
+            "cell_assets.evaluation",
+            "cell_assets.reporting",
+            "cell_assets.assets.bleaching_pages",
+            f"{_IMAGING}.annotation_history",
+            f"{_IMAGING}.patch_reading",
+            f"{_IMAGING}.patches",
+        ),
+    )
+
+
 RECIPES: dict[str, Recipe] = {
     str(recipe.asset): recipe
     for recipe in (
         *_SHARED,
         *(recipe for entry in ENTRIES for recipe in _method_recipes(entry.name)),
         *(_attribution_recipe(entry.name) for entry in ENTRIES if entry.attributable),
+        *(_bleaching_recipe(entry.name) for entry in ENTRIES if entry.bleachable),
     )
 }
 """Every asset's recipe, by asset name."""

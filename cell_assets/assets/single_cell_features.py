@@ -6,7 +6,8 @@ from pathlib import Path
 import dagster as dg
 
 from cell_assets.assets.checks import standing_check_specs
-from cell_assets.assets.experiment_outputs import FeaturesOutput, features_output
+from cell_assets.assets.chosen_in_launchpad import LAUNCHPAD_NOTE, config_of, take_choices
+from cell_assets.assets.experiment_outputs import FeaturesOutput, features_output, known_plate
 from cell_assets.assets.partitions import plates
 from cell_assets.assets.publishing import Making, Publisher, Written
 from cell_assets.assets.recipes import AssetName
@@ -24,13 +25,14 @@ from cell_assets.store.store import Store
             AssetName.SINGLE_CELL_FEATURES,
             "fovs",
             "Shape, intensity, texture and neighbourhood of every cell and time point of a plate, in CellProfiler's "
-            "column names.",
+            f"column names. {LAUNCHPAD_NOTE}",
             {"parquet"},
         )
     ],
     partitions_def=plates,
     can_subset=True,
     check_specs=standing_check_specs(AssetName.SINGLE_CELL_FEATURES),
+    config_schema=config_of(AssetName.SINGLE_CELL_FEATURES),
 )
 def single_cell_features(
     context: dg.AssetExecutionContext,
@@ -40,6 +42,7 @@ def single_cell_features(
 ) -> StepResults:
     """Measure every FOV of a plate that was not withdrawn."""
     begin(context, store)
+    take_choices(context, store, [known_plate(store, context.partition_key).draft.experiment])
     output = features_output(store, context.partition_key)
     write = partial(_measure, context, store, progress, workers, output)
     Publisher(context, store).make(Making.of(output, context.run_id), output.receipts, write)

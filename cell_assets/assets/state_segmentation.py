@@ -5,6 +5,7 @@ from pathlib import Path
 import dagster as dg
 
 from cell_assets.assets.checks import standing_check_specs
+from cell_assets.assets.chosen_in_launchpad import LAUNCHPAD_NOTE, config_of, take_choices
 from cell_assets.assets.partitions import experiments
 from cell_assets.assets.publishing import Making, Publisher, Written
 from cell_assets.assets.recipes import AssetName
@@ -15,13 +16,6 @@ from cell_assets.resources.progress import Progress, ProgressDisplay
 from cell_assets.store.store import Store
 
 
-class StateSegmentationColumn(dg.Config):
-    """What a person may name in the launchpad."""
-
-    column: str = ""
-    """Annotation column of two states; empty: the one that was chosen, or the only one that there is."""
-
-
 @dg.multi_asset(
     name="state_segmentation",
     specs=[
@@ -30,24 +24,25 @@ class StateSegmentationColumn(dg.Config):
             "experiments",
             "A 2-D U-Net trained on the annotations that probes get, and the state that it gives every cell; reports "
             "are held against it. Made where `baseline` is chosen, or by hand. The edges to all partitions are for "
-            "the picture only.",
+            f"the picture only. {LAUNCHPAD_NOTE}",
             {"pytorch", "parquet"},
         )
     ],
     partitions_def=experiments,
     can_subset=True,
     check_specs=standing_check_specs(AssetName.STATE_SEGMENTATION),
+    config_schema=config_of(AssetName.STATE_SEGMENTATION),
 )
 def state_segmentation(
     context: dg.AssetExecutionContext,
-    config: StateSegmentationColumn,
     store: dg.ResourceParam[Store],
     progress: dg.ResourceParam[ProgressDisplay],
 ) -> StepResults:
     """Train on what stands, and predict the state of every cell."""
     begin(context, store)
     experiment = context.partition_key
-    output = state_segmentation_output(store, experiment, config.column or None)
+    take_choices(context, store, [experiment])
+    output = state_segmentation_output(store, experiment)
 
     def write(out: Path) -> Written:
         # Imports torch, which loading the definitions must not.

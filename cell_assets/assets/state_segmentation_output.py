@@ -26,20 +26,15 @@ class StateSegmentationOutput(ExperimentOutput):
     training: StateSegmentationParameters
 
 
-def state_segmentation_output(
-    store: Store, experiment: str, column: str | None = None
-) -> StateSegmentationOutput:
+def state_segmentation_output(store: Store, experiment: str) -> StateSegmentationOutput:
     """What the experiment's choice gives, or `quick` where nobody chose, on everything that stands.
-
-    Args:
-        column: instead of the chosen one.
 
     Raises:
         NotFoundError: manifest, FOVs or annotations have not been made, or not of what stands now.
         BadInputError: the choice cannot be used, or names no column and there is not exactly one of two states.
     """
     choice = ExperimentChoices.of(store.ledger, experiment).baseline or StateSegmentationChoice()
-    training = (choice if column is None else choice.model_copy(update={"column": column})).parameters()
+    training = choice.parameters()
     inputs = read_state_segmentation_inputs(store, experiment)
     refuse_mixed(store, inputs)
     if training.column is None:

@@ -1,5 +1,6 @@
 """A number computed anew from what it rests on: from the predictions beside it, and from the embeddings below."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,9 +13,18 @@ from blake3 import blake3
 from cell_assets.errors import CellAssetsError, NotFoundError
 from cell_assets.evaluation.attribution_parameters import AttributionParameters
 from cell_assets.evaluation.attribution_scores import attribution_numbers
+from cell_assets.evaluation.bleaching_parameters import BleachingParameters
+from cell_assets.evaluation.bleaching_scores import (
+    CELLS_FILE,
+    TRACKS_FILE,
+    bleaching_numbers,
+    probed_columns,
+)
+from cell_assets.evaluation.bleaching_scores import REPORT as BLEACHING_REPORT
 from cell_assets.evaluation.published_study import StudiedFolders, study_published
 from cell_assets.evaluation.resampling import Estimate
 from cell_assets.evaluation.scoring import rescore
+from cell_assets.evaluation.splits import SplitUnit
 from cell_assets.evaluation.study_parameters import StudyParameters
 from cell_assets.ledger.records import Artifact, JsonValue, Number, NumberDraft, Provenance
 from cell_assets.store.code_identity import environment_text
@@ -139,8 +149,8 @@ def recompute(store: Store, number_id: int) -> Recomputation:
     """Compute number `number_id` again by every way there is.
 
     From the predictions that its report holds, row by row, where it is a score of predictions; and from the
-    published embeddings, manifest and annotations, probes fitted anew, always. A number about attribution, from the
-    scores of its cells that are published beside it.
+    published embeddings, manifest and annotations, probes fitted anew, always. A number about attribution or bleaching,
+    from the scores of its cells that are published beside it.
 
     Raises:
         NotFoundError: there is no such number.
@@ -153,6 +163,8 @@ def recompute(store: Store, number_id: int) -> Recomputation:
     )
     if _ATTRIBUTION in number.draft.report:
         ways = (("the scored cells", _from_scored_cells),)
+    elif number.draft.report.rpartition("/")[2] == BLEACHING_REPORT:
+        ways = (("the dimmed cells", _from_dimmed_cells),)
     return Recomputation(
         number,
         tuple(_tried(origin, partial(compute, store, number, stated)) for origin, compute in ways),
@@ -213,6 +225,24 @@ def _from_scored_cells(store: Store, number: Number, stated: Provenance) -> Numb
         if anew.name == draft.name:
             return anew
     raise NotFoundError(f"scored cells do not tell {draft.name}")
+
+
+def _from_dimmed_cells(store: Store, number: Number, stated: Provenance) -> NumberDraft:
+    draft, recorded = number.draft, stated.run.parameters
+    if draft.value is None:
+        raise NotFoundError(f"no cell was scored for {draft.name}: {draft.why_missing}")
+    settings = BleachingParameters.model_validate(
+        {name: recorded[name] for name in BleachingParameters.model_fields if name in recorded}
+    )
+    folder = _folder(store, stated.artifact)
+    cells, tracks = (pd.read_parquet(folder / name) for name in (CELLS_FILE, TRACKS_FILE))
+    unit = SplitUnit(json.loads((folder / "numbers.json").read_text(encoding="utf-8"))["split"]["unit"])
+    columns = probed_columns(cells)
+    method = draft.report.partition("/")[0]
+    for anew in bleaching_numbers(cells, tracks, columns, method, draft.split, unit, settings):
+        if anew.name == draft.name:
+            return anew
+    raise NotFoundError(f"dimmed cells do not tell {draft.name}")
 
 
 def _from_embeddings(store: Store, number: Number, stated: Provenance) -> NumberDraft:

@@ -15,6 +15,7 @@ from cell_assets.assets.planning import FovPlan, plan_plate
 from cell_assets.assets.recipes import (
     AssetName,
     attribution_name,
+    bleaching_name,
     checkpoint_name,
     embeddings_name,
     report_name,
@@ -35,7 +36,7 @@ from cell_assets.automation.stages import NeededRun, next_runs
 from cell_assets.errors import CellAssetsError
 from cell_assets.ledger.ledger import Ledger
 from cell_assets.ledger.records import ArtifactState, Number, Plate
-from cell_assets.methods.registry import is_attributable, load_method
+from cell_assets.methods.registry import is_attributable, is_bleachable, load_method
 from cell_assets.reporting.tables import left_out_text, numbers_table
 
 STORED_MARGIN = 1.5
@@ -273,8 +274,6 @@ def _costs(
     n_embedded = len(plates) + len(choices.report.independent_plates)
     made = (fov_cost(session.store, fovs, session.settings.processes),) if any(f.make for f in fovs) else ()
     kept = (kept_patches_cost(session.store, keeping),) if keeping else ()
-    asked = choices.attribution is not None and is_attributable(name)
-    attributed = (output_cost(ledger, attribution_name(name), "attribution, where needed"),) if asked else ()
     return (
         *made,
         *kept,
@@ -283,7 +282,19 @@ def _costs(
         output_cost(ledger, AssetName.SINGLE_CELL_FEATURES, "features, where needed", len(plates)),
         *_baseline_cost(ledger, choices),
         output_cost(ledger, report_name(name), "report, where needed"),
-        *attributed,
+        *_pixel_study_costs(ledger, name, choices),
+    )
+
+
+def _pixel_study_costs(ledger: Ledger, method: str, choices: ExperimentChoices) -> tuple[Cost, ...]:
+    asked = (
+        (choices.attribution is not None and is_attributable(method), attribution_name, "attribution"),
+        (choices.bleaching is not None and is_bleachable(method), bleaching_name, "bleaching"),
+    )
+    return tuple(
+        output_cost(ledger, name(method), f"{what}, where needed")
+        for is_asked, name, what in asked
+        if is_asked
     )
 
 

@@ -1,7 +1,8 @@
 """What an experiment needs next: FOVs of each plate, then manifest and checkpoint, embeddings, features, report.
 
 Where patches are kept by the manifest, it is made by itself, and the patches of each plate before the checkpoint.
-Where a supervised baseline was chosen, it is made before the report; attribution follows where a choice asks for it.
+Where a supervised baseline was chosen, it is made before the report; attribution and the study of bleaching follow
+where a choice asks for them.
 
 `cell-assets run` carries the answer out in its own process, the sensor `follow_through` asks Dagster for it.
 Whether something is current is the one rule of `assets.planning`; what is current is not asked for.
@@ -15,6 +16,7 @@ from blake3 import blake3
 
 from cell_assets.assets.annotations import tracked_cells
 from cell_assets.assets.attribution_output import attribution_output
+from cell_assets.assets.bleaching_output import bleaching_output
 from cell_assets.assets.choices import ExperimentChoices
 from cell_assets.assets.experiment_outputs import (
     ExperimentOutput,
@@ -37,7 +39,7 @@ from cell_assets.imaging.patch_reading import patch_policy
 from cell_assets.imaging.patches import PatchPolicy
 from cell_assets.ledger.currency import Expectation
 from cell_assets.ledger.records import JsonValue, Plate, ReadReceipt
-from cell_assets.methods.registry import is_attributable
+from cell_assets.methods.registry import is_attributable, is_bleachable
 from cell_assets.store.code_identity import code_version
 from cell_assets.store.store import Store
 
@@ -125,7 +127,7 @@ def runs_after_fovs(store: Store, experiment: str, method: str) -> tuple[NeededR
         _annotation_runs(looking, experiment),
         _baseline_runs(looking, experiment),
         _report_runs(looking, experiment, method),
-        _attribution_runs(looking, experiment, method),
+        _pixel_study_runs(looking, experiment, method),
     )
     # Generators: a later stage cannot be asked about while the inputs of an earlier one are missing.
     return next(filter(None, map(tuple, stages)), ())
@@ -259,10 +261,13 @@ def _report_runs(store: Store, experiment: str, method: str) -> Iterator[NeededR
     yield from _unless_current(store, report_output(store, method, experiment))
 
 
-def _attribution_runs(store: Store, experiment: str, method: str) -> Iterator[NeededRun]:
-    """Only where somebody asked for it: it takes longer than the report."""
-    if ExperimentChoices.of(store.ledger, experiment).attribution is not None and is_attributable(method):
+def _pixel_study_runs(store: Store, experiment: str, method: str) -> Iterator[NeededRun]:
+    """Only where somebody asked for them: they take longer than the report."""
+    choices = ExperimentChoices.of(store.ledger, experiment)
+    if choices.attribution is not None and is_attributable(method):
         yield from _unless_current(store, attribution_output(store, method, experiment))
+    if choices.bleaching is not None and is_bleachable(method):
+        yield from _unless_current(store, bleaching_output(store, method, experiment))
 
 
 def _unless_current(store: Store, output: ExperimentOutput) -> Iterator[NeededRun]:

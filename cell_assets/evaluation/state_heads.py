@@ -55,11 +55,23 @@ class StateHeads:
 
 
 def fit_state_heads(studied: StudiedCells, experiment: str, seed: int) -> StateHeads:
-    """Fit heads as the report fits its probes: same rows, same folds, same seed.
+    """`possible_heads`, of which there must be one.
 
     Raises:
         BadInputError: no column gives a head; the sentence says why each does not.
     """
+    found = possible_heads(studied, seed)
+    if not found.heads:
+        why = "; ".join(f"{column}: {reason}" for column, reason in found.without.items())
+        raise BadInputError(
+            f"attribution of {experiment} needs an annotation column of two states, from which a head can be learned: "
+            f"{why or 'no cell is annotated'}; hand in annotations of both states with `cell-assets annotate`"
+        )
+    return found
+
+
+def possible_heads(studied: StudiedCells, seed: int) -> StateHeads:
+    """Fit heads as the report fits its probes: same rows, same folds, same seed."""
     order = canonical_order(studied.embedded.cells)
     cells = studied.embedded.cells.iloc[order].reset_index(drop=True)
     features = studied.embedded.features[order]
@@ -78,12 +90,6 @@ def fit_state_heads(studied: StudiedCells, experiment: str, seed: int) -> StateH
             without[column] = head
         else:
             heads.append(head)
-    if not heads:
-        why = "; ".join(f"{column}: {reason}" for column, reason in without.items())
-        raise BadInputError(
-            f"attribution of {experiment} needs an annotation column of two states, from which a head can be learned: "
-            f"{why or 'no cell is annotated'}; hand in annotations of both states with `cell-assets annotate`"
-        )
     return StateHeads(cells, split.test, split.statement, tuple(heads), without)
 
 

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 class Confounder(BaseModel):
     """A passing condition in which cells may look as if they were in a state: `column` is `value`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     column: str
     """Annotation column, for example `division_state`."""
@@ -17,7 +17,7 @@ class Confounder(BaseModel):
 class DisruptionParameters(BaseModel):
     """False tracking errors that are put into tracks taken as true, to see whether they would be found."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     share_of_tracks: float = Field(default=0.5, gt=0, le=1)
     """Share of tracks that take part in one injected error of a kind, each in at most one."""

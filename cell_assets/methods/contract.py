@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from pydantic import BaseModel
 
 if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
     from cell_assets.evaluation.attribution_parameters import AttributionParameters
+    from cell_assets.evaluation.bleaching_parameters import BleachingParameters
     from cell_assets.evaluation.manifest import FrozenCells
     from cell_assets.methods.attribution.classifier import PatchEncoder
 
@@ -141,4 +146,28 @@ class AttributableMethod(Protocol):
         parameters: "AttributionParameters",
     ) -> "PatchEncoder":
         """The trained network over the cells of `tables`; its features are those that `embed` writes."""
+        ...
+
+
+@runtime_checkable
+class BleachableMethod(Protocol):
+    """The optional part of the contract: a method that can see cells as photobleaching would dim them.
+
+    Its entry in the registry says so, because the asset graph is built before any method is imported.
+    """
+
+    def embed_dimmed(
+        self,
+        checkpoint: Path,
+        tables: Sequence[TrainingTable],
+        manifest: "FrozenCells",
+        cells: "pd.DataFrame",
+        parameters: "BleachingParameters",
+        progress: ProgressSink | None = None,
+    ) -> "Mapping[float, NDArray[np.float32]] | str":
+        """Features (n, D) of `cells` by share of remaining light, or why none of what the model sees can bleach.
+
+        Args:
+            cells: n rows with `plate, fov_name` and the `row` of their patch table.
+        """
         ...

@@ -10,7 +10,7 @@ from importlib import import_module
 from pydantic import BaseModel
 
 from cell_assets.errors import BadInputError
-from cell_assets.methods.contract import AttributableMethod, Method
+from cell_assets.methods.contract import AttributableMethod, BleachableMethod, Method
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class MethodEntry:
     torch."""
     attributable: bool = False
     """Whether it offers `contract.AttributableMethod`, and so has an attribution asset."""
+    bleachable: bool = False
+    """Whether it offers `contract.BleachableMethod`, and so has a bleaching asset."""
 
 
 ENTRIES: tuple[MethodEntry, ...] = (
@@ -36,6 +38,7 @@ ENTRIES: tuple[MethodEntry, ...] = (
         module="cell_assets.methods.dynaclr.method",
         parameters="cell_assets.methods.dynaclr.parameters",
         attributable=True,
+        bleachable=True,
     ),
 )
 
@@ -78,4 +81,21 @@ def load_attributable(name: str) -> AttributableMethod:
     method = load_method(name)
     if not isinstance(method, AttributableMethod):
         raise BadInputError(f"method {name} does not offer attribution to pixels; choose one that does")
+    return method
+
+
+def is_bleachable(name: str) -> bool:
+    """Whether the method of that name has a bleaching asset."""
+    return any(entry.name == name and entry.bleachable for entry in ENTRIES)
+
+
+def load_bleachable(name: str) -> BleachableMethod:
+    """Imports the method of that name, which can see cells dimmed.
+
+    Raises:
+        BadInputError: there is no such method, or it does not offer this.
+    """
+    method = load_method(name)
+    if not isinstance(method, BleachableMethod):
+        raise BadInputError(f"method {name} does not offer dimmed cells; choose one that does")
     return method

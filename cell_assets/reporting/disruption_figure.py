@@ -23,7 +23,7 @@ def disruption_figure(kinds: Sequence[KindStudy], pca: FloatArray, interval_min:
     Args:
         pca: (N, 2) of the cells that the examples' rows point to.
     """
-    sheet = Sheet(11.6, 3.5 * len(kinds), rows=len(kinds), columns=3)
+    sheet = Sheet(11.6, 3.9 * len(kinds), rows=len(kinds), columns=3)
     for (left, middle, right), study in zip(sheet.axes, kinds, strict=True):
         _draw_scores(left, study)
         _draw_curves(middle, study)
@@ -57,7 +57,7 @@ def _draw_scores(axes: Axes, study: KindStudy) -> None:
         )
     axes.set(xlabel="how unusual the step is (robust z)", ylabel="density")
     axes.set_title(f"Steps in the embedding: {study.kind}")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=1)
 
 
 def _draw_curves(axes: Axes, study: KindStudy) -> None:
@@ -75,7 +75,7 @@ def _draw_curves(axes: Axes, study: KindStudy) -> None:
         axes.axhline(chance, color=MUTED, linestyle=(0, (4, 3)), linewidth=1.3, label=label)
     axes.set(xlim=(0, 1), ylim=(0, 1.03), xlabel="recall", ylabel="precision")
     axes.set_title(f"Finding a {study.kind}, test tracks")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=1)
 
 
 def _draw_example(axes: Axes, example: ExampleTracks, pca: FloatArray, interval_min: float) -> None:
@@ -96,5 +96,5 @@ def _draw_example(axes: Axes, example: ExampleTracks, pca: FloatArray, interval_
     axes.set(
         xlabel=f"time since the first frame ({'h' if in_hours else 'min'})", ylabel="principal component"
     )
-    axes.set_title(f"One injected {event.kind}, as it is named")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2)
+    axes.set_title(f"One injected {event.kind}")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=1)

@@ -45,7 +45,7 @@ def smoothness_figure(dynamics: Dynamics) -> bytes:
 @house_style()
 def precision_recall_figure(task: TaskEvaluation) -> bytes:
     """Precision against recall of the embedding and of each baseline, with chance as a dashed line."""
-    sheet = Sheet(5.2, 3.9)
+    sheet = Sheet(5.2, 3.6 + 0.2 * (len(task.curves) + 1))
     axes = sheet.axes[0][0]
     for colour, curve in zip(_rival_colours(len(task.curves)), task.curves, strict=True):
         average = value_text(curve.average_precision.value)
@@ -59,7 +59,8 @@ def precision_recall_figure(task: TaskEvaluation) -> bytes:
     _draw_reference(axes, task.prevalence, f"chance, AP {value_text(task.prevalence.value)}")
     axes.set(xlim=(0, 1), ylim=(0, 1.03), xlabel="recall", ylabel="precision")
     axes.set_title(title_text(task.name).capitalize())
-    sheet.figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    # One below the other: a rival's title may be as long as the figure is wide.
+    sheet.figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=1)
     return sheet.png()
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from cell_assets.assets.choices import ExperimentChoices, TrainingChoice
+from cell_assets.assets.choices import ExperimentChoices, StateSegmentationChoice, TrainingChoice
 from cell_assets.assets.chosen_in_launchpad import ASKED, FOV_CHAIN
 from cell_assets.errors import BadInputError
 
@@ -47,6 +47,28 @@ def test_fovs_manifest_and_report_change_their_own_part() -> None:
     assert ASKED["dynaclr_report"].changed(BEFORE, {"n_resamples": 200}).report.n_resamples == 200
 
 
+def test_the_supervised_baseline_is_asked_for_by_its_own_config() -> None:
+    step = ASKED["state_segmentation"]
+    first = step.changed(BEFORE, {"column": "infection_state", "preset": "paper", "max_steps": 5})
+    assert first.baseline == StateSegmentationChoice(
+        column="infection_state", preset="paper", changes={"max_steps": 5}
+    )
+    further = step.changed(first, {"depth": 2})
+    assert further.baseline is not None
+    assert (further.baseline.column, further.baseline.changes) == (
+        "infection_state",
+        {"max_steps": 5, "depth": 2},
+    )
+    other = step.changed(further, {"preset": "quick"})
+    assert other.baseline == StateSegmentationChoice(column="infection_state", preset="quick")
+
+
+def test_features_change_their_own_part() -> None:
+    after = ASKED["single_cell_features"].changed(BEFORE, {"ring_width_um": 2.0})
+    assert after.features.ring_width_um == 2.0
+    assert after.model_copy(update={"features": BEFORE.features}) == BEFORE
+
+
 @pytest.mark.parametrize(
     ("step", "config", "said"),
     [
@@ -61,6 +83,8 @@ def test_fovs_manifest_and_report_change_their_own_part() -> None:
             r"quality\.0 .*give low, high or both",
         ),
         ("dynaclr_report", {"n_resamples": 3}, r"config of dynaclr_report: report\.n_resamples is 3"),
+        ("state_segmentation", {"depth": 99}, r"state segmentation: parameter depth=99 cannot be used"),
+        ("single_cell_features", {"radial_rings": 1}, r"features\.radial_rings is 1"),
         (FOV_CHAIN, {"patches": {"side_px": 0}}, r"config of fov_chain: fovs\.patches\.side_px is 0"),
     ],
 )

@@ -51,6 +51,18 @@ GRAPH = {
             "tracks",
         },
     ),
+    "dynaclr_bleaching": (
+        "experiment",
+        {
+            "annotations",
+            "dynaclr_checkpoint",
+            "dynaclr_embeddings",
+            "experiment_manifest",
+            "manifest_patches",
+            "patch_table",
+            "raw_acquisition",
+        },
+    ),
 }
 """Asset to its partition dimensions and the assets that it is drawn from."""
 

@@ -111,6 +111,24 @@ def tiny_plate(
     return PlateFolder(folder)
 
 
+def infected_plate(folder: Path) -> PlateFolder:
+    """Two FOVs a well, of frames enough that cells of both states are tested; a new folder is made."""
+    simulate(
+        folder,
+        SimulationParameters(
+            seed=3,
+            fovs_per_well=2,
+            time_points=12,
+            interval_min=30,
+            start_hours_post_perturbation=4.0,
+            shape_zyx=(2, 96, 96),
+            voxel_um_zyx=(3.0, 0.75, 0.75),
+            cells_per_fov=10,
+        ),
+    )
+    return PlateFolder(folder)
+
+
 @dataclass(frozen=True)
 class Said:
     """What a command said and how it ended."""

@@ -48,7 +48,7 @@ def studied(states: pd.DataFrame | None, cells: pd.DataFrame) -> StudiedCells:
     )
     tracks = cells.drop_duplicates(KEYS[:3])[[*KEYS[:3], "lineage_root", "split"]]
     embedded = EmbeddedCells(features, shuffled, features[:, :2], None)
-    return StudiedCells(manifest, FrozenCells(tracks), embedded, AnnotatedStates(states, ()), 5.0)
+    return StudiedCells(manifest, FrozenCells(tracks), {}, embedded, AnnotatedStates(states, ()), 5.0)
 
 
 def turning() -> pd.DataFrame:

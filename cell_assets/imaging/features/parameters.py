@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class FeatureParameters(BaseModel):
     """How features are measured; every value is recorded."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     ring_width_um: float = Field(default=3.0, gt=0)
     """Width of the cytoplasmic ring around a label, µm, between pixel centres."""

@@ -1,10 +1,9 @@
 """DynaCLR's encoder as class attribution takes it (paper, section 3.4.2): pixels to the features h."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
@@ -15,11 +14,11 @@ from cell_assets.methods.attribution.classifier import PatchEncoder
 from cell_assets.methods.contract import TrainingTable
 from cell_assets.methods.dynaclr.augmentation import center_crop, normalise
 from cell_assets.methods.dynaclr.checkpoint import CheckpointConfig, load_checkpoint, load_config
-from cell_assets.methods.dynaclr.embedding import as_trained
+from cell_assets.methods.dynaclr.embedding import open_as_trained
 from cell_assets.methods.dynaclr.execution import derived_seed, prepared
 from cell_assets.methods.dynaclr.network import DynaclrNetwork
 from cell_assets.methods.dynaclr.parameters import Device
-from cell_assets.methods.dynaclr.patches import PatchSource, open_tables
+from cell_assets.methods.dynaclr.patches import PatchSource
 
 BASELINE = "the FOV's mean in a phase channel and its median in a fluorescence channel"
 """What patches are normalised to 0 by (appendix A.2)."""
@@ -54,18 +53,16 @@ def open_encoder(
         BadInputError: the checkpoint is not understood, or the tables lack its channels or have another shape.
     """
     config = load_config(checkpoint)
-    channels = () if config.network.kinds else [channel.name for channel in config.channels]
-    source = as_trained(open_tables(tables, manifest, channels), config)
+    source = open_as_trained(tables, manifest, config)
     network, _ = load_checkpoint(checkpoint)
     with torch.random.fork_rng([]):
         torch.manual_seed(derived_seed(parameters.seed, _RANDOMISED))
         randomised = DynaclrNetwork(config.network).eval()
     kinds = network.kind_codes(source.kinds)
-    number_of = {(table.plate, table.fov_name): n for n, table in enumerate(source.tables)}
     return PatchEncoder(
         network=_Features(network, kinds),
         randomised=_Features(randomised, kinds),
-        read=partial(_read, source, number_of, config),
+        read=partial(_read, source, config),
         channel_names=source.channel_names,
         side_px=config.parameters.patch_side_px,
         baseline=BASELINE,
@@ -75,12 +72,9 @@ def open_encoder(
 
 def _read(
     source: PatchSource,
-    number_of: Mapping[tuple[str, str], int],
     config: CheckpointConfig,
     cells: pd.DataFrame,
 ) -> Tensor:
-    places = zip(cells["plate"].astype(str), cells["fov_name"].astype(str), strict=True)
-    table = np.array([number_of[place] for place in places], np.int64)
-    read = source.read(table, cells["row"].to_numpy(np.int64))
+    read = source.read(*source.places(cells))
     patches = center_crop(torch.from_numpy(read.patches), config.parameters.patch_side_px)
     return normalise(patches, torch.from_numpy(read.offset), torch.from_numpy(read.scale))

@@ -1,23 +1,54 @@
 """What a bleached fluorophore does to the embedding: patches are dimmed as bleaching dims them, and embedded again."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from cell_assets.errors import BadInputError
+from cell_assets.evaluation.bleaching_parameters import BleachingParameters
+from cell_assets.evaluation.manifest import FrozenCells
 from cell_assets.imaging.channels import ChannelKind
+from cell_assets.methods.contract import Progress, ProgressSink, TrainingTable
 from cell_assets.methods.dynaclr.augmentation import center_crop, normalise
-from cell_assets.methods.dynaclr.checkpoint import load_checkpoint
-from cell_assets.methods.dynaclr.embedding import EmbeddingParameters, as_trained
+from cell_assets.methods.dynaclr.checkpoint import load_checkpoint, load_config
+from cell_assets.methods.dynaclr.embedding import EmbeddingParameters, as_trained, open_as_trained
 from cell_assets.methods.dynaclr.execution import derived_seed, prepared
 from cell_assets.methods.dynaclr.patches import PatchSource
 
 NORMAL_MAD = 0.6745
 """Median of |x| of a standard normal."""
+
+
+def embed_cells_dimmed(
+    checkpoint: Path,
+    tables: Sequence[TrainingTable],
+    manifest: FrozenCells,
+    cells: pd.DataFrame,
+    parameters: BleachingParameters,
+    embedding: EmbeddingParameters,
+    progress: ProgressSink | None = None,
+) -> dict[float, NDArray[np.float32]] | str:
+    """Features (N, D) of `cells` by share of remaining light, or why nothing that the network sees can bleach.
+
+    Args:
+        cells: N rows with `plate, fov_name` and the `row` of their patch table.
+
+    Raises:
+        BadInputError: the checkpoint is not understood, or the tables lack its channels or have another shape.
+    """
+    source = open_as_trained(tables, manifest, load_config(checkpoint))
+    if (why := why_not_dimmed(source)) is not None:
+        return why
+    table, row = source.places(cells)
+    return embed_dimmed(
+        checkpoint, source, table, row, parameters.remaining, embedding, parameters.seed, progress
+    )
 
 
 def embed_dimmed(
@@ -28,6 +59,7 @@ def embed_dimmed(
     remaining: Sequence[float],
     parameters: EmbeddingParameters | None = None,
     seed: int = 0,
+    progress: ProgressSink | None = None,
 ) -> dict[float, NDArray[np.float32]]:
     """Features (N, D) of the (table, row) cells for every share of the light that remains; 1 leaves all as it was.
 
@@ -39,10 +71,8 @@ def embed_dimmed(
     parameters = parameters or EmbeddingParameters()
     network, config = load_checkpoint(checkpoint)
     source = as_trained(source, config)
-    if ChannelKind.FLUORESCENCE not in source.kinds:
-        raise BadInputError(
-            f"the checkpoint sees {', '.join(source.channel_names)}, and none of them is fluorescence that could bleach"
-        )
+    if (why := why_not_dimmed(source)) is not None:
+        raise BadInputError(why)
     for share in remaining:
         if not 0 < share <= 1:
             raise BadInputError(f"remaining light is {share:g}; give shares above 0 and up to 1")
@@ -51,6 +81,7 @@ def embed_dimmed(
     network = network.to(device).eval()
     codes = network.kind_codes(source.kinds)
     kinds = None if codes is None else codes.to(device)
+    started = time.monotonic()
     with prepared(parameters.device, parameters.threads, parameters.seed), torch.inference_mode():
         for start in range(0, len(row), parameters.batch_size):
             part = slice(start, start + parameters.batch_size)
@@ -62,7 +93,18 @@ def embed_dimmed(
                 generator = Generator().manual_seed(derived_seed(seed, start))
                 seen = dimmed(patches, source.kinds, share, generator)
                 features[share][part] = network(seen, kinds).features.cpu().numpy()
+            if progress is not None:
+                done = min(part.stop, len(row))
+                rate = done / max(time.monotonic() - started, 1e-9)
+                progress(Progress(done, len(row), "cells", rate, (len(row) - done) / rate))
     return features
+
+
+def why_not_dimmed(source: PatchSource) -> str | None:
+    """Why nothing in these patches can bleach, or None where something can."""
+    if ChannelKind.FLUORESCENCE in source.kinds:
+        return None
+    return f"the checkpoint sees {', '.join(source.channel_names)}, and none of them is fluorescence that could bleach"
 
 
 def dimmed(patches: Tensor, kinds: Sequence[ChannelKind], remaining: float, generator: Generator) -> Tensor:

@@ -83,9 +83,7 @@ def embed(
     Raises:
         BadInputError: the checkpoint is not understood, or the tables lack its channels or have another shape.
     """
-    config = load_config(checkpoint)
-    channels = () if config.network.kinds else [channel.name for channel in config.channels]
-    source = open_tables(tables, manifest, channels)
+    source = open_as_trained(tables, manifest, load_config(checkpoint))
     return embed_source(checkpoint, source, manifest, out, provenance, parameters, progress)
 
 
@@ -139,6 +137,18 @@ def embed_source(
         adata.write_zarr(out / EMBEDDINGS_FILE)
     messages = () if umap is not None else (umap_note,)
     return EmbeddingResult(len(obs), features.shape[1], messages)
+
+
+def open_as_trained(
+    tables: Sequence[TrainingTable], manifest: FrozenCells, config: CheckpointConfig
+) -> PatchSource:
+    """The tables' patches in the channels that the network takes.
+
+    Raises:
+        BadInputError: the tables lack its channels or have another shape.
+    """
+    channels = () if config.network.kinds else [channel.name for channel in config.channels]
+    return as_trained(open_tables(tables, manifest, channels), config)
 
 
 def as_trained(source: PatchSource, config: CheckpointConfig) -> PatchSource:

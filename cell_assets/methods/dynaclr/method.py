@@ -3,10 +3,14 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.attribution_parameters import AttributionParameters
+from cell_assets.evaluation.bleaching_parameters import BleachingParameters
 from cell_assets.evaluation.manifest import FrozenCells
 from cell_assets.methods.attribution.classifier import PatchEncoder
 from cell_assets.methods.contract import (
@@ -18,6 +22,7 @@ from cell_assets.methods.contract import (
     TrainingTable,
 )
 from cell_assets.methods.dynaclr.attribution import open_encoder
+from cell_assets.methods.dynaclr.bleaching import embed_cells_dimmed
 from cell_assets.methods.dynaclr.checkpoint import load_config
 from cell_assets.methods.dynaclr.embedding import EmbeddingParameters, embed
 from cell_assets.methods.dynaclr.execution import supported
@@ -103,6 +108,19 @@ class DynaclrMethod:
     ) -> PatchEncoder:
         """See `attribution.open_encoder`."""
         return open_encoder(checkpoint, tables, manifest, parameters)
+
+    def embed_dimmed(
+        self,
+        checkpoint: Path,
+        tables: Sequence[TrainingTable],
+        manifest: FrozenCells,
+        cells: pd.DataFrame,
+        parameters: BleachingParameters,
+        progress: ProgressSink | None = None,
+    ) -> Mapping[float, NDArray[np.float32]] | str:
+        """See `bleaching.embed_cells_dimmed`."""
+        embedding = self.embedding_parameters()
+        return embed_cells_dimmed(checkpoint, tables, manifest, cells, parameters, embedding, progress)
 
 
 def _start(parameters: TrainingParameters) -> str:

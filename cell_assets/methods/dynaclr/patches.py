@@ -142,6 +142,13 @@ class PatchSource:
             [TableCells(t.plate, t.fov_name, t.interval_min, t.cells) for t in self.tables], manifest
         )
 
+    def places(self, cells: pd.DataFrame) -> tuple[IntArray, IntArray]:
+        """(table, row) of each of `cells`, N rows with `plate, fov_name` and the `row` of their patch table."""
+        number_of = {(table.plate, table.fov_name): n for n, table in enumerate(self.tables)}
+        names = zip(cells["plate"].astype(str), cells["fov_name"].astype(str), strict=True)
+        table = np.array([number_of[name] for name in names], np.int64)
+        return table, cells["row"].to_numpy(np.int64)
+
     def read(self, table: IntArray, row: IntArray) -> PatchBatch:
         """Patches of (table, row) pairs in the order given; each table is read once, in its own order."""
         parts: list[PatchArray] = []

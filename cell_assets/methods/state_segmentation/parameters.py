@@ -48,7 +48,7 @@ class ClassWeights(StrEnum):
 class StateSegmentationParameters(BaseModel):
     """One training. The defaults are `paper`; `quick()` says what it changes."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     preset: str = "paper"
     column: str | None = None
@@ -122,17 +122,22 @@ class StateSegmentationParameters(BaseModel):
         )
 
     @classmethod
+    def presets(cls) -> dict[str, Self]:
+        """By name."""
+        return {"paper": cls.paper(), "quick": cls.quick()}
+
+    @classmethod
     def named(cls, preset: str, changes: Mapping[str, object]) -> Self:
         """The preset of that name with `changes` applied.
 
         Raises:
             BadInputError: there is no such preset or field, or a value cannot be used.
         """
-        presets = {"paper": cls.paper, "quick": cls.quick}
+        presets = cls.presets()
         if preset not in presets:
             raise BadInputError(f"state segmentation: preset {preset!r} is not one of {', '.join(presets)}")
         try:
-            return cls.model_validate({**presets[preset]().model_dump(), **changes})
+            return cls.model_validate({**presets[preset].model_dump(), **changes})
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"])

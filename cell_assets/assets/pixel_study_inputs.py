@@ -1,0 +1,51 @@
+"""What every study reads that goes from what a report states back to the pixels. No Dagster here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from cell_assets.assets.inputs import (
+    ReadTable,
+    ReportInputs,
+    read_report_inputs,
+    table_receipts,
+    tables_with_patches,
+)
+from cell_assets.evaluation.published_study import StudiedFolders
+from cell_assets.ledger.records import ReadReceipt
+from cell_assets.store.store import Store
+
+PROBE_SEED = "probe_seed"
+"""Among the recorded parameters: the report's seed, by which its probes choose their strength."""
+
+
+@dataclass(frozen=True)
+class PixelStudyInputs:
+    """What the report reads of embeddings, split and states, and the patches."""
+
+    report: ReportInputs
+    tables: Mapping[tuple[str, str], ReadTable]
+    """By plate and position, with what their patches are read from."""
+
+    def receipts(self) -> tuple[ReadReceipt, ...]:
+        """All of them, each once, as input edges."""
+        return tuple(dict.fromkeys((*self.report.receipts(), *table_receipts(self.tables))))
+
+    def folders(self) -> StudiedFolders:
+        """What the report's probes are fitted from."""
+        report = self.report
+        return StudiedFolders(
+            embeddings={plate: read.folder for plate, read in report.embeddings.items()},
+            raw={plate: read.folder for plate, read in report.raw.items()},
+            manifest=report.manifest.folder,
+            annotations={key: read.folder for key, read in report.annotations.items()},
+        )
+
+
+def read_pixel_study_inputs(store: Store, method: str, experiment: str) -> PixelStudyInputs:
+    """The newest of everything; measured features, which such a study does not use, are left out.
+
+    Raises:
+        NotFoundError: something has not been made yet.
+    """
+    report = replace(read_report_inputs(store, method, experiment), features={})
+    return PixelStudyInputs(report, tables_with_patches(store, experiment, report.tables))
