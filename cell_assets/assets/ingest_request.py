@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _IDENTITY = frozenset({"source", "experiment", "plate"})
 """Fields that the plate's own record holds."""
 
-_LATER = frozenset({"pattern", "checksums", "checksum_kind"})
+_LATER = frozenset({"pattern", "labels", "checksums", "checksum_kind"})
 """Fields that older records lack: left out where they say nothing, so that those records stay current."""
 
 _PLACES = ("source", "plate_map", "tracks", "states", "checksums")
@@ -40,6 +40,8 @@ class IngestRequest(BaseModel):
     format: str = "auto"
     pattern: str | None = None
     """Template of the filenames, such as `{well}_{fov}_{channel}.tif`."""
+    labels: str | None = None
+    """Name of the label image that outlines the cells, for OME-Zarr plates with several."""
     plate_map: str | None = None
     tracks: str | None = None
     states: str | None = None
@@ -94,6 +96,7 @@ class IngestRequest(BaseModel):
         return IngestOptions(
             format=self.format,
             pattern=self.pattern,
+            labels=self.labels,
             channel_names=self.channel_names,
             pixel_size_um=self.pixel_size_um,
             z_step_um=self.z_step_um,

@@ -85,6 +85,7 @@ _SHARED: tuple[Recipe, ...] = (
             f"{_IMAGING}.readers",
             f"{_IMAGING}.acquisition",
             f"{_IMAGING}.ome_zarr_plate",
+            f"{_IMAGING}.ome_zarr_labels",
             f"{_IMAGING}.source_position",
             f"{_IMAGING}.pixel_digest",
             f"{_IMAGING}.plate_map",

@@ -28,6 +28,9 @@ from cell_assets.cli.options import AS_JSON, EXPERIMENT, absolute_text, integers
     help="Names of TIFFs: {well} or {row} and {column}, {fov}, {channel}, {t}, {z}, and * for what says nothing.",
 )
 @click.option(
+    "--labels", metavar="NAME", help="Which label image outlines the cells, where OME-Zarr has several."
+)
+@click.option(
     "--plate-map", type=click.Path(path_type=Path), help="CSV: well, compound|gene|guide|virus, dose or moi …"
 )
 @click.option(
@@ -50,6 +53,7 @@ def ingest(
     plate: str,
     source_format: str,
     pattern: str | None,
+    labels: str | None,
     plate_map: Path | None,
     tracks: Path | None,
     states: Path | None,
@@ -78,6 +82,7 @@ def ingest(
         plate=plate,
         format=source_format,
         pattern=pattern,
+        labels=labels,
         plate_map=absolute_text(plate_map),
         tracks=absolute_text(tracks),
         states=absolute_text(states),

@@ -150,7 +150,11 @@ class Acquisition:
         """Instance labels (Z, Y, X) that came with the plate, 0 = no cell; None when none did."""
         if not self.info.position(position).has_labels:
             return None
-        return np.asarray(self._image(self.path / LABELS, position)[t, 0].read().result())
+        return np.asarray(self.given_label_image(position)[t, 0].read().result())
+
+    def given_label_image(self, position: str) -> tensorstore.TensorStore:
+        """Those of a FOV that has some, (T, 1, Z, Y, X), read lazily."""
+        return self._image(self.path / LABELS, position)
 
     def given_tracks(self, position: str) -> pd.DataFrame | None:
         """The track table (TRACK_COLUMNS) that came with the plate; None when none did."""

@@ -11,14 +11,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from cell_assets.errors import CellAssetsError, ChangedBytesError
 from cell_assets.imaging.acquisition import LABELS, PLATE, Acquisition, open_acquisition
 from cell_assets.imaging.acquisition_views import field_of_view
 from cell_assets.imaging.fields_of_view import FieldOfView
+from cell_assets.imaging.label_store import LabelImage
 from cell_assets.imaging.patches import PatchRequest, ResolvedPatches, resolve_patches, write_patch_table
 from cell_assets.imaging.segmentation import (
     ResolvedSegmentation,
@@ -33,8 +32,10 @@ from cell_assets.imaging.tracking import (
     read_track_quality,
     read_tracks,
     resolve_tracking,
+    track_frame,
     track_frames,
     track_position,
+    with_labels,
 )
 from cell_assets.ledger.records import Artifact, NumberDraft
 from cell_assets.store.verdict import verify_folder
@@ -212,7 +213,10 @@ def _scores(
 
     given = acquisition.given_tracks(fov.position)
     assert given is not None
-    truth = (_given_frame(acquisition, fov.position, t) for t in range(fov.shape[0]))
+    # The values of given labels need not be track ids.
+    labels = LabelImage(acquisition.given_label_image(fov.position))
+    given = with_labels(given, labels, fov)
+    truth = (track_frame(labels, given, t) for t in range(fov.shape[0]))
     scores = score_tracks(
         LabelledTracks(track_frames(tracks, segmentation), read_tracks(tracks)), LabelledTracks(truth, given)
     )
@@ -229,12 +233,6 @@ def _scores(
         )
         for name, value in values.items()
     )
-
-
-def _given_frame(acquisition: Acquisition, position: str, t: int) -> NDArray[np.generic]:
-    frame = acquisition.given_labels(position, t)
-    assert frame is not None
-    return frame
 
 
 def refuse_changed(acquisition: Path, raw: Artifact, position: str, has_labels: bool) -> None:

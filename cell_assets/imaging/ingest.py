@@ -145,7 +145,7 @@ def prepare_ingest(path: Path, options: IngestOptions) -> PreparedIngest:
         BadInputError: one sentence that names file, field and value.
     """
     with only_reading():
-        source = open_source(path, options.format, options.pattern)
+        source = open_source(path, options.format, options.pattern, options.labels)
         facts = plate_facts(source, options)
         source.check()
         tracks = given_tracks(source, options.tracks)

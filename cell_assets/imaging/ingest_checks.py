@@ -36,6 +36,8 @@ class IngestOptions:
     format: str = "auto"
     pattern: str | None = None
     """Where a TIFF belongs by its name, see `file_pattern`."""
+    labels: str | None = None
+    """Which label image of an OME-Zarr plate outlines the cells; needed where it has several."""
     channel_names: tuple[str, ...] | None = None
     pixel_size_um: tuple[float, float] | None = None
     """(y, x)."""

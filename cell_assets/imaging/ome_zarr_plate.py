@@ -49,7 +49,7 @@ _METADATA_BYTES = 2**14
 DECODE_ERRORS = (RuntimeError, ValueError, OSError, EOFError, zlib.error)
 """What the codecs of zarr and numcodecs raise for bytes that they cannot decode."""
 
-_METADATA_ERRORS = (KeyError, ValueError, TypeError, AttributeError, OSError, RuntimeError)
+METADATA_ERRORS = (KeyError, ValueError, TypeError, AttributeError, OSError, RuntimeError)
 """What zarr and iohub raise for absent or malformed metadata (JSON and pydantic errors are ValueErrors)."""
 
 _UM_PER_UNIT: Mapping[str, float] = {
@@ -161,7 +161,7 @@ class OmeZarrPlate:
             axes = "".join(axis.name.lower() for axis in metadata.axes)
             array = node[metadata.datasets[0].path]
             scale = dict(zip(axes, node.scale, strict=True))
-        except _METADATA_ERRORS as error:
+        except METADATA_ERRORS as error:
             raise BadInputError(
                 f"{self.path}: position {name}, which the plate lists, has no readable image ({_reason(error)}); "
                 "restore it or take it out of the plate's metadata"
@@ -197,7 +197,7 @@ def is_plate(path: Path) -> bool:
     """Whether the folder's root metadata says that it is an HCS plate."""
     try:
         attributes = zarr.open_group(path, mode="r").attrs.asdict()
-    except _METADATA_ERRORS:
+    except METADATA_ERRORS:
         return False
     ome = attributes.get("ome")
     return "plate" in (ome if isinstance(ome, Mapping) else attributes)
@@ -334,7 +334,7 @@ def _open_plate(path: Path) -> "Plate":
             path, layout="hcs", mode="r", channel_names=[], axes=[ChannelAxisMeta(name="c")]
         )
         wells = plate.metadata.wells
-    except _METADATA_ERRORS as error:
+    except METADATA_ERRORS as error:
         raise BadInputError(
             f"{path}: is not a readable OME-Zarr HCS plate ({error!r}); give the folder whose "
             "metadata lists the wells"
@@ -354,7 +354,7 @@ def _fields(path: Path, plate: "Plate", well: str) -> list[str]:
         # Through zarr: iohub takes a well whose only position is gone for no well at all.
         attributes = plate.zgroup[well].attrs.asdict()
         return [image["path"] for image in attributes.get("ome", attributes)["well"]["images"]]
-    except _METADATA_ERRORS as error:
+    except METADATA_ERRORS as error:
         raise BadInputError(
             f"{path}: well {well}, which the plate lists, has no readable metadata ({_reason(error)}); restore it"
         ) from error

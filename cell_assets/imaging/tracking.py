@@ -173,7 +173,7 @@ def track_position(
         if given is None:
             raise BadInputError(f"{fov.position}: the acquisition carries no tracks to import")
         tracks, labels = given, LabelSource.SEGMENTATION
-        tracks = _with_labels(tracks, open_labels(segmentation), fov)
+        tracks = with_labels(tracks, open_labels(segmentation), fov)
     tracks = tracks.sort_values([Column.TRACK_ID, Column.T], ignore_index=True)
     check_tracks(tracks, f"{fov.position}, {parameters.backend.value} tracks", ImageExtent.of(fov.shape))
     history = None if corrections is None else read_correction_history(corrections)
@@ -362,17 +362,17 @@ def _corrected(
         return history.apply(found)
     keys = [Column.ID, Column.T, Column.Z, Column.Y, Column.X]
     kept = history.table[keys].merge(found[[*keys, LABEL]], on=keys, how="left")[LABEL]
-    return history.apply(_with_labels(history.table, labels, fov, kept.fillna(0).to_numpy(np.int64)))
+    return history.apply(with_labels(history.table, labels, fov, kept.fillna(0).to_numpy(np.int64)))
 
 
-def _with_labels(
+def with_labels(
     tracks: pd.DataFrame, labels: LabelImage, fov: FieldOfView, known: NDArray[np.int64] | None = None
 ) -> pd.DataFrame:
     """`tracks` with label, area and length.
 
     A label is the `known` one where that is not 0. Without `known`, it is the track's own id where every
-    cell's frame has it (as in the Cell Tracking Challenge). Else it is the label under the centroid's
-    nearest voxel.
+    cell's frame has it and at least half of the centroids lie in it (as in the Cell Tracking Challenge; labels
+    numbered anew in every frame have the same values). Else it is the label under the centroid's nearest voxel.
     """
     times, track_ids = tracks[Column.T].to_numpy(), tracks[Column.TRACK_ID].to_numpy()
     under = np.zeros(len(tracks), np.int64)
@@ -388,7 +388,8 @@ def _with_labels(
         by_id[rows] = np.isin(track_ids[rows], found.label)
         geometry = pd.DataFrame({Column.T.value: t, LABEL: found.label, AREA: found.area})
         geometries.append(geometry.assign(**{LENGTH_UM: found.length_um}))
-    label = track_ids if by_id.all() else under
+    is_track_id = by_id.all() and 2 * np.count_nonzero(under == track_ids) >= len(tracks)
+    label = track_ids if is_track_id else under
     if known is not None:
         label = np.where(known > 0, known, under)
     table = tracks.reset_index(drop=True).assign(**{LABEL: label})

@@ -56,6 +56,8 @@ class PlateFile(BaseModel):
     format: str = "auto"
     pattern: str | None = None
     """Template of the filenames, such as `{well}_{fov}_{channel}.tif`."""
+    labels: str | None = None
+    """Name of the label image that outlines the cells, for OME-Zarr plates with several."""
     source: Inside = "."
     """Where the pixels are; by default the folder itself."""
     plate_map: Inside | None = None

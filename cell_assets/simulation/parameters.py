@@ -67,7 +67,7 @@ class SimulationParameters(_CheckedParameters):
     shape_zyx: tuple[Count, Count, Count] = (5, 192, 192)
     voxel_um_zyx: tuple[Positive, Positive, Positive] = (3.0, 0.5, 0.5)
     write_true_labels: bool = True
-    """Write nuclear masks (uint16, value = track_id) beside the plate."""
+    """Write nuclear masks (uint16, value = track_id) into the plate, as label image `nuclei`."""
     organelle_channel: bool = False
     """Image a third channel, GFP: a network over the cytoplasm that infection gathers round the nucleus."""
 

@@ -1,4 +1,4 @@
-"""The simulated plate on disk: OME-Zarr plate and label images, plate map, tables, and what made them."""
+"""The simulated plate on disk: OME-Zarr plate with its label images, plate map, tables, and what made them."""
 
 import json
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cell_assets.imaging.ome_zarr_labels import create_label_image, label_path
 from cell_assets.imaging.ome_zarr_plate import ImageWriter, NewImage, Spacing, mark_simulated
 from cell_assets.imaging.ome_zarr_plate import create_plate as create_ome_zarr
 from cell_assets.simulation.field_movie import FieldMovie
@@ -14,25 +15,29 @@ from cell_assets.simulation.parameters import SimulationParameters
 from cell_assets.simulation.truth import FieldTruth
 
 FORMAT_NAME, FORMAT_VERSION = "cell_assets.simulated_plate", "1"
-LABEL_CHANNEL = "nuclei"
+LABELS = "nuclei"
+"""Name of the label image of every field."""
 
-PLATE, LABELS = Path("plate.zarr"), Path("truth") / "labels.zarr"
+PLATE = Path("plate.zarr")
 PLATE_MAP, STATES, TRACKS, DESCRIPTION = "plate_map.csv", "states.csv", "tracks", "simulation.json"
 
 
 def create_plate(folder: Path, parameters: SimulationParameters) -> None:
-    """Create the plate and its label plate with all positions empty, so that workers only add chunks."""
-    _create_images(folder / PLATE, parameters, parameters.channel_names)
+    """Create the plate and its label images with all positions empty, so that workers only add chunks."""
+    _create_images(folder / PLATE, parameters)
     mark_simulated(folder / PLATE)
     if parameters.write_true_labels:
-        _create_images(folder / LABELS, parameters, (LABEL_CHANNEL,))
+        for place in fields(parameters):
+            create_label_image(folder / PLATE, place.name, LABELS, np.dtype(np.uint16))
 
 
 def write_movie(folder: Path, parameters: SimulationParameters, place: SimulatedField) -> FieldTruth:
     """Draw one field, write its frames and its track table, and return its truth."""
     movie = FieldMovie(parameters, place)
     pixels = ImageWriter(folder / PLATE, place.name)
-    labels = ImageWriter(folder / LABELS, place.name) if parameters.write_true_labels else None
+    labels = None
+    if parameters.write_true_labels:
+        labels = ImageWriter(folder / PLATE, label_path(place.name, LABELS))
     for frame in movie.frames():
         for channel, volume in enumerate(frame.pixels):
             pixels.write(frame.t, channel, volume)
@@ -66,15 +71,15 @@ def write_tables(folder: Path, parameters: SimulationParameters, truths: tuple[F
     (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
 
-def _create_images(path: Path, parameters: SimulationParameters, channels: tuple[str, ...]) -> None:
+def _create_images(path: Path, parameters: SimulationParameters) -> None:
     """Create an OME-Zarr plate of empty u16 arrays (T, C, Z, Y, X), one per field."""
     z_um, y_um, x_um = parameters.voxel_um_zyx
     interval_min = parameters.interval_min if parameters.time_points > 1 else None
-    shape = (parameters.time_points, len(channels), *parameters.shape_zyx)
+    shape = (parameters.time_points, len(parameters.channel_names), *parameters.shape_zyx)
     path.parent.mkdir(parents=True, exist_ok=True)
     create_ome_zarr(
         path,
-        channels,
+        parameters.channel_names,
         Spacing(z_um, y_um, x_um, interval_min),
         [NewImage(place.name, shape, np.dtype(np.uint16)) for place in fields(parameters)],
     )

@@ -30,7 +30,8 @@ class SimulationResult:
     tracks: Path
     """Folder with one CSV per field, named `A_1_000.csv`."""
     states: Path
-    labels: Path | None
+    labels: str | None
+    """Name of the label image of true nuclei in every field of the plate."""
     n_positions: int
     n_tracks: int
     n_divisions: int
@@ -62,7 +63,7 @@ def simulate(
         plate_map=out / plate_files.PLATE_MAP,
         tracks=out / plate_files.TRACKS,
         states=out / plate_files.STATES,
-        labels=out / plate_files.LABELS if parameters.write_true_labels else None,
+        labels=plate_files.LABELS if parameters.write_true_labels else None,
         n_positions=parameters.n_positions,
         n_tracks=sum(truth.n_tracks for truth in truths),
         n_divisions=sum(truth.n_divisions for truth in truths),

@@ -55,7 +55,7 @@ def image(plate: SimulationResult, fov_name: str) -> zarr.Array:
 def label_image(plate: SimulationResult, fov_name: str) -> zarr.Array:
     """(T, 1, Z, Y, X) true nuclei of one field."""
     assert plate.labels is not None
-    return zarr.open_array(plate.labels / fov_name / "0", mode="r")
+    return zarr.open_array(plate.plate / fov_name / "labels" / plate.labels / "0", mode="r")
 
 
 def infected_place(parameters: SimulationParameters) -> SimulatedField:

@@ -10,11 +10,13 @@ import pandas as pd
 import pytest
 import zarr
 from iohub.ngff import open_ome_zarr
+from ome_zarr_models.v05 import Image, ImageLabel
 from ome_zarr_models.v05.hcs import HCS
 
 from cell_assets.errors import BadInputError
 from cell_assets.imaging.ome_zarr_plate import OmeZarrPlate
 from cell_assets.imaging.plate_map import read_plate_map
+from cell_assets.imaging.readers.registry import open_source
 from cell_assets.imaging.track_files import read_state_csv, read_track_csv
 from cell_assets.imaging.track_tables import ImageExtent
 from cell_assets.simulation import plate_files
@@ -49,7 +51,7 @@ def test_another_seed_gives_other_pixels_and_tracks(tmp_path: Path) -> None:
     other = tree(simulate(tmp_path / "other", TINY.model_copy(update={"seed": 4})).folder)
     differing = {name for name in one if one[name] != other.get(name)}
     chunks = {name for name in one if "/c/" in name and name.startswith("plate.zarr/")}
-    assert len(chunks) == 2, "one shard per field"
+    assert len(chunks) == 4, "one shard per field for pixels, one for labels"
     assert chunks <= differing
     assert "tracks/A_1_000.csv" in differing
 
@@ -59,7 +61,9 @@ def test_adding_a_field_leaves_the_others_as_they_were(tmp_path: Path) -> None:
     more = TINY.model_copy(update={"fovs_per_well": 2, "wells_per_condition": 2})
     large = tree(simulate(tmp_path / "large", more).folder)
     kept = [name for name in small if "/000/0/c/" in name or name.startswith("tracks/")]
-    assert len(kept) == 2 * (1 + 1 + 1)
+    assert len(kept) == 2 * (1 + 1)
+    kept += [name for name in small if "/000/labels/" in name]
+    assert len(kept) == 2 * (1 + 1 + 4)
     for name in kept:
         assert small[name] == large[name]
 
@@ -114,11 +118,16 @@ def test_imaging_reads_everything_back(
     assert states.hours_post_infection.notna().equals(states.infection_state == "infected")
 
 
-def test_plates_are_valid_ome_zarr(plate: SimulationResult) -> None:
-    assert plate.labels is not None
-    for path in (plate.plate, plate.labels):
-        model = HCS.from_zarr(zarr.open_group(path, mode="r"))
-        assert len(model.attributes.ome.plate.wells) == 2
+def test_the_plate_and_its_labels_are_valid_ome_zarr(plate: SimulationResult) -> None:
+    root = zarr.open_group(plate.plate, mode="r")
+    model = HCS.from_zarr(root)
+    assert len(model.attributes.ome.plate.wells) == 2
+    for name in ("A/1/000", "A/1/001", "A/2/000", "A/2/001"):
+        image = Image.from_zarr(root[name])
+        assert image.labels.attributes.ome.labels == ["nuclei"]
+        label = ImageLabel.from_zarr(root[f"{name}/labels/nuclei"])
+        assert label.attributes.ome.image_label.source.image == "../../"
+        assert label.attributes.ome.multiscales == image.attributes.ome.multiscales
 
 
 def test_every_chunk_is_written_also_empty_label_frames(tmp_path: Path) -> None:
@@ -126,11 +135,9 @@ def test_every_chunk_is_written_also_empty_label_frames(tmp_path: Path) -> None:
     result = simulate(tmp_path / "plate", lonely)
     frames = [label_image(result, name)[t] for name in ("A/1/000", "A/2/000") for t in range(6)]
     assert any(not np.asarray(frame).any() for frame in frames)
-    assert result.labels is not None
-    for path in (result.plate, result.labels):
-        written = OmeZarrPlate(path)
-        for position in written.images:
-            written.check_chunks(position.name)
+    written = open_source(result.plate)
+    assert all(written.label_dtype(position.name) == np.uint16 for position in written.positions)
+    written.check()
 
 
 def test_plate_map_description_and_counts(
@@ -164,10 +171,12 @@ def test_one_frame_and_one_plane_is_a_plate_too(tmp_path: Path) -> None:
     assert result.n_cell_timepoints >= 2
 
 
-def test_without_labels_no_truth_folder(tmp_path: Path) -> None:
-    result = simulate(tmp_path / "plate", TINY.model_copy(update={"write_true_labels": False}))
-    assert result.labels is None
-    assert not (result.folder / "truth").exists()
+def test_without_true_labels_the_plate_is_the_same_but_for_them(tmp_path: Path) -> None:
+    bare = simulate(tmp_path / "bare", TINY.model_copy(update={"write_true_labels": False}))
+    whole = simulate(tmp_path / "whole", TINY)
+    assert (bare.labels, whole.labels) == (None, "nuclei")
+    kept = {name: digest for name, digest in tree(whole.plate).items() if "/labels/" not in name}
+    assert tree(bare.plate) == kept
 
 
 def test_progress_counts_fields(tmp_path: Path) -> None:

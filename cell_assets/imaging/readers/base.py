@@ -76,3 +76,5 @@ class Reader:
     open: Callable[[Path], PlateSource]
     open_by_pattern: Callable[[Path, str], PlateSource] | None = None
     """For a format whose filenames say where each file belongs, see `file_pattern`."""
+    open_with_labels: Callable[[Path, str], PlateSource] | None = None
+    """For a format whose FOVs may have several label images: opened with the name of one."""

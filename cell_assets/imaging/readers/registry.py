@@ -45,11 +45,16 @@ def detect_format(path: Path) -> str:
     raise BadInputError(f"{path}: no known plate format (looked for {looked_for}); give another folder")
 
 
-def open_source(path: Path, source_format: str = AUTO, pattern: str | None = None) -> PlateSource:
+def open_source(
+    path: Path, source_format: str = AUTO, pattern: str | None = None, labels: str | None = None
+) -> PlateSource:
     """Open a plate of the named format, or of the one that recognises it, or of the one that reads by `pattern`.
 
+    Where FOVs have several label images, `labels` names the one to read.
+
     Raises:
-        BadInputError: unknown format, one that takes no pattern, or the source cannot be used as it is.
+        BadInputError: unknown format, one that takes no pattern or no labels' name, or the source cannot be used
+            as it is.
     """
     _check_exists(path)
     name = source_format
@@ -59,6 +64,11 @@ def open_source(path: Path, source_format: str = AUTO, pattern: str | None = Non
     if reader is None:
         known = ", ".join(reader.format for reader in readers())
         raise BadInputError(f"--format {name!r} is not known; give {AUTO} or one of {known}")
+    if labels is not None:
+        if reader.open_with_labels is None:
+            raise BadInputError(f"--labels {labels!r}: is not for format {name}; leave one of them out")
+        if pattern is None:
+            return reader.open_with_labels(path, labels)
     if pattern is None:
         return reader.open(path)
     if reader.open_by_pattern is None:
