@@ -10,7 +10,7 @@ from cell_assets.assets.partitions import fov_key
 from cell_assets.assets.pixel_study_inputs import PROBE_SEED, PixelStudyInputs, read_pixel_study_inputs
 from cell_assets.assets.recipes import AssetName, attribution_name
 from cell_assets.errors import NotFoundError
-from cell_assets.evaluation.attribution_parameters import AttributionParameters
+from cell_assets.evaluation.pixels.attribution_parameters import AttributionParameters
 from cell_assets.ledger.records import ReadReceipt
 from cell_assets.store.store import Store
 

@@ -12,17 +12,17 @@ from cell_assets.assets.attribution_output import AttributionInputs, Attribution
 from cell_assets.assets.inputs import training_tables
 from cell_assets.audit.counting import counted
 from cell_assets.errors import BadInputError
-from cell_assets.evaluation.attribution_cells import ChosenCells, ExampleTrack, choose_cells
-from cell_assets.evaluation.attribution_scores import (
+from cell_assets.evaluation.pixels.attribution_cells import ChosenCells, ExampleTrack, choose_cells
+from cell_assets.evaluation.pixels.attribution_scores import (
     SCORE_COLUMNS,
     MapKind,
     Region,
     attribution_numbers,
     numbers_without_head,
 )
-from cell_assets.evaluation.attribution_store import AttributionWriter
-from cell_assets.evaluation.published_study import StudiedCells, read_studied
-from cell_assets.evaluation.state_heads import StateHead, StateHeads, fit_state_heads
+from cell_assets.evaluation.pixels.attribution_store import AttributionWriter
+from cell_assets.evaluation.pixels.state_heads import StateHead, StateHeads, fit_state_heads
+from cell_assets.evaluation.studies.published_study import StudiedCells, read_studied
 from cell_assets.imaging.cell_masks import cell_masks
 from cell_assets.imaging.parquet_tables import write_parquet
 from cell_assets.imaging.patch_reading import read_patch_record

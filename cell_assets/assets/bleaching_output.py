@@ -6,7 +6,7 @@ from cell_assets.assets.choices import ExperimentChoices
 from cell_assets.assets.experiment_outputs import ExperimentOutput
 from cell_assets.assets.pixel_study_inputs import PROBE_SEED, PixelStudyInputs, read_pixel_study_inputs
 from cell_assets.assets.recipes import bleaching_name
-from cell_assets.evaluation.bleaching_parameters import BleachingParameters
+from cell_assets.evaluation.pixels.bleaching_parameters import BleachingParameters
 from cell_assets.store.store import Store
 
 

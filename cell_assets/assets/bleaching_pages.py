@@ -5,8 +5,8 @@ from pathlib import Path
 from cell_assets.assets.bleaching_output import BleachingOutput
 from cell_assets.assets.inputs import training_tables
 from cell_assets.audit.counting import counted
-from cell_assets.evaluation.bleaching_parameters import ALL_LIGHT
-from cell_assets.evaluation.bleaching_scores import (
+from cell_assets.evaluation.pixels.bleaching_parameters import ALL_LIGHT
+from cell_assets.evaluation.pixels.bleaching_scores import (
     CELLS_FILE,
     TRACKS_FILE,
     bleaching_notes,
@@ -18,9 +18,9 @@ from cell_assets.evaluation.bleaching_scores import (
     refuse_other_features,
     steps_of_tracks,
 )
-from cell_assets.evaluation.evaluate import canonical_order
-from cell_assets.evaluation.published_study import read_studied
-from cell_assets.evaluation.state_heads import possible_heads
+from cell_assets.evaluation.pixels.state_heads import possible_heads
+from cell_assets.evaluation.studies.evaluate import canonical_order
+from cell_assets.evaluation.studies.published_study import read_studied
 from cell_assets.imaging.parquet_tables import write_parquet
 from cell_assets.ledger.records import NumberDraft
 from cell_assets.methods.contract import ProgressSink

@@ -9,10 +9,10 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cell_assets.errors import BadInputError
-from cell_assets.evaluation.attribution_parameters import AttributionParameters
-from cell_assets.evaluation.bleaching_parameters import BleachingParameters
+from cell_assets.evaluation.pixels.attribution_parameters import AttributionParameters
+from cell_assets.evaluation.pixels.bleaching_parameters import BleachingParameters
 from cell_assets.evaluation.splits import SplitParameters
-from cell_assets.evaluation.study_parameters import StudyParameters
+from cell_assets.evaluation.studies.study_parameters import StudyParameters
 from cell_assets.imaging.features.parameters import FeatureParameters
 from cell_assets.imaging.fov_chain import FovRequest
 from cell_assets.imaging.quality.thresholds import Threshold

@@ -22,10 +22,10 @@ from cell_assets.assets.recipes import (
     report_name,
 )
 from cell_assets.errors import CellAssetsError
-from cell_assets.evaluation.attribution_parameters import AttributionParameters
-from cell_assets.evaluation.bleaching_parameters import BleachingParameters
+from cell_assets.evaluation.pixels.attribution_parameters import AttributionParameters
+from cell_assets.evaluation.pixels.bleaching_parameters import BleachingParameters
 from cell_assets.evaluation.splits import SplitParameters
-from cell_assets.evaluation.study_parameters import StudyParameters
+from cell_assets.evaluation.studies.study_parameters import StudyParameters
 from cell_assets.imaging.features.parameters import FeatureParameters
 from cell_assets.imaging.fov_chain import FovRequest
 from cell_assets.imaging.quality.thresholds import Threshold

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cell_assets.evaluation.feature_correlation import FeatureCorrelations, extreme_rows
+from cell_assets.evaluation.features.feature_correlation import FeatureCorrelations, extreme_rows
 from cell_assets.evaluation.splits import SplitUnit
 from cell_assets.evaluation.units import FloatArray, IntArray, unit_ids
 from cell_assets.imaging.patch_reading import PatchTable, open_patch_table

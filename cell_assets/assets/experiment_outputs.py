@@ -30,7 +30,7 @@ from cell_assets.assets.recipes import AssetName, checkpoint_name, embeddings_na
 from cell_assets.assets.state_segmentation_inputs import current_state_segmentation
 from cell_assets.errors import NotFoundError
 from cell_assets.evaluation.splits import SplitParameters
-from cell_assets.evaluation.study_parameters import StudyParameters
+from cell_assets.evaluation.studies.study_parameters import StudyParameters
 from cell_assets.imaging.features.parameters import FeatureParameters
 from cell_assets.imaging.kept_patches import KeptRows
 from cell_assets.imaging.patch_reading import patch_policy

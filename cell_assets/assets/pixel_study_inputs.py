@@ -10,7 +10,7 @@ from cell_assets.assets.inputs import (
     table_receipts,
     tables_with_patches,
 )
-from cell_assets.evaluation.published_study import StudiedFolders
+from cell_assets.evaluation.studies.published_study import StudiedFolders
 from cell_assets.ledger.records import ReadReceipt
 from cell_assets.store.store import Store
 

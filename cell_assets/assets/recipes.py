@@ -189,8 +189,8 @@ _SHARED: tuple[Recipe, ...] = (
         (
             "cell_assets.methods.state_segmentation",
             *_MANIFEST,
-            "cell_assets.evaluation.annotated_states",
-            "cell_assets.evaluation.predicted_states",
+            "cell_assets.evaluation.scores.annotated_states",
+            "cell_assets.evaluation.scores.predicted_states",
             f"{_IMAGING}.annotation_history",
             f"{_IMAGING}.label_store",
             f"{_IMAGING}.parquet_tables",

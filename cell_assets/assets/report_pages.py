@@ -10,11 +10,11 @@ from cell_assets.assets.component_ends import component_ends
 from cell_assets.assets.inputs import ReportInputs
 from cell_assets.assets.track_pictures import track_figures
 from cell_assets.audit.counting import counted
-from cell_assets.evaluation.embedding_study import EmbeddingStudy
 from cell_assets.evaluation.left_out import what_is_left_out
 from cell_assets.evaluation.manifest import read_manifest
-from cell_assets.evaluation.published_study import StudiedFolders, study_published
-from cell_assets.evaluation.study_parameters import StudyParameters
+from cell_assets.evaluation.studies.embedding_study import EmbeddingStudy
+from cell_assets.evaluation.studies.published_study import StudiedFolders, study_published
+from cell_assets.evaluation.studies.study_parameters import StudyParameters
 from cell_assets.imaging.patch_reading import open_patch_table
 from cell_assets.ledger.records import NumberDraft
 from cell_assets.methods.registry import load_method

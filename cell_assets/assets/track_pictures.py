@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from cell_assets.assets.inputs import ReportInputs
-from cell_assets.evaluation.division_steps import DivisionTrajectory
-from cell_assets.evaluation.embedding_study import EmbeddingStudy
+from cell_assets.evaluation.motion.division_steps import DivisionTrajectory
+from cell_assets.evaluation.studies.embedding_study import EmbeddingStudy
 from cell_assets.evaluation.units import FloatArray
 from cell_assets.imaging.patch_reading import open_patch_table
 from cell_assets.reporting.division_figure import FamilyPatches, Highlight, pictured_rows

@@ -11,21 +11,21 @@ import pandas as pd
 from blake3 import blake3
 
 from cell_assets.errors import CellAssetsError, NotFoundError
-from cell_assets.evaluation.attribution_parameters import AttributionParameters
-from cell_assets.evaluation.attribution_scores import attribution_numbers
-from cell_assets.evaluation.bleaching_parameters import BleachingParameters
-from cell_assets.evaluation.bleaching_scores import (
+from cell_assets.evaluation.pixels.attribution_parameters import AttributionParameters
+from cell_assets.evaluation.pixels.attribution_scores import attribution_numbers
+from cell_assets.evaluation.pixels.bleaching_parameters import BleachingParameters
+from cell_assets.evaluation.pixels.bleaching_scores import (
     CELLS_FILE,
     TRACKS_FILE,
     bleaching_numbers,
     probed_columns,
 )
-from cell_assets.evaluation.bleaching_scores import REPORT as BLEACHING_REPORT
-from cell_assets.evaluation.published_study import StudiedFolders, study_published
+from cell_assets.evaluation.pixels.bleaching_scores import REPORT as BLEACHING_REPORT
 from cell_assets.evaluation.resampling import Estimate
-from cell_assets.evaluation.scoring import rescore
+from cell_assets.evaluation.scores.scoring import rescore
 from cell_assets.evaluation.splits import SplitUnit
-from cell_assets.evaluation.study_parameters import StudyParameters
+from cell_assets.evaluation.studies.published_study import StudiedFolders, study_published
+from cell_assets.evaluation.studies.study_parameters import StudyParameters
 from cell_assets.ledger.records import Artifact, JsonValue, Number, NumberDraft, Provenance
 from cell_assets.store.code_identity import environment_text
 from cell_assets.store.store import Store

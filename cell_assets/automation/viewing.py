@@ -11,7 +11,7 @@ from cell_assets.assets.inputs import outdated_annotations
 from cell_assets.assets.partitions import fov_key, representation_key
 from cell_assets.assets.recipes import AssetName, embeddings_name
 from cell_assets.errors import BadInputError
-from cell_assets.evaluation.embedding_study import read_embeddings
+from cell_assets.evaluation.studies.embedding_study import read_embeddings
 from cell_assets.imaging.acquisition import open_acquisition
 from cell_assets.imaging.acquisition_views import field_of_view
 from cell_assets.imaging.annotation_files import PROJECTIONS

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from cell_assets.evaluation.attribution_parameters import AttributionParameters
-    from cell_assets.evaluation.bleaching_parameters import BleachingParameters
     from cell_assets.evaluation.manifest import FrozenCells
+    from cell_assets.evaluation.pixels.attribution_parameters import AttributionParameters
+    from cell_assets.evaluation.pixels.bleaching_parameters import BleachingParameters
     from cell_assets.methods.attribution.classifier import PatchEncoder
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from cell_assets.evaluation.attribution_scores import (
+from cell_assets.evaluation.pixels.attribution_scores import (
     RANDOM_DROP,
     MapKind,
     Region,

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
-from cell_assets.evaluation.bleaching_parameters import BleachingParameters, percent
-from cell_assets.evaluation.bleaching_scores import (
+from cell_assets.evaluation.pixels.bleaching_parameters import BleachingParameters, percent
+from cell_assets.evaluation.pixels.bleaching_scores import (
     DISPLACEMENT,
     PER_INTERVAL,
     accuracy_name,

@@ -5,8 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from cell_assets.evaluation.disruption_study import COMBINED, MOTION, PREDICTION, ExampleTracks, KindStudy
-from cell_assets.evaluation.scoring import CHANCE, EMBEDDING
+from cell_assets.evaluation.motion.disruption_study import (
+    COMBINED,
+    MOTION,
+    PREDICTION,
+    ExampleTracks,
+    KindStudy,
+)
+from cell_assets.evaluation.scores.scoring import CHANCE, EMBEDDING
 from cell_assets.evaluation.units import FloatArray
 from cell_assets.reporting.style import ACCENT, INK, MUTED, OTHER, PALETTE, RIVAL, Sheet, house_style
 from cell_assets.reporting.wording import value_text

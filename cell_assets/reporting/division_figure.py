@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 
-from cell_assets.evaluation.division_steps import DivisionTrajectory
+from cell_assets.evaluation.motion.division_steps import DivisionTrajectory
 from cell_assets.evaluation.units import BoolArray, FloatArray, IntArray
 from cell_assets.reporting.embedding_figures import Projection
 from cell_assets.reporting.style import INK, MUTED, OTHER, PALETTE, RIVAL, Sheet, bare, house_style

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from cell_assets.evaluation.onset import Course, onset_errors
-from cell_assets.evaluation.onset_scores import Onsets
-from cell_assets.evaluation.state_calls import StateCalls
-from cell_assets.evaluation.state_fraction import ConditionFraction, FractionCurve
-from cell_assets.evaluation.survival import Survival
+from cell_assets.evaluation.states.onset import Course, onset_errors
+from cell_assets.evaluation.states.onset_scores import Onsets
+from cell_assets.evaluation.states.state_calls import StateCalls
+from cell_assets.evaluation.states.state_fraction import ConditionFraction, FractionCurve
+from cell_assets.evaluation.states.survival import Survival
 from cell_assets.reporting.style import ACCENT, INK, MUTED, PALETTE, Sheet, house_style
 
 _MOST_COLUMNS = 3

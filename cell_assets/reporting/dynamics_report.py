@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from cell_assets.evaluation.onset import COVERAGE
-from cell_assets.evaluation.onset_scores import ConditionOnset, Onsets
-from cell_assets.evaluation.state_calls import StateCalls
-from cell_assets.evaluation.state_dynamics import StateDynamics
-from cell_assets.evaluation.state_fraction import ConditionFraction
+from cell_assets.evaluation.states.onset import COVERAGE
+from cell_assets.evaluation.states.onset_scores import ConditionOnset, Onsets
+from cell_assets.evaluation.states.state_calls import StateCalls
+from cell_assets.evaluation.states.state_dynamics import StateDynamics
+from cell_assets.evaluation.states.state_fraction import ConditionFraction
 from cell_assets.reporting.dynamics_figures import fraction_figure, onset_figure
 from cell_assets.reporting.html import ReportFigure
 from cell_assets.reporting.wording import estimate_text, title_text, value_text

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from cell_assets.evaluation.dynamics import Dynamics
-from cell_assets.evaluation.evaluate import EmbeddingEvaluation
-from cell_assets.evaluation.rank import FeatureSpectrum
-from cell_assets.evaluation.task_scores import TaskEvaluation
+from cell_assets.evaluation.motion.dynamics import Dynamics
+from cell_assets.evaluation.motion.rank import FeatureSpectrum
+from cell_assets.evaluation.scores.task_scores import TaskEvaluation
+from cell_assets.evaluation.studies.evaluate import EmbeddingEvaluation
 from cell_assets.reporting.embedding_figures import (
     Colouring,
     PatchStrip,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 
-from cell_assets.evaluation.feature_correlation import FeatureCorrelations
+from cell_assets.evaluation.features.feature_correlation import FeatureCorrelations
 from cell_assets.evaluation.resampling import Estimate
 from cell_assets.evaluation.units import FloatArray
 from cell_assets.reporting.html import ReportFigure

@@ -10,11 +10,11 @@ from typing import Protocol
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from cell_assets.evaluation.evaluate import EmbeddingEvaluation
-from cell_assets.evaluation.identity_study import REPORT as IDENTITY_REPORT
 from cell_assets.evaluation.left_out import LeftOut
-from cell_assets.evaluation.scoring import ENOUGH_COARSE_UNITS
-from cell_assets.evaluation.task_scores import TaskEvaluation
+from cell_assets.evaluation.motion.identity_study import REPORT as IDENTITY_REPORT
+from cell_assets.evaluation.scores.scoring import ENOUGH_COARSE_UNITS
+from cell_assets.evaluation.scores.task_scores import TaskEvaluation
+from cell_assets.evaluation.studies.evaluate import EmbeddingEvaluation
 from cell_assets.ledger.records import JsonValue, NumberDraft, ReadReceipt
 from cell_assets.reporting.suspicious_steps import suspicious_rows
 from cell_assets.reporting.wording import interval_text, title_text, units_text, value_text

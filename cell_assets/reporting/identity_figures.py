@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 
-from cell_assets.evaluation.evaluate import SpaceDynamics
-from cell_assets.evaluation.identity_study import IdentityStudy
+from cell_assets.evaluation.motion.identity_study import IdentityStudy
 from cell_assets.evaluation.resampling import Estimate
+from cell_assets.evaluation.studies.evaluate import SpaceDynamics
 from cell_assets.reporting.html import ReportFigure
 from cell_assets.reporting.score_figures import draw_interval
 from cell_assets.reporting.style import ACCENT, MUTED, PALETTE, Sheet, house_style

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from cell_assets.evaluation.embedding_study import EmbeddingStudy
-from cell_assets.evaluation.independent_study import IndependentStudy
-from cell_assets.evaluation.onset import COVERAGE
-from cell_assets.evaluation.onset_scores import Onsets
-from cell_assets.evaluation.state_calls import StateCalls
-from cell_assets.evaluation.state_dynamics import StateDynamics
-from cell_assets.evaluation.state_fraction import ConditionFraction
-from cell_assets.evaluation.task_scores import TaskEvaluation
+from cell_assets.evaluation.scores.task_scores import TaskEvaluation
+from cell_assets.evaluation.states.onset import COVERAGE
+from cell_assets.evaluation.states.onset_scores import Onsets
+from cell_assets.evaluation.states.state_calls import StateCalls
+from cell_assets.evaluation.states.state_dynamics import StateDynamics
+from cell_assets.evaluation.states.state_fraction import ConditionFraction
+from cell_assets.evaluation.studies.embedding_study import EmbeddingStudy
+from cell_assets.evaluation.studies.independent_study import IndependentStudy
 from cell_assets.reporting.dynamics_figures import fraction_figure
 from cell_assets.reporting.embedding_figures import Colouring, Projection, scatter_figure
 from cell_assets.reporting.html import ReportFigure

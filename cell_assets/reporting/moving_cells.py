@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from cell_assets.evaluation.embedding_study import EmbeddingStudy
-from cell_assets.evaluation.probes import DECISION
+from cell_assets.evaluation.scores.probes import DECISION
+from cell_assets.evaluation.scores.task_scores import TaskEvaluation
 from cell_assets.evaluation.splits import SplitUnit
-from cell_assets.evaluation.state_calls import time_axis
-from cell_assets.evaluation.task_scores import TaskEvaluation
+from cell_assets.evaluation.states.state_calls import time_axis
+from cell_assets.evaluation.studies.embedding_study import EmbeddingStudy
 from cell_assets.evaluation.units import FloatArray, IntArray, unit_ids
 from cell_assets.reporting.dynamics_page import MovingCells, render_dynamics_page
 from cell_assets.reporting.embedding_figures import Colouring, Projection

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from cell_assets.evaluation.remodelling import AroundOnset, Remodelling
+from cell_assets.evaluation.features.remodelling import AroundOnset, Remodelling
 from cell_assets.reporting.html import ReportFigure
 from cell_assets.reporting.style import ACCENT, MUTED, Sheet, house_style
 from cell_assets.reporting.wording import title_text

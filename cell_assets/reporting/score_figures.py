@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from cell_assets.evaluation.dynamics import Dynamics, LagCurve
-from cell_assets.evaluation.rank import FeatureSpectrum
+from cell_assets.evaluation.motion.dynamics import Dynamics, LagCurve
+from cell_assets.evaluation.motion.rank import FeatureSpectrum
 from cell_assets.evaluation.resampling import Estimate
-from cell_assets.evaluation.scoring import BOTH, CHANCE, EMBEDDING, METRICS, Score
-from cell_assets.evaluation.task_scores import TaskEvaluation
+from cell_assets.evaluation.scores.scoring import BOTH, CHANCE, EMBEDDING, METRICS, Score
+from cell_assets.evaluation.scores.task_scores import TaskEvaluation
 from cell_assets.reporting.style import ACCENT, INK, MUTED, PALETTE, RIVAL, Sheet, house_style
 from cell_assets.reporting.wording import title_text, value_text
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from cell_assets.evaluation.disruption_study import COMBINED, MOTION, KindStudy, TrackDisruptions
-from cell_assets.evaluation.division_steps import DivisionSteps
+from cell_assets.evaluation.motion.disruption_study import COMBINED, MOTION, KindStudy, TrackDisruptions
+from cell_assets.evaluation.motion.division_steps import DivisionSteps
 from cell_assets.evaluation.resampling import Estimate
 from cell_assets.evaluation.units import FloatArray
 from cell_assets.reporting.disruption_figure import disruption_figure

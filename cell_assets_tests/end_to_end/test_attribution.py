@@ -12,7 +12,7 @@ import zarr
 from cell_assets.audit.recompute import recompute
 from cell_assets.automation.ingesting import ingest_plate
 from cell_assets.automation.running import RunRequest
-from cell_assets.evaluation.attribution_scores import SCORE_COLUMNS
+from cell_assets.evaluation.pixels.attribution_scores import SCORE_COLUMNS
 from cell_assets.settings import Settings
 from cell_assets_tests.end_to_end.lab import (
     assert_dagster_agrees,

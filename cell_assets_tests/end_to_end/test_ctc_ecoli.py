@@ -19,12 +19,12 @@ from cell_assets.automation.ingesting import ingest_plate
 from cell_assets.automation.running import RunOutcome, RunRequest, plan_experiment, run_experiment
 from cell_assets.automation.session import Session, open_session
 from cell_assets.definitions import build_defs
-from cell_assets.evaluation.embedding_study import read_embeddings
-from cell_assets.evaluation.evaluate import canonical_order
 from cell_assets.evaluation.manifest import read_manifest
-from cell_assets.evaluation.probe_splits import lineage_folds
-from cell_assets.evaluation.task_scores import evaluate_task
-from cell_assets.evaluation.tasks import about_to_divide
+from cell_assets.evaluation.scores.probe_splits import lineage_folds
+from cell_assets.evaluation.scores.task_scores import evaluate_task
+from cell_assets.evaluation.scores.tasks import about_to_divide
+from cell_assets.evaluation.studies.embedding_study import read_embeddings
+from cell_assets.evaluation.studies.evaluate import canonical_order
 from cell_assets.imaging.track_tables import division_count
 from cell_assets.settings import Settings
 from cell_assets_tests.shared_data import shared_data

@@ -18,7 +18,7 @@ from cell_assets.automation.ingesting import ingest_plate
 from cell_assets.automation.running import RunOutcome, RunRequest, choose, plan_experiment
 from cell_assets.automation.stages import FOV_ASSETS, runs_after_fovs
 from cell_assets.errors import CellAssetsError
-from cell_assets.evaluation.predicted_states import STATE_SEGMENTATION, read_predicted_states
+from cell_assets.evaluation.scores.predicted_states import STATE_SEGMENTATION, read_predicted_states
 from cell_assets.imaging.acquisition import STATES
 from cell_assets.ledger.records import Number
 from cell_assets.methods.state_segmentation.making import make_state_segmentation

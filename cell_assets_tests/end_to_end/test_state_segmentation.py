@@ -14,7 +14,7 @@ from cell_assets.automation.running import RunRequest, choose
 from cell_assets.automation.session import Session
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.manifest import read_manifest
-from cell_assets.evaluation.predicted_states import STATE_SEGMENTATION, read_predicted_states
+from cell_assets.evaluation.scores.predicted_states import STATE_SEGMENTATION, read_predicted_states
 from cell_assets.imaging.acquisition import open_acquisition
 from cell_assets.imaging.parquet_tables import read_parquet
 from cell_assets.imaging.tracking import open_track_labels

@@ -3,9 +3,13 @@
 import numpy as np
 import pandas as pd
 
-from cell_assets.evaluation.evaluate import EmbeddingEvaluation, EvaluationSettings, evaluate_embedding
+from cell_assets.evaluation.motion.track_disruptions import TrackedCells
 from cell_assets.evaluation.splits import SplitUnit
-from cell_assets.evaluation.track_disruptions import TrackedCells
+from cell_assets.evaluation.studies.evaluate import (
+    EmbeddingEvaluation,
+    EvaluationSettings,
+    evaluate_embedding,
+)
 from cell_assets.evaluation.units import FloatArray, unit_ids
 
 INTERVAL_MIN = 5.0

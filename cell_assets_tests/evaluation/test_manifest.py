@@ -19,8 +19,8 @@ from cell_assets.evaluation.manifest import (
     read_manifest,
     write_manifest,
 )
+from cell_assets.evaluation.scores.tasks import about_to_divide
 from cell_assets.evaluation.splits import SplitParameters, SplitUnit
-from cell_assets.evaluation.tasks import about_to_divide
 from cell_assets.imaging.quality.plate_quality import PlateQuality
 from cell_assets.imaging.quality.thresholds import Threshold
 from cell_assets_tests.imaging.quality.small_quality import small_quality

@@ -5,11 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from cell_assets.evaluation.evaluate import EmbeddingEvaluation, EvaluationSettings, evaluate_embedding
 from cell_assets.evaluation.left_out import LeftOut, LeftOutCount
+from cell_assets.evaluation.scores.task_scores import Baseline
+from cell_assets.evaluation.scores.tasks import about_to_divide, column_labels
 from cell_assets.evaluation.splits import SplitUnit
-from cell_assets.evaluation.task_scores import Baseline
-from cell_assets.evaluation.tasks import about_to_divide, column_labels
+from cell_assets.evaluation.studies.evaluate import (
+    EmbeddingEvaluation,
+    EvaluationSettings,
+    evaluate_embedding,
+)
 from cell_assets.ledger.records import ReadReceipt
 from cell_assets.reporting.embedding_figures import Colouring, PatchStrip, Projection
 from cell_assets.reporting.embedding_report import EmbeddingPictures, embedding_figures

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cell_assets.evaluation.attribution_parameters import AttributionParameters
-from cell_assets.evaluation.attribution_scores import SCORE_COLUMNS, MapKind, attribution_numbers
+from cell_assets.evaluation.pixels.attribution_parameters import AttributionParameters
+from cell_assets.evaluation.pixels.attribution_scores import SCORE_COLUMNS, MapKind, attribution_numbers
 from cell_assets.evaluation.splits import SplitUnit
 from cell_assets.evaluation.units import SplitStatement
 from cell_assets.ledger.records import NumberDraft, ReadReceipt

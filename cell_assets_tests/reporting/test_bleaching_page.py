@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from cell_assets.evaluation.bleaching_parameters import BleachingParameters
-from cell_assets.evaluation.bleaching_scores import (
+from cell_assets.evaluation.pixels.bleaching_parameters import BleachingParameters
+from cell_assets.evaluation.pixels.bleaching_scores import (
     DISPLACEMENT,
     PER_INTERVAL,
     accuracy_name,

@@ -4,7 +4,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from cell_assets.evaluation.embedding_study import EmbeddingStudy
+from cell_assets.evaluation.studies.embedding_study import EmbeddingStudy
 from cell_assets.reporting.dynamics_report import dynamics_figures, onset_tables
 from cell_assets.reporting.wording import value_text
 from cell_assets_tests.evaluation.movies import infection_movie

@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from cell_assets.evaluation.feature_correlation import FeatureCorrelations
+from cell_assets.evaluation.features.feature_correlation import FeatureCorrelations
 from cell_assets.evaluation.resampling import Estimate
 from cell_assets.reporting.feature_figures import (
     ComponentEnds,

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cell_assets.evaluation.embedding_study import EmbeddedCells, EmbeddingStudy, study_embeddings
 from cell_assets.evaluation.splits import SplitUnit
-from cell_assets.evaluation.study_parameters import StudyParameters
+from cell_assets.evaluation.studies.embedding_study import EmbeddedCells, EmbeddingStudy, study_embeddings
+from cell_assets.evaluation.studies.study_parameters import StudyParameters
 from cell_assets.reporting.embedding_report import EmbeddingPictures, embedding_figures
 from cell_assets.reporting.html import ReportContent, render_html
 from cell_assets.reporting.report import write_report

@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from cell_assets.evaluation.embedding_study import EmbeddedCells, EmbeddingStudy, study_embeddings
-from cell_assets.evaluation.independent_study import IndependentCells, study_independent
 from cell_assets.evaluation.splits import SplitUnit
-from cell_assets.evaluation.study_parameters import StudyParameters
+from cell_assets.evaluation.studies.embedding_study import EmbeddedCells, EmbeddingStudy, study_embeddings
+from cell_assets.evaluation.studies.independent_study import IndependentCells, study_independent
+from cell_assets.evaluation.studies.study_parameters import StudyParameters
 from cell_assets.reporting.independent_report import independent_figures
 from cell_assets_tests.evaluation.movies import infection_movie, informative_features
 

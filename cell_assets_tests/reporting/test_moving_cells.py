@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cell_assets.evaluation.embedding_study import EmbeddingStudy
+from cell_assets.evaluation.studies.embedding_study import EmbeddingStudy
 from cell_assets.reporting.embedding_figures import Projection
 from cell_assets.reporting.moving_cells import dynamics_page, states_seen_and_predicted
 from cell_assets_tests.evaluation.movies import infection_movie

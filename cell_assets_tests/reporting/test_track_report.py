@@ -4,9 +4,9 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from cell_assets.evaluation.disruption_study import TrackDisruptions, study_track_disruptions
-from cell_assets.evaluation.division_steps import study_division_steps
-from cell_assets.evaluation.study_parameters import DisruptionParameters
+from cell_assets.evaluation.motion.disruption_study import TrackDisruptions, study_track_disruptions
+from cell_assets.evaluation.motion.division_steps import study_division_steps
+from cell_assets.evaluation.studies.study_parameters import DisruptionParameters
 from cell_assets.reporting.division_figure import FamilyPatches, Highlight, pictured_rows
 from cell_assets.reporting.embedding_figures import Projection
 from cell_assets.reporting.suspicious_steps import suspicious_rows

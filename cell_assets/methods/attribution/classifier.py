@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from cell_assets.evaluation.probes import LinearHead
+from cell_assets.evaluation.scores.probes import LinearHead
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from cell_assets.evaluation.attribution_parameters import AttributionParameters
-from cell_assets.evaluation.attribution_scores import MapKind
+from cell_assets.evaluation.pixels.attribution_parameters import AttributionParameters
+from cell_assets.evaluation.pixels.attribution_scores import MapKind
 from cell_assets.methods.attribution.maps import AttributionMaps
 
 

@@ -9,8 +9,8 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from cell_assets.evaluation.attribution_parameters import AttributionParameters
-from cell_assets.evaluation.attribution_scores import (
+from cell_assets.evaluation.pixels.attribution_parameters import AttributionParameters
+from cell_assets.evaluation.pixels.attribution_scores import (
     COMPLETENESS_ERROR,
     RANDOM_DROP,
     MapKind,
@@ -22,7 +22,7 @@ from cell_assets.evaluation.attribution_scores import (
     share_column,
     share_inside,
 )
-from cell_assets.evaluation.state_heads import StateHead, StateHeads
+from cell_assets.evaluation.pixels.state_heads import StateHead, StateHeads
 from cell_assets.evaluation.units import FloatArray, IntArray
 from cell_assets.methods.attribution.classifier import PatchEncoder, StateClassifier
 from cell_assets.methods.attribution.deletion import logit_drops

@@ -12,8 +12,8 @@ import torch
 from captum.attr import IntegratedGradients, Occlusion
 from torch import Tensor, nn
 
-from cell_assets.evaluation.attribution_parameters import AttributionParameters
-from cell_assets.evaluation.attribution_scores import MapKind
+from cell_assets.evaluation.pixels.attribution_parameters import AttributionParameters
+from cell_assets.evaluation.pixels.attribution_scores import MapKind
 
 
 @dataclass(frozen=True)

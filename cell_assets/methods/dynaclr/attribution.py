@@ -8,8 +8,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from cell_assets.evaluation.attribution_parameters import AttributionParameters
 from cell_assets.evaluation.manifest import FrozenCells
+from cell_assets.evaluation.pixels.attribution_parameters import AttributionParameters
 from cell_assets.methods.attribution.classifier import PatchEncoder
 from cell_assets.methods.contract import TrainingTable
 from cell_assets.methods.dynaclr.augmentation import center_crop, normalise

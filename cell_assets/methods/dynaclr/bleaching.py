@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from cell_assets.errors import BadInputError
-from cell_assets.evaluation.bleaching_parameters import BleachingParameters
 from cell_assets.evaluation.manifest import FrozenCells
+from cell_assets.evaluation.pixels.bleaching_parameters import BleachingParameters
 from cell_assets.imaging.channels import ChannelKind
 from cell_assets.methods.contract import Progress, ProgressSink, TrainingTable
 from cell_assets.methods.dynaclr.augmentation import center_crop, normalise

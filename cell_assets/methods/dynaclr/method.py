@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
 from cell_assets.errors import BadInputError
-from cell_assets.evaluation.attribution_parameters import AttributionParameters
-from cell_assets.evaluation.bleaching_parameters import BleachingParameters
 from cell_assets.evaluation.manifest import FrozenCells
+from cell_assets.evaluation.pixels.attribution_parameters import AttributionParameters
+from cell_assets.evaluation.pixels.bleaching_parameters import BleachingParameters
 from cell_assets.methods.attribution.classifier import PatchEncoder
 from cell_assets.methods.contract import (
     EmbeddingResult,

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.manifest import EXCLUDED, FrozenCells
-from cell_assets.evaluation.predicted_states import INDEPENDENT_SPLIT
+from cell_assets.evaluation.scores.predicted_states import INDEPENDENT_SPLIT
+from cell_assets.evaluation.scores.tasks import joined_annotation
 from cell_assets.evaluation.splits import Split
-from cell_assets.evaluation.tasks import joined_annotation
 from cell_assets.imaging.acquisition import open_acquisition
 from cell_assets.imaging.patches import PATCH_TABLE_JSON, ChannelRecord, PatchTableRecord
 from cell_assets.imaging.tracking import open_track_labels, read_tracks

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from cell_assets.evaluation.predicted_states import (
+from cell_assets.evaluation.scores.predicted_states import (
     PREDICTED_COLUMNS,
     PredictedStates,
     PredictedStatesRecord,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from cell_assets.errors import BadInputError
-from cell_assets.evaluation.annotated_states import KEYS, annotated_states
+from cell_assets.evaluation.scores.annotated_states import KEYS, annotated_states
 from cell_assets.imaging.acquisition import open_acquisition
 
 

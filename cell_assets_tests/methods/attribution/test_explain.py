@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cell_assets.evaluation.attribution_parameters import AttributionParameters
-from cell_assets.evaluation.attribution_scores import (
+from cell_assets.evaluation.pixels.attribution_parameters import AttributionParameters
+from cell_assets.evaluation.pixels.attribution_scores import (
     RANDOM_DROP,
     SCORE_COLUMNS,
     MapKind,
@@ -20,9 +20,9 @@ from cell_assets.evaluation.attribution_scores import (
     share_column,
     share_inside,
 )
-from cell_assets.evaluation.probes import LinearHead
+from cell_assets.evaluation.pixels.state_heads import StateHead, StateHeads
+from cell_assets.evaluation.scores.probes import LinearHead
 from cell_assets.evaluation.splits import SplitUnit
-from cell_assets.evaluation.state_heads import StateHead, StateHeads
 from cell_assets.evaluation.units import SplitStatement
 from cell_assets.methods.attribution.classifier import PatchEncoder, StateClassifier
 from cell_assets.methods.attribution.explain import ExplainedCell, explain_cells, largest_disagreement

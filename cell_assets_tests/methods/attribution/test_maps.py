@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cell_assets.evaluation.attribution_parameters import AttributionParameters
-from cell_assets.evaluation.attribution_scores import MapKind
-from cell_assets.evaluation.probes import LinearHead
+from cell_assets.evaluation.pixels.attribution_parameters import AttributionParameters
+from cell_assets.evaluation.pixels.attribution_scores import MapKind
+from cell_assets.evaluation.scores.probes import LinearHead
 from cell_assets.methods.attribution.classifier import StateClassifier
 from cell_assets.methods.attribution.deletion import logit_drops
 from cell_assets.methods.attribution.maps import attribute, occlusion_passes

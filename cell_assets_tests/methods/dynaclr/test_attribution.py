@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 import torch
 
-from cell_assets.evaluation.attribution_parameters import AttributionParameters
-from cell_assets.evaluation.attribution_scores import MapKind
 from cell_assets.evaluation.manifest import FrozenCells
-from cell_assets.evaluation.probes import LinearHead
+from cell_assets.evaluation.pixels.attribution_parameters import AttributionParameters
+from cell_assets.evaluation.pixels.attribution_scores import MapKind
+from cell_assets.evaluation.scores.probes import LinearHead
 from cell_assets.methods.attribution.classifier import StateClassifier
 from cell_assets.methods.attribution.maps import AttributionMaps, attribute
 from cell_assets.methods.contract import TrainingTable

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Generator
 
-from cell_assets.evaluation.bleaching_parameters import BleachingParameters
 from cell_assets.evaluation.manifest import FrozenCells
+from cell_assets.evaluation.pixels.bleaching_parameters import BleachingParameters
 from cell_assets.imaging.channels import ChannelKind
 from cell_assets.methods.contract import Progress, TrainingTable
 from cell_assets.methods.dynaclr.bleaching import dimmed, noise_sd

@@ -12,9 +12,9 @@ import torch
 from blake3 import blake3
 
 from cell_assets.errors import BadInputError
-from cell_assets.evaluation.embedding_study import read_embeddings
 from cell_assets.evaluation.exclusions import EXCLUSION_TYPES
 from cell_assets.evaluation.manifest import FrozenCells
+from cell_assets.evaluation.studies.embedding_study import read_embeddings
 from cell_assets.methods.contract import Progress, TrainingTable
 from cell_assets.methods.dynaclr.augmentation import center_crop
 from cell_assets.methods.dynaclr.checkpoint import load_checkpoint

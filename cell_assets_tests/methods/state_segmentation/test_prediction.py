@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from cell_assets.evaluation.predicted_states import PREDICTED_COLUMNS, read_predicted_states
+from cell_assets.evaluation.scores.predicted_states import PREDICTED_COLUMNS, read_predicted_states
 from cell_assets.methods.state_segmentation.checkpoint import load_checkpoint
 from cell_assets.methods.state_segmentation.fovs import SegmentedFovs
 from cell_assets.methods.state_segmentation.network import UNet, UNetConfig

@@ -1,0 +1,1 @@
+"""A representation held against measured features of the same cells."""

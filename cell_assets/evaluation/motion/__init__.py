@@ -1,0 +1,1 @@
+"""How a representation moves along tracks: smoothness, identity, divisions, tracking errors."""

@@ -1,0 +1,1 @@
+"""From a probe back to the pixels: attribution and bleaching, cells, scores and files."""

@@ -1,0 +1,1 @@
+"""When cells go from one annotated state into the other."""

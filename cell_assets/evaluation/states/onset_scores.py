@@ -1,0 +1,181 @@
+"""Onset as numbers: survival per condition, and how good the onsets and their intervals are on test tracks."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest
+
+from cell_assets.evaluation.resampling import Estimate, Statistic, bootstrap_interval
+from cell_assets.evaluation.splits import SplitUnit
+from cell_assets.evaluation.states.onset import (
+    COVERAGE,
+    Course,
+    conformal_radius,
+    onset_errors,
+    onset_errors_in_time,
+    track_onsets,
+)
+from cell_assets.evaluation.states.state_calls import StateCalls
+from cell_assets.evaluation.states.survival import Survival, kaplan_meier
+from cell_assets.evaluation.units import BoolArray, FloatArray, plural, unit_ids
+
+
+@dataclass(frozen=True)
+class ConditionOnset:
+    """Survival of one condition's test tracks."""
+
+    condition: str
+    called: Survival | None
+    """By the probe; None where every track had turned when it was first seen."""
+    annotated: Survival | None
+    """By annotation; None where no track's course is known."""
+    n_already: int
+    """Test tracks that by the probe had turned when they were first seen: of no use for survival."""
+
+
+@dataclass(frozen=True)
+class Onsets:
+    """Onset of one column's state."""
+
+    tracks: pd.DataFrame
+    """See `track_onsets`: calibration (val) and test tracks; `onset_low` and `onset_high` bound the conformal interval
+    of a track that turns, missing where there is none."""
+    conditions: tuple[ConditionOnset, ...]
+    radius: Estimate
+    """Half width of the conformal intervals, in `error_unit`; its `n_units` are calibration tracks with known onset."""
+    coverage: Estimate
+    """Share of test tracks with known onset whose interval holds it."""
+    seen: Estimate
+    """Share of test tracks with known onset that the probe sees turn."""
+    false: Estimate
+    """Share of test tracks annotated as never turning that the probe sees turn all the same."""
+    median_error: Estimate
+    """Median |probe - annotation| in `error_unit`, a track that is not seen to turn being infinitely wrong."""
+    error_units_name: str
+    """What was resampled for the interval of `median_error`."""
+    error_unit: str
+    """`frames`, or the unit of the calls' time."""
+
+
+def study_onsets(
+    calls: StateCalls, seed: int, n_resamples: int, errors_in_time: bool = False
+) -> Onsets | str:
+    """Onsets of all held-out tracks, calibrated on val and scored on test; or why there can be none.
+
+    Args:
+        errors_in_time: errors and intervals in the unit of the calls' time, for val and test tracks whose times
+            between frames differ; else in frames.
+    """
+    errors_of = onset_errors_in_time if errors_in_time else onset_errors
+    direction = calls.direction
+    if not direction.n_into:
+        return f"no annotated train track is seen to turn {direction.state}, so when cells do cannot be told"
+    if not direction.is_lasting:
+        return (
+            f"cells do not stay {direction.state}: annotated train tracks go there {direction.n_into} times and "
+            f"back {direction.n_back} times"
+        )
+    tracks = track_onsets(calls.rows)
+    test = tracks[tracks["split"] == "test"]
+    turning = (tracks["annotated_course"] == Course.TURNS).to_numpy()
+    radius = _radius(errors_of(tracks[turning & (tracks["split"] == "val").to_numpy()]))
+    known = tracks[turning & (tracks["split"] == "test").to_numpy()]
+    never = test[(test["annotated_course"] == Course.NEVER).to_numpy()]
+    errors = errors_of(known)
+    unit = SplitUnit.LINEAGE if "lineage_root" in known.columns else SplitUnit.TRACK
+    return Onsets(
+        tracks=_with_intervals(tracks, radius, 1.0 if errors_in_time else calls.interval),
+        conditions=tuple(
+            _condition(str(name), group) for name, group in test.groupby("condition", sort=True)
+        ),
+        radius=radius,
+        coverage=(
+            Estimate.missing(radius.why_missing or "", len(known))
+            if radius.value is None
+            else share_of(errors <= radius.value, "no test track has a known onset")
+        ),
+        seen=share_of(np.isfinite(errors), "no test track has a known onset"),
+        false=share_of(
+            (never["course"] == Course.TURNS).to_numpy(), "no test track is annotated as never turning"
+        ),
+        median_error=_median_error(known, errors, unit, seed, n_resamples),
+        error_units_name=plural(unit),
+        error_unit=calls.time_unit if errors_in_time else "frames",
+    )
+
+
+def share_of(hit: BoolArray, why_none: str) -> Estimate:
+    """Share of independent tracks (N,) with the exact binomial interval, which is no single point at 0 or 1."""
+    if not len(hit):
+        return Estimate.missing(why_none)
+    interval = binomtest(int(hit.sum()), len(hit)).proportion_ci(0.95, "exact")
+    return Estimate(float(hit.mean()), float(interval.low), float(interval.high), len(hit))
+
+
+def _radius(errors: FloatArray) -> Estimate:
+    radius = conformal_radius(errors)
+    if radius is not None:
+        why = "it is calibrated, and coverage says how well"
+        return Estimate.exact(radius, len(errors), why)
+    least = int(np.ceil(COVERAGE / (1 - COVERAGE) - 1e-9))
+    if len(errors) < least:
+        why = (
+            f"{len(errors)} val tracks have a known onset, and an interval of {100 * COVERAGE:g} % needs at least "
+            f"{least}"
+        )
+    else:
+        n_missed = int((~np.isfinite(errors)).sum())
+        why = (
+            f"{n_missed} of {len(errors)} val tracks with a known onset are not seen to turn, too many for an "
+            f"interval of {100 * COVERAGE:g} %"
+        )
+    return Estimate.missing(why, len(errors))
+
+
+def _condition(name: str, tracks: pd.DataFrame) -> ConditionOnset:
+    return ConditionOnset(
+        condition=name,
+        called=_survival(tracks, ""),
+        annotated=_survival(tracks, "annotated_"),
+        n_already=int((tracks["course"] == Course.ALREADY).sum()),
+    )
+
+
+def _survival(tracks: pd.DataFrame, prefix: str) -> Survival | None:
+    """Daughters enter when they are born and a mother is lost when she divides."""
+    followed = tracks[tracks[f"{prefix}course"].isin([Course.TURNS, Course.NEVER])]
+    if followed.empty:
+        return None
+    turned = (followed[f"{prefix}course"] == Course.TURNS).to_numpy()
+    end = followed[f"{prefix}end_time"].to_numpy(dtype=np.float64)
+    onset = followed[f"{prefix}onset_time"].to_numpy(dtype=np.float64)
+    return kaplan_meier(
+        followed[f"{prefix}start_time"].to_numpy(dtype=np.float64), np.where(turned, onset, end), turned
+    )
+
+
+def _with_intervals(tracks: pd.DataFrame, radius: Estimate, error_step: float) -> pd.DataFrame:
+    """`error_step`: one of the radius's unit, in that of the tracks' time."""
+    reach = np.nan if radius.value is None else radius.value * error_step
+    onset = tracks["onset_time"].where(tracks["course"] == Course.TURNS)
+    return tracks.assign(onset_low=onset - reach, onset_high=onset + reach)
+
+
+def _median_error(
+    known: pd.DataFrame, errors: FloatArray, unit: SplitUnit, seed: int, n_resamples: int
+) -> Estimate:
+    if not len(errors):
+        return Estimate.missing("no test track has a known onset")
+    units = unit_ids(known, unit)
+    order = np.argsort(errors, kind="stable")
+
+    def median(weights: FloatArray) -> FloatArray:
+        """The lower median: the first error that half of the weight does not exceed."""
+        reached = np.cumsum(weights[:, order], axis=1)
+        place = np.argmax(reached >= reached[:, -1:] / 2, axis=1)
+        value = errors[order][place]
+        return np.where(np.isfinite(value), value, np.nan)
+
+    statistic = Statistic(median, "half of the test tracks with a known onset are not seen to turn")
+    return bootstrap_interval(units, statistic, seed=seed, n_resamples=n_resamples)

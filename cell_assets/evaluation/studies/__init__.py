@@ -1,0 +1,1 @@
+"""Everything that a report states, put together from published folders."""
