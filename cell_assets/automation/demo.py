@@ -18,12 +18,7 @@ from cell_assets.simulation.simulate import SimulationResult, simulate
 
 EXPERIMENT, PLATE, SEED = "demo", "demo-plate", 0
 
-
-FOVS = {
-    # Finds 40 of 46 true cells of four frames; the phase image, whose nuclei are dark and textured, 38.
-    "segmentation": {"backend": "threshold", "channel": "mCherry", "width_um": 10},
-    "patches": {"hours_post_perturbation_at_start": SimulationParameters().start_hours_post_perturbation},
-}
+FOVS = {"patches": {"hours_post_perturbation_at_start": SimulationParameters().start_hours_post_perturbation}}
 
 
 @dataclass(frozen=True)

@@ -124,6 +124,7 @@ def infected_plate(folder: Path) -> PlateFolder:
             shape_zyx=(2, 96, 96),
             voxel_um_zyx=(3.0, 0.75, 0.75),
             cells_per_fov=10,
+            write_true_labels=False,
         ),
     )
     return PlateFolder(folder)

@@ -22,6 +22,7 @@ from cell_assets.imaging.ingest_checks import IngestOptions
 from cell_assets.imaging.ome_zarr_plate import mark_simulated
 from cell_assets.imaging.track_tables import division_count
 from cell_assets_tests.imaging.array_source import dividing_movie
+from cell_assets_tests.imaging.plate_labels import write_labels
 from cell_assets_tests.imaging.source_plates import CTC_OPTIONS, masks, noise, write_ctc, write_zarr
 from cell_assets_tests.shared_data import shared_data
 
@@ -327,6 +328,16 @@ def test_memory_stays_within_two_time_points(
     )
     frame_mib = np.prod(shape[1:]) * 2 / 2**20
     assert peak_mib(source, tmp_path / "out", {}) <= max(64, 2 * frame_mib)
+
+
+@pytest.mark.slow
+def test_memory_of_labelled_stacks_stays_within_two_time_points(tmp_path: Path) -> None:
+    shape = (2, 1, 20, 1024, 1024)
+    source = write_zarr(tmp_path / "source.zarr", {"A/1/0": noise(shape)}, channel_names=["a"])
+    labels = noise(shape, "uint32")
+    write_labels(source, "A/1/0", "cells", labels, chunks=(1, 1, 20, 1024, 1024))
+    # A time point is 40 MiB of pixels and 80 MiB of labels.
+    assert peak_mib(source, tmp_path / "out", {}) <= 2 * 120
 
 
 def test_memory_of_tiff_stacks_stays_within_two_time_points(tmp_path: Path) -> None:
