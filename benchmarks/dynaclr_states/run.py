@@ -29,10 +29,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 SMALL = {"widths": [48, 96, 192, 384], "blocks": [1, 1, 2, 1]}
 """The preset `quick`: a thirtieth of ConvNeXt-Tiny's work, on patches of 64 instead of 128 pixels."""
-FOVS = {
-    "segmentation": {"backend": "threshold", "channel": "mCherry", "width_um": 10},
-    "patches": {"hours_post_perturbation_at_start": SimulationParameters().start_hours_post_perturbation},
-}
+FOVS = {"patches": {"hours_post_perturbation_at_start": SimulationParameters().start_hours_post_perturbation}}
+"""Labels and tracks are the true ones that the plates carry."""
 
 
 def main() -> None:
@@ -47,6 +45,7 @@ def main() -> None:
     for seed in map(int, asked.seeds.split(",")):
         lab.bring_in(f"states-{seed}", training_plate(seed))
         lab.bring_in(f"independent-{seed}", independent_plate(seed))
+        lab.make_fovs(f"independent-{seed}")
         for name in VARIANTS:
             if name in chosen:
                 lab.study(seed, name, asked.steps)
@@ -83,6 +82,17 @@ class Lab:
         ]
         self.say("ingest", str(made.plate), "--experiment", name, "--plate", name, *places)
 
+    def make_fovs(self, experiment: str) -> None:
+        """Patch tables of an experiment that a model of another is applied to; its own model is not looked at."""
+        training = {"preset": "quick", "changes": SMALL | {"max_steps": 2}}
+        self.run(experiment, {"fovs": FOVS, "training": {"dynaclr": training}})
+
+    def run(self, experiment: str, choices: dict[str, Any]) -> None:
+        """`cell-assets run` with these choices."""
+        given = self.home / "choices.json"
+        given.write_text(json.dumps(choices), encoding="utf-8")
+        self.say("run", "--experiment", experiment, "--choices", str(given))
+
     def study(self, seed: int, variant: str, steps: int) -> None:
         """Train, embed both plates, report; and keep the report's numbers in `results/`."""
         out = HERE / "results" / f"{variant.replace(', ', '-').replace(' ', '-')}-{seed}.json"
@@ -97,13 +107,8 @@ class Lab:
             "report": {"independent_plates": [f"independent-{seed}"], "seed": seed},
             "baseline": {"column": "infection_state", "preset": "quick"},
         }
-        given = self.home / "choices.json"
-        given.write_text(json.dumps(choices), encoding="utf-8")
         started = time.monotonic()
-        # The other experiment's own chain makes the patch tables that the model is applied to.
-        fovs = self.home / "fovs.json"
-        fovs.write_text(json.dumps({"fovs": FOVS}), encoding="utf-8")
-        self.say("run", "--experiment", experiment, "--choices", str(given))
+        self.run(experiment, choices)
         numbers = json.loads(self.say("numbers", "--experiment", experiment, "--json"))
         out.parent.mkdir(exist_ok=True)
         record = {
