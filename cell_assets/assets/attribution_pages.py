@@ -22,6 +22,7 @@ from cell_assets.evaluation.pixels.attribution_scores import (
 )
 from cell_assets.evaluation.pixels.attribution_store import AttributionWriter
 from cell_assets.evaluation.pixels.state_heads import StateHead, StateHeads, fit_state_heads
+from cell_assets.evaluation.resampling import stated_split
 from cell_assets.evaluation.studies.published_study import StudiedCells, read_studied
 from cell_assets.imaging.cell_masks import cell_masks
 from cell_assets.imaging.parquet_tables import write_parquet
@@ -122,7 +123,7 @@ def write_attribution(
         )
     table = _table(heads, kept.values, scores, drawn)
     write_parquet(table, out / "cells.parquet")
-    split = heads.split.short + (" (simulated)" if studied.manifest.simulated else "")
+    split = stated_split(heads.split.short, studied.manifest.simulated)
     numbers = tuple(
         number
         for head in heads.heads

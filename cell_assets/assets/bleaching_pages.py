@@ -19,6 +19,7 @@ from cell_assets.evaluation.pixels.bleaching_scores import (
     steps_of_tracks,
 )
 from cell_assets.evaluation.pixels.state_heads import possible_heads
+from cell_assets.evaluation.resampling import stated_split
 from cell_assets.evaluation.studies.evaluate import canonical_order
 from cell_assets.evaluation.studies.published_study import read_studied
 from cell_assets.imaging.parquet_tables import write_parquet
@@ -56,7 +57,7 @@ def write_bleaching(
     heads = possible_heads(studied, output.probe_seed)
     columns = tuple(head.column for head in heads.heads)
     manifest = studied.manifest
-    split = heads.split.short + (" (simulated)" if manifest.simulated else "")
+    split = stated_split(heads.split.short, manifest.simulated)
     rows = draw_cells(heads, settings)
     drawn = heads.cells.iloc[rows]
     features = load_bleachable(method).embed_dimmed(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cell_assets.evaluation.units import FloatArray, StrArray
+from cell_assets.ledger.records import NumberDraft
 
 MIN_UNITS = 5
 """Below this the percentile interval is narrower than the truth by far: with 4 units one resample in 64 is a
@@ -53,6 +54,25 @@ class Estimate:
     def exact(cls, value: float, n_units: int, why_no_interval: str) -> "Estimate":
         """A value that has no sampling interval, and why."""
         return cls(value, None, None, n_units, why_no_interval=why_no_interval)
+
+    def as_number(self, *, report: str, name: str, split: str, unit: str) -> NumberDraft:
+        """What a report states; `unit` is what `n_units` counts."""
+        return NumberDraft(
+            report=report,
+            name=name,
+            split=split,
+            value=self.value,
+            n=self.n_units,
+            unit=unit,
+            ci_low=self.low,
+            ci_high=self.high,
+            why_missing=self.why_missing,
+        )
+
+
+def stated_split(split: str, simulated: bool) -> str:
+    """A number travels without its report, so it says itself that it is from a simulation."""
+    return f"{split} (simulated)" if simulated else split
 
 
 def bootstrap_interval(

@@ -11,11 +11,10 @@ import pandas as pd
 from sklearn.decomposition import PCA
 
 from cell_assets.evaluation.features.cell_features import CellFeatures
-from cell_assets.evaluation.resampling import Estimate, interval_of, resampled, unit_codes
+from cell_assets.evaluation.resampling import Estimate, interval_of, resampled, stated_split, unit_codes
 from cell_assets.evaluation.splits import SplitUnit
 from cell_assets.evaluation.studies.evaluate import EmbeddingEvaluation
 from cell_assets.evaluation.units import BoolArray, FloatArray, IntArray, StrArray, plural, unit_ids
-from cell_assets.ledger.records import NumberDraft
 
 N_COMPONENTS = 5
 """As many as the paper's figure shows."""
@@ -171,16 +170,11 @@ def with_feature_correlations(
         why = "no feature could be correlated: none is known of any test cell, or all are constant"
         estimate = Estimate.missing(why) if best is None else found.estimates[best][component]
         numbers.append(
-            NumberDraft(
+            estimate.as_number(
                 report=f"{settings.method}/{REPORT}",
                 name=name if best is None else f"{name}_{found.features[best]}",
-                split=f"{split} (simulated)" if settings.simulated else split,
-                value=estimate.value,
-                n=estimate.n_units,
+                split=stated_split(split, settings.simulated),
                 unit=plural(SplitUnit.TRACK),
-                ci_low=estimate.low,
-                ci_high=estimate.high,
-                why_missing=estimate.why_missing,
             )
         )
     notes = [

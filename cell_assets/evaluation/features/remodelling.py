@@ -11,13 +11,12 @@ import numpy as np
 import pandas as pd
 
 from cell_assets.evaluation.features.cell_features import CellFeatures
-from cell_assets.evaluation.resampling import MIN_UNITS, Estimate, Statistic, bootstrap_interval
+from cell_assets.evaluation.resampling import MIN_UNITS, Estimate, Statistic, bootstrap_interval, stated_split
 from cell_assets.evaluation.splits import SplitUnit
 from cell_assets.evaluation.states.onset import Course
 from cell_assets.evaluation.states.state_dynamics import StateDynamics
 from cell_assets.evaluation.studies.evaluate import EmbeddingEvaluation
 from cell_assets.evaluation.units import FloatArray, plural, unit_ids
-from cell_assets.ledger.records import NumberDraft
 
 _TRACK = ["plate", "fov_name", "track_id"]
 _READ = ("MeanIntensity", "StdIntensity", "Ring_Ratio", "Texture_Contrast", "Texture_Correlation")
@@ -141,16 +140,11 @@ def with_remodelling(evaluation: EmbeddingEvaluation, found: Sequence[Remodellin
     settings = evaluation.settings
     split = f"{settings.test_split} {plural(settings.split_unit)}"
     numbers = [
-        NumberDraft(
+        estimate.as_number(
             report=f"{settings.method}/{one.column}_remodelling",
             name=name,
-            split=f"{split} (simulated)" if settings.simulated else split,
-            value=estimate.value,
-            n=estimate.n_units,
+            split=stated_split(split, settings.simulated),
             unit=plural(SplitUnit.TRACK),
-            ci_low=estimate.low,
-            ci_high=estimate.high,
-            why_missing=estimate.why_missing,
         )
         for one in found
         for name, estimate in _stated(one)

@@ -34,7 +34,7 @@ from cell_assets.evaluation.motion.track_steps import (
     steps_of,
     unusualness,
 )
-from cell_assets.evaluation.resampling import Estimate, Statistic, bootstrap_interval
+from cell_assets.evaluation.resampling import Estimate, Statistic, bootstrap_interval, stated_split
 from cell_assets.evaluation.scores import metrics
 from cell_assets.evaluation.scores.scoring import EMBEDDING, Score, score_notes
 from cell_assets.evaluation.scores.task_scores import Curve
@@ -401,14 +401,9 @@ def _injected(study: KindStudy, parameters: DisruptionParameters) -> str:
 def _number(evaluation: EmbeddingEvaluation, report: str, score: Score) -> NumberDraft:
     settings, estimate = evaluation.settings, score.estimate
     split = evaluation.split.short
-    return NumberDraft(
+    return estimate.as_number(
         report=f"{settings.method}/{report}",
         name=score.name,
-        split=f"{split} (simulated)" if settings.simulated else split,
-        value=estimate.value,
-        n=estimate.n_units,
+        split=stated_split(split, settings.simulated),
         unit=plural(SplitUnit.TRACK),
-        ci_low=estimate.low,
-        ci_high=estimate.high,
-        why_missing=estimate.why_missing,
     )

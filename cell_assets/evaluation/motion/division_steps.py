@@ -10,13 +10,12 @@ import pandas as pd
 
 from cell_assets.evaluation.motion.dynamics import unit_vectors
 from cell_assets.evaluation.motion.track_steps import step_lengths, steps_of
-from cell_assets.evaluation.resampling import Estimate, Statistic, bootstrap_interval
+from cell_assets.evaluation.resampling import Estimate, Statistic, bootstrap_interval, stated_split
 from cell_assets.evaluation.scores.scoring import EMBEDDING, Score, score_notes
 from cell_assets.evaluation.scores.tasks import about_to_divide, track_ends
 from cell_assets.evaluation.splits import SplitUnit
 from cell_assets.evaluation.studies.evaluate import EmbeddingEvaluation, canonical_order
 from cell_assets.evaluation.units import BoolArray, FloatArray, IntArray, plural, unit_ids
-from cell_assets.ledger.records import NumberDraft
 
 REPORT = "division_displacement"
 MOST_TRAJECTORIES = 3
@@ -101,16 +100,11 @@ def with_division_steps(evaluation: EmbeddingEvaluation, found: DivisionSteps) -
     """`evaluation` with the numbers and notes of these steps behind its own."""
     settings, split = evaluation.settings, evaluation.split.short
     numbers = [
-        NumberDraft(
+        score.estimate.as_number(
             report=f"{settings.method}/{REPORT}",
             name=score.name,
-            split=f"{split} (simulated)" if settings.simulated else split,
-            value=score.estimate.value,
-            n=score.estimate.n_units,
+            split=stated_split(split, settings.simulated),
             unit=plural(SplitUnit.TRACK),
-            ci_low=score.estimate.low,
-            ci_high=score.estimate.high,
-            why_missing=score.estimate.why_missing,
         )
         for score in found.scores
     ]

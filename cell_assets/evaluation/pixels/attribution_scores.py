@@ -143,14 +143,9 @@ def _weighted_mean(values: FloatArray) -> Callable[[FloatArray], FloatArray]:
 
 
 def _draft(name: str, estimate: Estimate, column: str, method: str, split: str) -> NumberDraft:
-    return NumberDraft(
+    return estimate.as_number(
         report=f"{method}/attribution_{column}",
         name=name,
         split=split,
-        value=estimate.value,
-        n=estimate.n_units,
         unit=plural(SplitUnit.TRACK),
-        ci_low=estimate.low,
-        ci_high=estimate.high,
-        why_missing=estimate.why_missing,
     )

@@ -278,14 +278,9 @@ def _interval(names: NDArray[np.str_], statistic: Statistic, parameters: Bleachi
 
 
 def _draft(name: str, estimate: Estimate, unit: SplitUnit, method: str, split: str) -> NumberDraft:
-    return NumberDraft(
+    return estimate.as_number(
         report=f"{method}/{REPORT}",
         name=name,
         split=split,
-        value=estimate.value,
-        n=estimate.n_units,
         unit=plural(unit),
-        ci_low=estimate.low,
-        ci_high=estimate.high,
-        why_missing=estimate.why_missing,
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from cell_assets.evaluation.resampling import Estimate
+from cell_assets.evaluation.resampling import Estimate, stated_split
 from cell_assets.evaluation.scores.tasks import Labels
 from cell_assets.evaluation.splits import SplitUnit
 from cell_assets.evaluation.states.onset import Course
@@ -62,7 +62,7 @@ def with_state_dynamics(
     """`evaluation` with the numbers and notes of these dynamics behind its own."""
     settings = evaluation.settings
     split = f"{settings.test_split} {plural(settings.split_unit)}"
-    split = f"{split} (simulated)" if settings.simulated else split
+    split = stated_split(split, settings.simulated)
     numbers = dynamics_numbers(found, settings.method, split)
     notes = dynamics_notes(found)
     return replace(evaluation, numbers=(*evaluation.numbers, *numbers), notes=(*evaluation.notes, *notes))
@@ -71,16 +71,11 @@ def with_state_dynamics(
 def dynamics_numbers(found: Sequence[StateDynamics], method: str, split: str) -> tuple[NumberDraft, ...]:
     """What these dynamics are, as numbers of the cells that `split` names."""
     return tuple(
-        NumberDraft(
+        stated.estimate.as_number(
             report=f"{method}/{stated.report}",
             name=stated.name,
             split=split,
-            value=stated.estimate.value,
-            n=stated.estimate.n_units,
             unit=stated.unit,
-            ci_low=stated.estimate.low,
-            ci_high=stated.estimate.high,
-            why_missing=stated.estimate.why_missing,
         )
         for one in found
         for stated in _stated(one)

@@ -13,7 +13,7 @@ from cell_assets.errors import BadInputError
 from cell_assets.evaluation.motion.dynamics import RATIO_LAG, Dynamics, temporal_dynamics
 from cell_assets.evaluation.motion.identity_study import IdentityStudy
 from cell_assets.evaluation.motion.rank import FeatureSpectrum, feature_spectrum
-from cell_assets.evaluation.resampling import Estimate
+from cell_assets.evaluation.resampling import Estimate, stated_split
 from cell_assets.evaluation.scores.probe_splits import manifest_split
 from cell_assets.evaluation.scores.scoring import Score, score_notes
 from cell_assets.evaluation.scores.task_scores import Baseline, GivenPrediction, TaskEvaluation, evaluate_task
@@ -257,15 +257,10 @@ def number_of(
 ) -> NumberDraft:
     """A score as a report states it; `split` says on which rows it is."""
     estimate = score.estimate
-    return NumberDraft(
+    return estimate.as_number(
         report=f"{settings.method}/{report}",
         name=score.name,
         # A number travels without its report, so it says itself that it is from a simulation.
-        split=f"{split} (simulated)" if settings.simulated else split,
-        value=estimate.value,
-        n=estimate.n_units,
+        split=stated_split(split, settings.simulated),
         unit=n_units_name,
-        ci_low=estimate.low,
-        ci_high=estimate.high,
-        why_missing=estimate.why_missing,
     )

@@ -14,6 +14,7 @@ from sklearn.decomposition import PCA
 
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.features.cell_features import CellFeatures
+from cell_assets.evaluation.resampling import stated_split
 from cell_assets.evaluation.scores.predicted_states import (
     INDEPENDENT_SPLIT,
     PredictedStates,
@@ -149,7 +150,7 @@ def study_independent(
         if one.name == f"{column}{INDEPENDENT_SUFFIX}"
     )
     simulated = settings.simulated or independent.simulated
-    split = f"{INDEPENDENT} (simulated)" if simulated else INDEPENDENT
+    split = stated_split(INDEPENDENT, simulated)
     numbers = (
         *_task_numbers(tasks, settings.method, split),
         *dynamics_numbers(dynamics, settings.method, split),
@@ -306,16 +307,11 @@ def _in_hours(
 
 def _task_numbers(tasks: Sequence[TaskEvaluation], method: str, split: str) -> list[NumberDraft]:
     return [
-        NumberDraft(
+        score.estimate.as_number(
             report=f"{method}/{task.name}",
             name=score.name,
             split=split,
-            value=score.estimate.value,
-            n=score.estimate.n_units,
             unit=task.n_units_name,
-            ci_low=score.estimate.low,
-            ci_high=score.estimate.high,
-            why_missing=score.estimate.why_missing,
         )
         for task in tasks
         for score in task.scores
