@@ -61,7 +61,11 @@ def test_maps_and_scores_are_of_test_cells_and_say_what_the_report_says(lab: Set
     assert integrated.shape == occlusion.shape == (cells["attribution"].nunique(), 2, 2, 2, 32, 32)
     for cell in cells.itertuples():
         total = integrated[cell.attribution, cell.head].sum(dtype=np.float64)
-        assert abs(total - (cell.logit - cell.baseline_logit)) <= 1e-3 + 0.05 * abs(total)
+        gap = abs(total - (cell.logit - cell.baseline_logit))
+        # A network of two steps tells some cells apart by hundredths of a logit, which the rule cannot follow to 5 %.
+        assert gap <= 0.02 + 0.05 * abs(total)
+        if cell.is_scored:
+            assert cell.completeness_error == pytest.approx(gap, abs=1e-4)
     # One occlusion window covers both planes, so that they cannot differ.
     assert np.array_equal(occlusion[..., 0, :, :], occlusion[..., 1, :, :])
     with opened(lab) as session:

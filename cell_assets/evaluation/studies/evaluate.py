@@ -260,7 +260,6 @@ def number_of(
     return estimate.as_number(
         report=f"{settings.method}/{report}",
         name=score.name,
-        # A number travels without its report, so it says itself that it is from a simulation.
         split=stated_split(split, settings.simulated),
         unit=n_units_name,
     )
