@@ -1,6 +1,7 @@
 """Which cells the animated page shows of a study, and by what they are coloured."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from cell_assets.evaluation.scores.task_scores import TaskEvaluation
 from cell_assets.evaluation.splits import SplitUnit
 from cell_assets.evaluation.states.state_calls import time_axis
 from cell_assets.evaluation.studies.embedding_study import EmbeddingStudy
+from cell_assets.evaluation.studies.independent_study import INDEPENDENT_SUFFIX
 from cell_assets.evaluation.units import FloatArray, IntArray, unit_ids
 from cell_assets.reporting.dynamics_page import MovingCells, render_dynamics_page
 from cell_assets.reporting.embedding_figures import Colouring, Projection
@@ -17,16 +19,14 @@ from cell_assets.reporting.embedding_figures import Colouring, Projection
 _KEYS = ["plate", "fov_name", "track_id", "t"]
 
 
-def dynamics_page(
-    study: EmbeddingStudy, projections: Sequence[Projection], title: str, further: Sequence[MovingCells] = ()
-) -> str | None:
+def dynamics_page(study: EmbeddingStudy, projections: Sequence[Projection], title: str) -> str | None:
     """The animated page of a study's test cells, coloured by annotation and by what the probe says.
 
-    None where there is a single time point.
+    Cells of independent plates stand beside them, in the test cells' principal components alone: a UMAP of one set
+    says nothing of another. None where there is a single time point.
 
     Args:
         projections: of all cells of the study.
-        further: sets beside the test cells, for example of an independent experiment, projected alike.
     """
     settings, cells = study.evaluation.settings, study.embedded.cells
     rows = np.flatnonzero((cells["split"].astype(str) == settings.test_split).to_numpy())
@@ -36,6 +36,9 @@ def dynamics_page(
     colourings = states_seen_and_predicted(cells, rows, study.annotations, study.evaluation.tasks)
     if not colourings:
         colourings = (Colouring("condition", cells["condition"].iloc[rows]),)
+    strangers = _independent_cells(study, time_title)
+    if strangers is not None and study.independent is not None:
+        projections = [_shared_axes(study.independent.own_pca)]
     test = MovingCells(
         title="Test cells",
         track=unit_ids(cells, SplitUnit.TRACK)[rows],
@@ -45,11 +48,35 @@ def dynamics_page(
     )
     return render_dynamics_page(
         title,
-        [test, *further],
+        [test] if strangers is None else [test, strangers],
         time_title=time_title,
         is_simulated=settings.simulated,
         seed=settings.seed,
     )
+
+
+def _independent_cells(study: EmbeddingStudy, time_title: str) -> MovingCells | None:
+    """None where there are none, or where their hours count from something else than those of the test cells."""
+    found = study.independent
+    if found is None or found.interval_min is None:
+        return None
+    hours, counted_from = hours_of(found.cells, found.interval_min)
+    if counted_from != time_title:
+        return None
+    tasks = [replace(task, name=task.name.removesuffix(INDEPENDENT_SUFFIX)) for task in found.tasks]
+    rows = np.arange(len(found.cells))
+    colourings = states_seen_and_predicted(found.cells, rows, found.annotations, tasks)
+    return MovingCells(
+        title=f"Independent plates {', '.join(found.plates)}",
+        track=unit_ids(found.cells, SplitUnit.TRACK),
+        time=hours,
+        projections=(_shared_axes(found.pca),),
+        colourings=colourings or (Colouring("condition", found.cells["condition"].astype(str)),),
+    )
+
+
+def _shared_axes(pca: FloatArray) -> Projection:
+    return Projection("PCA", pca, ("PC 1", "PC 2"))
 
 
 def hours_of(cells: pd.DataFrame, interval_min: float) -> tuple[FloatArray, str]:

@@ -8,7 +8,7 @@ from cell_assets.evaluation.studies.embedding_study import EmbeddingStudy
 from cell_assets.reporting.dynamics_report import dynamics_figures, onset_tables
 from cell_assets.reporting.wording import value_text
 from cell_assets_tests.evaluation.movies import infection_movie
-from cell_assets_tests.evaluation.test_state_dynamics import study
+from cell_assets_tests.evaluation.states.test_state_dynamics import study
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,11 @@ from cell_assets.evaluation.splits import SplitUnit
 from cell_assets.evaluation.studies.embedding_study import EmbeddedCells, EmbeddingStudy, study_embeddings
 from cell_assets.evaluation.studies.independent_study import IndependentCells, study_independent
 from cell_assets.evaluation.studies.study_parameters import StudyParameters
+from cell_assets.reporting.embedding_figures import Projection
 from cell_assets.reporting.independent_report import independent_figures
+from cell_assets.reporting.moving_cells import dynamics_page
 from cell_assets_tests.evaluation.movies import infection_movie, informative_features
+from cell_assets_tests.reporting.test_dynamics_page import data_of
 
 KEYS = ["plate", "fov_name", "track_id", "t"]
 
@@ -57,3 +60,20 @@ def test_independent_plates_have_figures_under_their_own_heading(study: Embeddin
     assert "No intervals of onset: 3 val tracks have a known onset" in fraction.caption
     for figure in (scatter, fraction):
         assert min(Image.open(io.BytesIO(figure.png)).size) > 300
+
+
+def test_their_cells_move_beside_the_test_cells_on_shared_axes(study: EmbeddingStudy) -> None:
+    two = [Projection(name, study.embedded.pca, ("1", "2")) for name in ("PCA", "UMAP")]
+    page = dynamics_page(study, two, "Cells over time")
+    assert page is not None
+    data = data_of(page)
+    assert [one["name"] for one in data["projections"]] == ["PCA"]
+    own, strange = data["sets"]
+    assert (own["title"], strange["title"]) == ("Test cells", "Independent plates P9")
+    # Filmed every 2 h from the same hour on, beside every 30 min: 24 cells at every fourth time, none between.
+    assert strange["totals"][:9:4] == [24, 24, 24]
+    assert strange["totals"][1:4] == [0, 0, 0]
+    assert [one["title"] for one in strange["colourings"]] == [
+        "infection state, annotated",
+        "infection state, predicted",
+    ]

@@ -6,7 +6,7 @@ from cell_assets.evaluation.studies.embedding_study import EmbeddingStudy
 from cell_assets.reporting.embedding_figures import Projection
 from cell_assets.reporting.moving_cells import dynamics_page, states_seen_and_predicted
 from cell_assets_tests.evaluation.movies import infection_movie
-from cell_assets_tests.evaluation.test_state_dynamics import study
+from cell_assets_tests.evaluation.states.test_state_dynamics import study
 from cell_assets_tests.reporting.test_dynamics_page import data_of
 
 

@@ -12,8 +12,8 @@ from cell_assets.reporting.embedding_figures import Projection
 from cell_assets.reporting.suspicious_steps import suspicious_rows
 from cell_assets.reporting.track_report import disruption_figures, division_figures
 from cell_assets.reporting.wording import estimate_text, value_text
+from cell_assets_tests.evaluation.motion.test_division_steps import families
 from cell_assets_tests.evaluation.moving_tracks import looks, moving_cells, plain_evaluation
-from cell_assets_tests.evaluation.test_division_steps import families
 
 
 @pytest.fixture(scope="module")
