@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from cell_assets.assets.inputs import (
     ReadTable,
@@ -10,9 +11,11 @@ from cell_assets.assets.inputs import (
     table_receipts,
     tables_with_patches,
 )
-from cell_assets.evaluation.studies.published_study import StudiedFolders
 from cell_assets.ledger.records import ReadReceipt
 from cell_assets.store.store import Store
+
+if TYPE_CHECKING:
+    from cell_assets.evaluation.studies.published_study import StudiedFolders
 
 PROBE_SEED = "probe_seed"
 """Among the recorded parameters: the report's seed, by which its probes choose their strength."""
@@ -30,8 +33,11 @@ class PixelStudyInputs:
         """All of them, each once, as input edges."""
         return tuple(dict.fromkeys((*self.report.receipts(), *table_receipts(self.tables))))
 
-    def folders(self) -> StudiedFolders:
+    def folders(self) -> "StudiedFolders":
         """What the report's probes are fitted from."""
+        # Imports scikit-learn, which loading the definitions must not.
+        from cell_assets.evaluation.studies.published_study import StudiedFolders
+
         report = self.report
         return StudiedFolders(
             embeddings={plate: read.folder for plate, read in report.embeddings.items()},

@@ -23,7 +23,7 @@ from cell_assets.store.store import Store
     specs=[
         asset_spec(
             AssetName.SINGLE_CELL_FEATURES,
-            "fovs",
+            "acquisitions",
             "Shape, intensity, texture and neighbourhood of every cell and time point of a plate, in CellProfiler's "
             f"column names. {LAUNCHPAD_NOTE}",
             {"parquet"},

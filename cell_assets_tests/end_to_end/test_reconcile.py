@@ -64,7 +64,7 @@ def test_a_sound_lab_agrees_and_its_events_name_their_place_in_history(lab: Sett
     said = cell_assets(lab, "reconcile", "--json")
     found = json.loads(said.out)
     assert (said.code, found["mended"], found["left"]) == (0, [], [])
-    assert found["artifacts"] == found["dagster_events"] == 2 + 3 * 2 + 4
+    assert found["artifacts"] == found["dagster_events"] == 3 + 3 * 2 + 4
     assert found["mlflow_versions"] == 1
     with opened(lab) as session, instance_of(session) as instance:
         assert _red(session, LEDGER_AGREES) == set()
