@@ -90,7 +90,7 @@ def ui(lab: Lab) -> Iterator[DagsterUi]:
 
 
 def test_every_asset_is_defined_and_the_graph_shows_its_group(ui: DagsterUi) -> None:
-    # Wide enough for a whole group: the graph draws only the nodes that are in sight. Experiments and methods span more.
+    # Wide enough for a whole group: the graph draws only the nodes in sight, and the other groups span more.
     ui.page.set_viewport_size({"width": 3600, "height": 1800})
     groups: dict[str, list[str]] = {}
     for spec in defs.resolve_all_asset_specs():
