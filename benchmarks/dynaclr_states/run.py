@@ -38,17 +38,14 @@ def main() -> None:
     arguments.add_argument("home", type=Path)
     arguments.add_argument("--seeds", default=",".join(map(str, SEEDS)))
     arguments.add_argument("--steps", type=int, default=600)
-    arguments.add_argument("--variants", default=",".join(VARIANTS).replace(", phase", " phase"))
     asked = arguments.parse_args()
-    chosen = {name for name in VARIANTS if name.replace(", phase", " phase") in asked.variants.split(",")}
     lab = Lab(asked.home)
     for seed in map(int, asked.seeds.split(",")):
         lab.bring_in(f"states-{seed}", training_plate(seed))
         lab.bring_in(f"independent-{seed}", independent_plate(seed))
         lab.make_fovs(f"independent-{seed}")
         for name in VARIANTS:
-            if name in chosen:
-                lab.study(seed, name, asked.steps)
+            lab.study(seed, name, asked.steps)
 
 
 class Lab:

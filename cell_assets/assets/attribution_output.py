@@ -1,15 +1,14 @@
 """The class attribution of an experiment as it would be made now: choices and newest inputs. No Dagster here."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cell_assets.assets.choices import ExperimentChoices
 from cell_assets.assets.experiment_outputs import ExperimentOutput
-from cell_assets.assets.inputs import ReadArtifact
+from cell_assets.assets.inputs import ReadArtifact, refuse_outdated
 from cell_assets.assets.partitions import fov_key
 from cell_assets.assets.pixel_study_inputs import PROBE_SEED, PixelStudyInputs, read_pixel_study_inputs
 from cell_assets.assets.recipes import AssetName, attribution_name
-from cell_assets.errors import NotFoundError
 from cell_assets.evaluation.pixels.attribution_parameters import AttributionParameters
 from cell_assets.ledger.records import ReadReceipt
 from cell_assets.store.store import Store
@@ -68,24 +67,6 @@ def _read(store: Store, method: str, experiment: str) -> AttributionInputs:
         {position: ReadArtifact(*found[asset][key]) for key, position in keys.items()}
         for asset in (AssetName.TRACKS, AssetName.SEGMENTATION)
     )
-    _refuse_others(store, AssetName.PATCH_TABLE, keys, tracks)
-    _refuse_others(store, AssetName.TRACKS, keys, segmentation)
+    refuse_outdated(store, AssetName.PATCH_TABLE, made_of=tracks)
+    refuse_outdated(store, AssetName.TRACKS, made_of=segmentation)
     return AttributionInputs(base.report, base.tables, tracks, segmentation)
-
-
-def _refuse_others(
-    store: Store,
-    asset: AssetName,
-    keys: Mapping[str, tuple[str, str]],
-    read: Mapping[tuple[str, str], ReadArtifact],
-) -> None:
-    """Raises NotFoundError where `asset` was made of something else than what is `read`: labels would not fit."""
-    made = store.ledger.latest_many(asset, list(keys))
-    outdated: Iterable[str] = (
-        key
-        for key, position in keys.items()
-        if read[position].receipt.digest not in {artifact.digest for artifact in made[key].inputs}
-    )
-    if (first := next(iter(outdated), None)) is not None:
-        of = read[keys[first]].receipt.asset
-        raise NotFoundError(f"{asset} {first} was made of an earlier {of}; materialise {asset} first")

@@ -17,6 +17,7 @@ from cell_assets.assets.inputs import (
     ReadTable,
     ReportInputs,
     experiment_inputs,
+    plate_features,
     plate_qualities,
     plate_tables,
     read_report_inputs,
@@ -274,8 +275,11 @@ def report_output(store: Store, method: str, experiment: str) -> ReportOutput:
     """
     study = ExperimentChoices.of(store.ledger, experiment).report
     independent = independent_plates(store, experiment, study.independent_plates)
+    inputs = read_report_inputs(store, method, experiment, independent)
+    strange = ((plate.draft.name, position) for plate in independent for position in plate.living_positions)
     inputs = replace(
-        read_report_inputs(store, method, experiment, independent),
+        inputs,
+        features=plate_features(store, [*inputs.tables, *strange]),
         state_segmentation=current_state_segmentation(store, experiment, independent),
     )
     return ReportOutput(

@@ -1,7 +1,7 @@
 """What the assets of an experiment read: published folders together with the receipts of reading them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cell_assets.assets.partitions import fov_key, representation_key
@@ -227,8 +227,8 @@ class ReportInputs:
     checkpoint: ReadArtifact
     annotations: Mapping[tuple[str, str], ReadArtifact]
     """By plate and position, where people annotated cells."""
-    features: Mapping[str, ReadArtifact]
-    """single_cell_features by plate, independent ones too."""
+    features: Mapping[str, ReadArtifact] = field(default_factory=dict)
+    """single_cell_features by plate, independent ones too; empty for studies that do without."""
     state_segmentation: ReadArtifact | None = None
     """Where a current one stands."""
 
@@ -250,7 +250,7 @@ class ReportInputs:
 def read_report_inputs(
     store: Store, method: str, experiment: str, independent: Sequence[Plate] = ()
 ) -> ReportInputs:
-    """The newest of everything that a report of `method` on `experiment` rests on.
+    """The newest of what every study of `method` on `experiment` rests on: all but features and segmented states.
 
     Args:
         independent: plates of other experiments that it is also about.
@@ -274,8 +274,23 @@ def read_report_inputs(
         manifest=ReadArtifact(*store.read(AssetName.EXPERIMENT_MANIFEST, experiment)),
         checkpoint=ReadArtifact(*store.read(checkpoint_name(method), experiment)),
         annotations=standing_annotations(store, positions),
-        features=plate_features(store, positions),
     )
+
+
+def refuse_outdated(store: Store, asset: AssetName, made_of: Mapping[tuple[str, str], ReadArtifact]) -> None:
+    """`asset` of these positions (plate, position) must be made of what was read, or labels, tracks and patches are
+    not of the same cells.
+
+    Raises:
+        NotFoundError: it was made of an earlier one.
+    """
+    keys = {fov_key(*position): read.receipt for position, read in made_of.items()}
+    made = store.ledger.latest_many(asset, list(keys))
+    for key, receipt in keys.items():
+        if receipt.digest not in {artifact.digest for artifact in made[key].inputs}:
+            raise NotFoundError(
+                f"{asset.value} {key} was made of an earlier {receipt.asset}; materialise {asset.value} first"
+            )
 
 
 def standing_annotations(

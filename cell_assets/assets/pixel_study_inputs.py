@@ -1,7 +1,7 @@
 """What every study reads that goes from what a report states back to the pixels. No Dagster here."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cell_assets.assets.inputs import (
@@ -48,10 +48,10 @@ class PixelStudyInputs:
 
 
 def read_pixel_study_inputs(store: Store, method: str, experiment: str) -> PixelStudyInputs:
-    """The newest of everything; measured features, which such a study does not use, are left out.
+    """The newest of everything.
 
     Raises:
         NotFoundError: something has not been made yet.
     """
-    report = replace(read_report_inputs(store, method, experiment), features={})
+    report = read_report_inputs(store, method, experiment)
     return PixelStudyInputs(report, tables_with_patches(store, experiment, report.tables))

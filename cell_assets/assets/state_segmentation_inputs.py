@@ -13,7 +13,6 @@ from cell_assets.assets.inputs import (
 from cell_assets.assets.partitions import fov_key
 from cell_assets.assets.planning import currency
 from cell_assets.assets.recipes import AssetName
-from cell_assets.errors import NotFoundError
 from cell_assets.ledger.records import ArtifactState, Plate, ReadReceipt
 from cell_assets.methods.state_segmentation.folders import FovFolders
 from cell_assets.store.store import Store
@@ -117,22 +116,3 @@ def current_state_segmentation(
     if not currency(store, asset, experiment, made.run.parameters, receipts).is_current:
         return None
     return ReadArtifact(*store.read(asset, experiment))
-
-
-def refuse_mixed(store: Store, inputs: StateSegmentationInputs) -> None:
-    """Labels, tracks and patch table of a FOV must be of each other, or the wrong nuclei would be learned from.
-
-    Raises:
-        NotFoundError: they are not.
-    """
-    for asset, earlier in (
-        (AssetName.TRACKS, inputs.segmentations),
-        (AssetName.PATCH_TABLE, inputs.tracks),
-    ):
-        made = store.ledger.latest_many(asset, [fov_key(*position) for position in earlier])
-        for position, read in earlier.items():
-            key = fov_key(*position)
-            if read.receipt.digest not in {artifact.digest for artifact in made[key].inputs}:
-                raise NotFoundError(
-                    f"{asset.value} {key} was made of an earlier {read.receipt.asset}; materialise {asset.value} first"
-                )

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from cell_assets.assets.choices import ExperimentChoices, StateSegmentationChoice
 from cell_assets.assets.experiment_outputs import ExperimentOutput
 from cell_assets.assets.independent_plates import independent_plates
+from cell_assets.assets.inputs import refuse_outdated
 from cell_assets.assets.recipes import AssetName
 from cell_assets.assets.state_segmentation_inputs import (
     StateSegmentationInputs,
     read_state_segmentation_inputs,
-    refuse_mixed,
 )
 from cell_assets.methods.state_segmentation.parameters import StateSegmentationParameters
 from cell_assets.methods.state_segmentation.states import column_of_two_states, known_states
@@ -41,7 +41,8 @@ def state_segmentation_output(store: Store, experiment: str) -> StateSegmentatio
     training = choice.parameters()
     independent = independent_plates(store, experiment, choices.report.independent_plates)
     inputs = read_state_segmentation_inputs(store, experiment, independent)
-    refuse_mixed(store, inputs)
+    refuse_outdated(store, AssetName.TRACKS, made_of=inputs.segmentations)
+    refuse_outdated(store, AssetName.PATCH_TABLE, made_of=inputs.tracks)
     if training.column is None:
         known = known_states(
             {plate: read.folder for plate, read in inputs.own_raw().items()},

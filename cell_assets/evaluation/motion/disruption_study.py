@@ -51,6 +51,7 @@ MOST_SUSPICIOUS = 20
 ORDINARY_QUANTILE = 0.95
 """Partners that look less apart than this share of ordinary steps are alike: an exchange of theirs is an ordinary
 step to whoever looks at the embedding alone."""
+_NO_STEP = "there is no such step"
 _TITLES = {
     EMBEDDING: "embedding",
     MOTION: "motion alone",
@@ -263,7 +264,7 @@ def _continuity(
     for name, rate in (("displacement", displacement), ("motion_um", motion)):
         for kind, rows in (("disrupted", steps.disrupted), ("undisrupted", ~steps.disrupted)):
             chosen = steps.is_test & rows
-            estimate = seen.interval(steps.units[chosen], _mean(rate[chosen]))
+            estimate = seen.interval(steps.units[chosen], metrics.mean(rate[chosen], _NO_STEP))
             scores.append(Score(f"{name}_{kind}", EMBEDDING, estimate))
         ranking = metrics.auroc(steps.disrupted[steps.is_test], rate[steps.is_test])
         scores.append(
@@ -368,7 +369,7 @@ def _look_at_real(
         why = why_no_swap or "no fitted step is disrupted, so there is no threshold"
         return suspicious, Estimate.missing(why)
     called = (score[test] >= threshold).astype(np.float64)
-    return suspicious, seen.interval(steps.track[test], _mean(called))
+    return suspicious, seen.interval(steps.track[test], metrics.mean(called, _NO_STEP))
 
 
 def _no_suspicion() -> pd.DataFrame:
@@ -377,14 +378,6 @@ def _no_suspicion() -> pd.DataFrame:
         "minutes_to_division", "above_threshold",
     )  # fmt: skip
     return pd.DataFrame(columns=list(columns))
-
-
-def _mean(values: FloatArray) -> Statistic:
-    def function(weights: FloatArray) -> FloatArray:
-        total = weights.sum(axis=1)
-        return np.divide(weights @ values, total, out=np.full(len(weights), np.nan), where=total > 0)
-
-    return Statistic(function, "there is no such step")
 
 
 def _injected(study: KindStudy, parameters: DisruptionParameters) -> str:

@@ -11,6 +11,7 @@ import pandas as pd
 from cell_assets.evaluation.motion.dynamics import unit_vectors
 from cell_assets.evaluation.motion.track_steps import step_lengths, steps_of
 from cell_assets.evaluation.resampling import Estimate, Statistic, bootstrap_interval, stated_split
+from cell_assets.evaluation.scores import metrics
 from cell_assets.evaluation.scores.scoring import EMBEDDING, Score, score_notes
 from cell_assets.evaluation.scores.tasks import about_to_divide, track_ends
 from cell_assets.evaluation.splits import SplitUnit
@@ -86,10 +87,14 @@ def study_division_steps(
     far = f"no test step ends more than {horizon_min:g} min before the end of its track"
     across, parents = _across_divisions(z, table, track, tracks)
     estimates = (
-        interval(unit[before], _mean(length[before], near)) if before.any() else Estimate.missing(near),
-        interval(unit[other], _mean(length[other], far)) if other.any() else Estimate.missing(far),
+        interval(unit[before], metrics.mean(length[before], near))
+        if before.any()
+        else Estimate.missing(near),
+        interval(unit[other], metrics.mean(length[other], far)) if other.any() else Estimate.missing(far),
         interval(unit, _ratio_of_means(length, before, other, f"{near}, or {far}")),
-        interval(parents, _mean(across, "")) if len(across) else Estimate.missing(_NO_DAUGHTERS),
+        interval(parents, metrics.mean(across, _NO_DAUGHTERS))
+        if len(across)
+        else Estimate.missing(_NO_DAUGHTERS),
     )
     scores = tuple(Score(name, EMBEDDING, one) for name, one in zip(names, estimates, strict=True))
     near_division = everywhere.known & everywhere.label
@@ -163,10 +168,6 @@ def _trajectories(
         DivisionTrajectory(rows(parent), (rows(first), rows(second)))
         for parent, first, second in families[:MOST_TRAJECTORIES]
     )
-
-
-def _mean(values: FloatArray, undefined_when: str) -> Statistic:
-    return Statistic(lambda w: _divide(w @ values, w.sum(axis=1)), undefined_when)
 
 
 def _ratio_of_means(values: FloatArray, left: BoolArray, right: BoolArray, undefined_when: str) -> Statistic:

@@ -33,9 +33,9 @@ def balanced_accuracy(label: BoolArray, predicted: BoolArray) -> Statistic:
     return Statistic(function, ONE_CLASS)
 
 
-def mean(values: FloatArray) -> Statistic:
+def mean(values: FloatArray, undefined_when: str = "there are no rows to score") -> Statistic:
     """Mean of a value of every row."""
-    return Statistic(lambda w: _ratio(w @ values, w.sum(axis=1)), "there are no rows to score")
+    return Statistic(lambda w: _ratio(w @ values, w.sum(axis=1)), undefined_when)
 
 
 def f1(label: BoolArray, predicted: BoolArray) -> Statistic:
