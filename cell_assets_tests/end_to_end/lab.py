@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from cell_assets.assets.ingest_request import IngestRequest
 from cell_assets.assets.recipes import RECIPES
 from cell_assets.automation.dagster_home import open_instance
 from cell_assets.automation.executing import ALIVE
+from cell_assets.automation.ingesting import ingest_plate
 from cell_assets.automation.running import RunOutcome, RunRequest, choose, run_experiment
 from cell_assets.automation.session import Session, open_session
 from cell_assets.cli import main
@@ -184,6 +185,21 @@ def run(session: Session, request: RunRequest) -> RunOutcome:
     """What `cell-assets run` does."""
     choose(session, request)
     return run_experiment(session, request)
+
+
+def run_without_and_with(
+    settings: Settings, plate: PlateFolder, study: str, asked: Mapping[str, object]
+) -> None:
+    """E1 with this plate, up to its report, and then once more with a study of pixels, which is one run."""
+    with opened(settings) as session:
+        ingest_plate(session, plate.request("E1", "P1"))
+        outcome = run(session, RunRequest(experiment="E1", choices=small_choices()))
+        assert outcome.failed == (), outcome.failed
+        assert session.ledger.latest(f"dynaclr_{study}", "E1") is None
+        asking = run(session, RunRequest(experiment="E1", choices={study: dict(asked)}))
+        assert asking.failed == (), asking.failed
+        assert len(asking.dagster_runs) == 1
+        assert run(session, RunRequest(experiment="E1")).dagster_runs == ()
 
 
 def damage(session: Session, position: str) -> Path:

@@ -10,8 +10,6 @@ import pytest
 import zarr
 
 from cell_assets.audit.recompute import recompute
-from cell_assets.automation.ingesting import ingest_plate
-from cell_assets.automation.running import RunRequest
 from cell_assets.evaluation.pixels.attribution_scores import SCORE_COLUMNS
 from cell_assets.settings import Settings
 from cell_assets_tests.end_to_end.lab import (
@@ -20,8 +18,7 @@ from cell_assets_tests.end_to_end.lab import (
     assert_published_is_whole,
     infected_plate,
     opened,
-    run,
-    small_choices,
+    run_without_and_with,
 )
 
 pytestmark = pytest.mark.slow
@@ -33,17 +30,10 @@ REPORT = "dynaclr/attribution_infection_state"
 @pytest.fixture(scope="module")
 def lab(new_lab: Callable[[], Settings], tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """E1 with a plate of two FOVs a well, run once without and once with attribution."""
-    plate = infected_plate(tmp_path_factory.mktemp("plates") / "infected")
     settings = new_lab()
-    with opened(settings) as session:
-        ingest_plate(session, plate.request("E1", "P1"))
-        outcome = run(session, RunRequest(experiment="E1", choices=small_choices()))
-        assert outcome.failed == (), outcome.failed
-        assert session.ledger.latest("dynaclr_attribution", "E1") is None
-        asked = run(session, RunRequest(experiment="E1", choices={"attribution": ASKED}))
-        assert asked.failed == (), asked.failed
-        assert len(asked.dagster_runs) == 1
-        assert run(session, RunRequest(experiment="E1")).dagster_runs == ()
+    run_without_and_with(
+        settings, infected_plate(tmp_path_factory.mktemp("plates") / "infected"), "attribution", ASKED
+    )
     return settings
 
 

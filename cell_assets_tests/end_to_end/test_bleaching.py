@@ -8,8 +8,6 @@ import pandas as pd
 import pytest
 
 from cell_assets.audit.recompute import recompute
-from cell_assets.automation.ingesting import ingest_plate
-from cell_assets.automation.running import RunRequest
 from cell_assets.settings import Settings
 from cell_assets_tests.end_to_end.lab import (
     assert_dagster_agrees,
@@ -17,8 +15,7 @@ from cell_assets_tests.end_to_end.lab import (
     assert_published_is_whole,
     infected_plate,
     opened,
-    run,
-    small_choices,
+    run_without_and_with,
 )
 
 pytestmark = pytest.mark.slow
@@ -29,17 +26,10 @@ ASKED = {"remaining": [1, 0.5], "most_cells": 40, "n_resamples": 100}
 @pytest.fixture(scope="module")
 def lab(new_lab: Callable[[], Settings], tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """E1 run once without and once with the study of bleaching."""
-    plate = infected_plate(tmp_path_factory.mktemp("plates") / "infected")
     settings = new_lab()
-    with opened(settings) as session:
-        ingest_plate(session, plate.request("E1", "P1"))
-        outcome = run(session, RunRequest(experiment="E1", choices=small_choices()))
-        assert outcome.failed == (), outcome.failed
-        assert session.ledger.latest("dynaclr_bleaching", "E1") is None
-        asked = run(session, RunRequest(experiment="E1", choices={"bleaching": ASKED}))
-        assert asked.failed == (), asked.failed
-        assert len(asked.dagster_runs) == 1
-        assert run(session, RunRequest(experiment="E1")).dagster_runs == ()
+    run_without_and_with(
+        settings, infected_plate(tmp_path_factory.mktemp("plates") / "infected"), "bleaching", ASKED
+    )
     return settings
 
 
