@@ -3,6 +3,7 @@
 from cell_assets.simulation.parameters import SimulationParameters
 
 SEEDS = (1, 2, 3)
+INDEPENDENT_INTERVAL_MIN = 120.0
 
 
 def training_plate(seed: int) -> SimulationParameters:
@@ -17,7 +18,7 @@ def independent_plate(seed: int) -> SimulationParameters:
         wells_per_condition=2,
         fovs_per_well=5,
         time_points=7,
-        interval_min=120.0,
+        interval_min=INDEPENDENT_INTERVAL_MIN,
         sensor_photons=80.0,
         background_photons=22.0,
     )

@@ -14,7 +14,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks.dynaclr_states.plates import SEEDS, independent_plate, training_plate
+from benchmarks.dynaclr_states.plates import INDEPENDENT_INTERVAL_MIN, SEEDS, independent_plate, training_plate
 from cell_assets.simulation.parameters import SimulationParameters
 from cell_assets.simulation.simulate import simulate
 
@@ -81,7 +81,7 @@ class Lab:
 
     def make_fovs(self, experiment: str) -> None:
         """Patch tables of an experiment that a model of another is applied to; its own model is not looked at."""
-        training = {"preset": "quick", "changes": SMALL | {"max_steps": 2}}
+        training = {"preset": "quick", "changes": SMALL | {"max_steps": 2, "tau_min": INDEPENDENT_INTERVAL_MIN}}
         self.run(experiment, {"fovs": FOVS, "training": {"dynaclr": training}})
 
     def run(self, experiment: str, choices: dict[str, Any]) -> None:
