@@ -146,7 +146,8 @@ def run_request(experiment: str, run: NeededRun) -> dg.RunRequest:
     )
     return dg.RunRequest(
         run_key=f"{experiment} {run.key}",
-        asset_selection=[dg.AssetKey(asset) for asset in run.assets],
+        # A plain str: the code server sends no enum member that Dagster does not know.
+        asset_selection=[dg.AssetKey(str(asset)) for asset in run.assets],
         partition_key=run.partition,
         tags={**range_tags, WHY_TAG: run.why},
     )

@@ -53,6 +53,8 @@ class Daemon:
         context = dg.build_sensor_context(instance=self.executor.instance, cursor=self.cursor)
         result = follow_through(context, store=self.session.store)
         assert isinstance(result, dg.SensorResult)
+        # As the code server sends them to the daemon.
+        dg.serialize_value(result.run_requests or [])
         self.cursor = result.cursor
         self.skipped = result.skip_reason.skip_message if result.skip_reason else None
         new = [one for one in result.run_requests or () if one.run_key not in self.keys]

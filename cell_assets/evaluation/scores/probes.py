@@ -13,6 +13,7 @@ from sklearn.metrics import average_precision_score, log_loss
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_sample_weight
+from threadpoolctl import threadpool_limits
 
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.splits import SplitUnit
@@ -100,6 +101,9 @@ def why_no_probe(train: ProbeData, test: ProbeData) -> str | None:
     return None
 
 
+# Two threads that share their cores with other work wait for each other at every product: 6.1 s instead of 0.24 s
+# for 4400 rows of 384 features.
+@threadpool_limits.wrap(limits=1)
 def fit_probe(
     train: ProbeData,
     test: ProbeData,
