@@ -17,8 +17,14 @@ _FIT_POINTS = 200
 
 
 @house_style()
-def fraction_figure(calls: StateCalls, fractions: Sequence[ConditionFraction]) -> bytes:
-    """A panel per condition: the fraction called, its interval, the logistic fit, and the fraction annotated."""
+def fraction_figure(
+    calls: StateCalls, fractions: Sequence[ConditionFraction], along_tracks: Sequence[ConditionFraction] = ()
+) -> bytes:
+    """A panel per condition: the fraction called, its interval, the logistic fit, and the fraction annotated.
+
+    `along_tracks`, of the same conditions, is drawn beside it.
+    """
+    by_track = {one.condition: one.called for one in along_tracks}
     columns = min(len(fractions), _MOST_COLUMNS)
     rows = -(-len(fractions) // columns)
     sheet = Sheet(0.9 + 3.5 * columns, 3.0 * rows + 0.5, rows=rows, columns=columns)
@@ -28,6 +34,8 @@ def fraction_figure(calls: StateCalls, fractions: Sequence[ConditionFraction]) -
             axes.set_visible(False)
             continue
         _draw_fraction(axes, fractions[k])
+        if (other := by_track.get(fractions[k].condition)) is not None:
+            axes.plot(other.time, other.values, color=PALETTE[1], linewidth=1.3, label="called by track")
         axes.set(ylim=(-0.02, 1.02), xlabel=calls.time_title)
         axes.set_title(fractions[k].condition)
         if k % columns == 0:
@@ -37,7 +45,7 @@ def fraction_figure(calls: StateCalls, fractions: Sequence[ConditionFraction]) -
         for axes in panels
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
-    sheet.figure.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=5)
+    sheet.figure.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=6)
     return sheet.png()
 
 

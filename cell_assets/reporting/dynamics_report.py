@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from cell_assets.evaluation.resampling import Estimate
 from cell_assets.evaluation.states.onset import COVERAGE
 from cell_assets.evaluation.states.onset_scores import ConditionOnset, Onsets
 from cell_assets.evaluation.states.state_calls import StateCalls
@@ -20,7 +21,7 @@ def dynamics_figures(dynamics: Sequence[StateDynamics]) -> tuple[ReportFigure, .
     for one in dynamics:
         if one.calls is None:
             continue
-        figures.append(_fraction(one.calls, one.fractions))
+        figures.append(_fraction(one, one.calls))
         if one.onsets is not None:
             figures.append(_onset(one.calls, one.onsets))
     return tuple(figures)
@@ -35,19 +36,35 @@ def onset_tables(dynamics: Sequence[StateDynamics]) -> Mapping[str, pd.DataFrame
     }
 
 
-def _fraction(calls: StateCalls, fractions: Sequence[ConditionFraction]) -> ReportFigure:
+def _fraction(one: StateDynamics, calls: StateCalls) -> ReportFigure:
     state = calls.direction.state
     sentences = [
         f"At each time point, the fraction of test cells that a probe trained on annotated train tracks calls {state}.",
-        *(sentence for one in fractions for sentence in _condition(calls, one)),
+        *(sentence for fraction in one.fractions for sentence in _condition(calls, fraction)),
+        *by_track(one),
         "The plateau is reached when the fitted curve has made 95 % of its rise.",
     ]
     return ReportFigure(
         name=f"{calls.column}_over_time",
         title=f"Fraction {title_text(state)} over time ({title_text(calls.column)})",
         caption=" ".join(sentences),
-        png=fraction_figure(calls, fractions),
+        png=fraction_figure(calls, one.fractions, one.along_tracks),
     )
+
+
+def by_track(dynamics: StateDynamics) -> list[str]:
+    """What the fractions come to when each cell is called by its track."""
+    true = {one.condition: one.growth.plateau for one in dynamics.annotated}
+    return [
+        f"{one.condition}, each cell called by its track: plateau {_or_none(one.growth.plateau)}, annotated "
+        f"{_or_none(true[one.condition])}; {100 * one.covered.value:.0f} % of intervals hold the annotated fraction."
+        for one in dynamics.along_tracks
+        if one.covered.value is not None
+    ]
+
+
+def _or_none(estimate: Estimate) -> str:
+    return "none" if estimate.value is None else estimate_text(estimate)
 
 
 def _condition(calls: StateCalls, one: ConditionFraction) -> list[str]:

@@ -14,6 +14,7 @@ from cell_assets.evaluation.states.state_fraction import ConditionFraction
 from cell_assets.evaluation.studies.embedding_study import EmbeddingStudy
 from cell_assets.evaluation.studies.independent_study import IndependentStudy
 from cell_assets.reporting.dynamics_figures import fraction_figure
+from cell_assets.reporting.dynamics_report import by_track
 from cell_assets.reporting.embedding_figures import Colouring, Projection, scatter_figure
 from cell_assets.reporting.html import ReportFigure
 from cell_assets.reporting.wording import estimate_text, title_text, value_text
@@ -69,7 +70,7 @@ def _over_time(found: IndependentStudy) -> Sequence[ReportFigure]:
             name=f"{one.calls.column}_over_time",
             title=f"{_HEADING}: fraction {title_text(one.calls.direction.state)} over time",
             caption=" ".join(_caption(found, one, one.calls)),
-            png=fraction_figure(one.calls, one.fractions),
+            png=fraction_figure(one.calls, one.fractions, one.along_tracks),
         )
         for one in found.dynamics
         if one.calls is not None
@@ -82,6 +83,7 @@ def _caption(found: IndependentStudy, one: StateDynamics, calls: StateCalls) -> 
         f"Fraction of the cells of {', '.join(found.plates)}{filmed} that a probe trained on annotated train tracks of "
         f"the experiment's own plates calls {calls.direction.state}.",
         *(_growth(fraction, calls) for fraction in one.fractions),
+        *by_track(one),
         f"No onsets: {one.why_no_onset}." if one.onsets is None else _onsets(one.onsets),
     ]
 

@@ -1,6 +1,6 @@
 """When each track turns into the other state: by the probe, by annotation, and how far the two may lie apart."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -8,6 +8,7 @@ import pandas as pd
 
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.splits import SplitUnit
+from cell_assets.evaluation.states.state_calls import StateCalls
 from cell_assets.evaluation.units import BoolArray, FloatArray, unit_ids
 
 COVERAGE = 0.9
@@ -82,6 +83,23 @@ def track_onsets(rows: pd.DataFrame) -> pd.DataFrame:
     names = rows.iloc[starts][[column for column in named if column in rows.columns]].reset_index(drop=True)
     frame = pd.DataFrame(found).astype({"onset_t": "Int64", "annotated_onset_t": "Int64"})
     return pd.concat([names, frame], axis=1)
+
+
+def along_tracks(calls: StateCalls) -> StateCalls:
+    """The same held-out cells, each called by its track: certainly in the state from the track's onset on.
+
+    Of a state that lasts: every frame then has the say of all frames of its track, see `change_point`.
+    """
+    rows = calls.rows
+    probability = rows["probability"].to_numpy(dtype=np.float64)
+    tracks = unit_ids(rows, SplitUnit.TRACK)
+    order = np.lexsort((rows["t"].to_numpy(), tracks))
+    in_state = np.zeros(len(rows))
+    for places in np.split(order, np.flatnonzero(tracks[order][1:] != tracks[order][:-1]) + 1):
+        first = change_point(probability[places])
+        if first is not None:
+            in_state[places[first:]] = 1.0
+    return replace(calls, rows=rows.assign(probability=in_state))
 
 
 def _called(probability: FloatArray) -> _Seen:

@@ -146,6 +146,12 @@ def call_states(
     )
 
 
+def as_annotated(calls: StateCalls) -> StateCalls:
+    """The annotated of the held-out cells, each called what it is annotated to be."""
+    rows = calls.rows[calls.rows["annotated"].notna()]
+    return replace(calls, rows=rows.assign(probability=rows["annotated"].astype(np.float64)))
+
+
 def _roles(cells: pd.DataFrame) -> tuple[StrArray, int]:
     """Split of every row (N,), empty where a relative is held out from it, and how many rows that empties."""
     split = cells["split"].astype(str).to_numpy(dtype=np.str_)

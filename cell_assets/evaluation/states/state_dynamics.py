@@ -9,9 +9,9 @@ import pandas as pd
 from cell_assets.evaluation.resampling import Estimate, stated_split
 from cell_assets.evaluation.scores.tasks import Labels
 from cell_assets.evaluation.splits import SplitUnit
-from cell_assets.evaluation.states.onset import Course
+from cell_assets.evaluation.states.onset import Course, along_tracks
 from cell_assets.evaluation.states.onset_scores import Onsets, study_onsets
-from cell_assets.evaluation.states.state_calls import StateCalls, call_states
+from cell_assets.evaluation.states.state_calls import StateCalls, as_annotated, call_states
 from cell_assets.evaluation.states.state_fraction import ConditionFraction, fractions_over_time
 from cell_assets.evaluation.studies.evaluate import EmbeddingEvaluation, canonical_order
 from cell_assets.evaluation.units import FloatArray, plural
@@ -25,6 +25,11 @@ class StateDynamics:
     column: str
     calls: StateCalls | None
     fractions: tuple[ConditionFraction, ...] = ()
+    """Of cells called one by one (Fig. 3c)."""
+    along_tracks: tuple[ConditionFraction, ...] = ()
+    """Of cells called by their tracks; none of a state that does not last."""
+    annotated: tuple[ConditionFraction, ...] = ()
+    """Of annotated cells, called as they are annotated: what growth the others should come to."""
     onsets: Onsets | None = None
     """None exactly when `why_no_onset` says why."""
     why_missing: str | None = None
@@ -103,11 +108,20 @@ def _dynamics(
     )
     if isinstance(calls, str):
         return _nothing(labels.name, calls)
-    onsets = study_onsets(calls, settings.seed, settings.n_resamples)
+    return dynamics_of(calls, settings.seed, settings.n_resamples)
+
+
+def dynamics_of(
+    calls: StateCalls, seed: int, n_resamples: int, errors_in_time: bool = False
+) -> StateDynamics:
+    """Fractions and onsets of these calls; `errors_in_time` as `study_onsets` takes it."""
+    onsets = study_onsets(calls, seed, n_resamples, errors_in_time)
     return StateDynamics(
-        labels.name,
+        calls.column,
         calls,
-        fractions_over_time(calls, settings.seed, settings.n_resamples),
+        fractions_over_time(calls, seed, n_resamples),
+        fractions_over_time(along_tracks(calls), seed, n_resamples) if calls.direction.is_lasting else (),
+        fractions_over_time(as_annotated(calls), seed, n_resamples),
         None if isinstance(onsets, str) else onsets,
         why_no_onset=onsets if isinstance(onsets, str) else None,
     )
@@ -122,13 +136,17 @@ def _stated(dynamics: StateDynamics) -> Iterator[_Stated]:
         none = Estimate.missing(dynamics.why_missing or "")
         yield _Stated(f"{dynamics.column}_over_time", "plateau_time", none, plural(SplitUnit.TRACK))
     else:
-        yield from _stated_growth(dynamics.calls, dynamics.fractions)
+        yield from _stated_growth(dynamics.calls, dynamics.fractions, "")
+        yield from _stated_growth(dynamics.calls, dynamics.along_tracks, "_along_tracks")
+        yield from _stated_growth(dynamics.calls, dynamics.annotated, "_annotated")
     yield from _stated_onsets(dynamics)
     if dynamics.calls is not None:
         yield from _stated_fractions(dynamics.calls, dynamics.fractions)
 
 
-def _stated_growth(calls: StateCalls, fractions: Sequence[ConditionFraction]) -> Iterator[_Stated]:
+def _stated_growth(
+    calls: StateCalls, fractions: Sequence[ConditionFraction], origin: str
+) -> Iterator[_Stated]:
     names, unit = condition_names([one.condition for one in fractions]), calls.time_unit
     for one in fractions:
         growth = one.growth
@@ -142,7 +160,7 @@ def _stated_growth(calls: StateCalls, fractions: Sequence[ConditionFraction]) ->
             ("intervals_with_annotated_fraction", one.covered),
         ):
             named = f"{name}_{names[one.condition]}"
-            yield _Stated(f"{calls.column}_over_time", named, estimate, one.units_name)
+            yield _Stated(f"{calls.column}_over_time{origin}", named, estimate, one.units_name)
 
 
 def _stated_fractions(calls: StateCalls, fractions: Sequence[ConditionFraction]) -> Iterator[_Stated]:

@@ -29,10 +29,13 @@ from cell_assets.evaluation.scores.tasks import (
     joined_annotation,
 )
 from cell_assets.evaluation.splits import Split, SplitUnit
-from cell_assets.evaluation.states.onset_scores import study_onsets
 from cell_assets.evaluation.states.state_calls import StateCalls, call_states
-from cell_assets.evaluation.states.state_dynamics import StateDynamics, dynamics_notes, dynamics_numbers
-from cell_assets.evaluation.states.state_fraction import fractions_over_time
+from cell_assets.evaluation.states.state_dynamics import (
+    StateDynamics,
+    dynamics_notes,
+    dynamics_numbers,
+    dynamics_of,
+)
 from cell_assets.evaluation.studies.embedding_study import EmbeddedCells, EmbeddingStudy, state_tasks
 from cell_assets.evaluation.studies.evaluate import canonical_order
 from cell_assets.evaluation.studies.independent_rivals import length_of_both, ratios_of_both
@@ -278,14 +281,7 @@ def _dynamics(
     # Own test rows took part only so that the probe leaves out the same relatives as the experiment's own.
     kept = calls.rows["plate"].isin(strangers) | (calls.rows["split"] == Split.VAL.value)
     calls = replace(calls, rows=calls.rows[kept].reset_index(drop=True))
-    onsets = study_onsets(calls, settings.seed, settings.n_resamples, errors_in_time=True)
-    return StateDynamics(
-        labels.name,
-        calls,
-        fractions_over_time(calls, settings.seed, settings.n_resamples),
-        None if isinstance(onsets, str) else onsets,
-        why_no_onset=onsets if isinstance(onsets, str) else None,
-    )
+    return dynamics_of(calls, settings.seed, settings.n_resamples, errors_in_time=True)
 
 
 def _in_hours(

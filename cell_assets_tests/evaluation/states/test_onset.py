@@ -6,11 +6,13 @@ from scipy.stats import binom
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.states.onset import (
     Course,
+    along_tracks,
     change_point,
     conformal_radius,
     onset_errors,
     track_onsets,
 )
+from cell_assets.evaluation.states.state_calls import Direction, StateCalls
 
 
 def rows(probability, annotated, t=None, track=1):
@@ -141,3 +143,14 @@ def test_radii_of_errors_without_ties_cover_exactly():
     radius = np.array([conformal_radius(one) for one in errors[:, :19]])
     covered = int((errors[:, 19] <= radius).sum())
     assert binom.ppf(0.001, 20_000, 0.9) <= covered <= binom.ppf(0.999, 20_000, 0.9)
+
+
+def test_along_tracks_every_frame_has_the_say_of_its_whole_track():
+    flickering = rows([0.1, 0.9, 0.1, 0.1, 0.9, 0.9, 0.9], [None] * 7, track=1)
+    clean = rows([0.4] * 7, [None] * 7, track=2)
+    table = pd.concat([flickering, clean]).sample(frac=1, random_state=0)
+    direction = Direction("infected", "uninfected", 10, 0)
+    calls = StateCalls("infection_state", direction, table, "h", "hours post perturbation", 0.5, ())
+    found = along_tracks(calls).rows.sort_values(["track_id", "t"])
+    assert found["probability"].tolist() == [0, 0, 0, 0, 1, 1, 1] + [0] * 7
+    assert table.drop(columns="probability").equals(along_tracks(calls).rows.drop(columns="probability"))

@@ -273,7 +273,15 @@ def test_numbers_are_of_the_independent_plates_and_beside_the_own(whole: Embeddi
     assert {one.split for one in whole.independent.numbers} == {"independent plates"}
     assert whole.evaluation.numbers[-len(numbers) :] == whole.independent.numbers
     assert {one.report.partition("/")[2] for one in whole.independent.numbers} == {
-        f"infection_state_independent{part}" for part in ("", "_over_time", "_onset", "_fraction")
+        f"infection_state_independent{part}"
+        for part in (
+            "",
+            "_over_time",
+            "_over_time_along_tracks",
+            "_over_time_annotated",
+            "_onset",
+            "_fraction",
+        )
     }
     accuracy = numbers["infection_state_independent", "accuracy"]
     assert (accuracy.n, accuracy.unit) == (60, "tracks")
