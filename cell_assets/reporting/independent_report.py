@@ -106,7 +106,8 @@ def _onsets(onsets: Onsets) -> str:
     else:
         held = f"here they hold a share of {estimate_text(onsets.coverage)}"
     return (
-        f"Intervals of onset of ± {value_text(onsets.radius.value)} {onsets.error_unit}, calibrated to hold "
-        f"{100 * COVERAGE:g} % on {onsets.radius.n_units} val tracks of the experiment's own plates, promise nothing "
-        f"for other plates: {held}. An onset is known to the time between two frames only."
+        f"Intervals of onset of ± {value_text(onsets.radius.value)} {onsets.error_unit} around the middle between two "
+        f"frames, calibrated to hold {100 * COVERAGE:g} % on {onsets.radius.n_units} val tracks of the experiment's "
+        "own plates, thinned to these plates' frames, promise nothing for other plates: "
+        f"{held}. Where between two frames an onset lies nobody saw; every place counts as likely."
     )

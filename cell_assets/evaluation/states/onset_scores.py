@@ -16,6 +16,7 @@ from cell_assets.evaluation.states.onset import (
     onset_errors_in_time,
     track_onsets,
 )
+from cell_assets.evaluation.states.onset_calibration import share_held, thinned_errors, thinned_radius
 from cell_assets.evaluation.states.state_calls import StateCalls
 from cell_assets.evaluation.states.survival import Survival, kaplan_meier
 from cell_assets.evaluation.units import BoolArray, FloatArray, plural, unit_ids
@@ -45,7 +46,9 @@ class Onsets:
     radius: Estimate
     """Half width of the conformal intervals, in `error_unit`; its `n_units` are calibration tracks with known onset."""
     coverage: Estimate
-    """Share of test tracks with known onset whose interval holds it."""
+    """Share of test tracks with known onset whose interval holds it; of films with another time between frames than
+    calibration tracks, the mean part of the step between two frames that it holds."""
+    coverage_units_name: str
     seen: Estimate
     """Share of test tracks with known onset that the probe sees turn."""
     false: Estimate
@@ -59,15 +62,16 @@ class Onsets:
 
 
 def study_onsets(
-    calls: StateCalls, seed: int, n_resamples: int, errors_in_time: bool = False
+    calls: StateCalls, seed: int, n_resamples: int, calibrated_at: float | None = None
 ) -> Onsets | str:
     """Onsets of all held-out tracks, calibrated on val and scored on test; or why there can be none.
 
     Args:
-        errors_in_time: errors and intervals in the unit of the calls' time, for val and test tracks whose times
-            between frames differ; else in frames.
+        calibrated_at: where the time between frames of val tracks is another than that of test tracks,
+            `calls.interval`, in the same unit. Intervals are then in that unit, of val tracks thinned to about the
+            test tracks' frames, and coverage counts the part of a step between frames that an interval holds, see
+            `onset_calibration`. Else errors and intervals are in frames.
     """
-    errors_of = onset_errors_in_time if errors_in_time else onset_errors
     direction = calls.direction
     if not direction.n_into:
         return f"no annotated train track is seen to turn {direction.state}, so when cells do cannot be told"
@@ -79,30 +83,54 @@ def study_onsets(
     tracks = track_onsets(calls.rows)
     test = tracks[tracks["split"] == "test"]
     turning = (tracks["annotated_course"] == Course.TURNS).to_numpy()
-    radius = _radius(errors_of(tracks[turning & (tracks["split"] == "val").to_numpy()]))
     known = tracks[turning & (tracks["split"] == "test").to_numpy()]
     never = test[(test["annotated_course"] == Course.NEVER).to_numpy()]
-    errors = errors_of(known)
     unit = SplitUnit.LINEAGE if "lineage_root" in known.columns else SplitUnit.TRACK
+    if calibrated_at is None:
+        errors = onset_errors(known)
+        calibration = onset_errors(tracks[turning & (tracks["split"] == "val").to_numpy()])
+        radius = _radius(conformal_radius(calibration), calibration, len(calibration))
+        held = share_of(errors <= (radius.value or 0), "no test track has a known onset")
+        shift, reach = 0.0, (np.nan if radius.value is None else radius.value * calls.interval)
+    else:
+        errors = onset_errors_in_time(known)
+        every = max(1, round(calls.interval / calibrated_at))
+        thinned = thinned_errors(calls.rows[calls.rows["split"] == "val"], calibrated_at, every)
+        n_tracks = len(thinned.drop(columns="error").drop_duplicates())
+        radius = _radius(thinned_radius(thinned), thinned["error"].to_numpy(dtype=np.float64), n_tracks)
+        shift, reach = calls.interval / 2, (np.nan if radius.value is None else radius.value)
+        held = _mean_share(known, calls.interval, radius, unit, seed, n_resamples)
     return Onsets(
-        tracks=_with_intervals(tracks, radius, 1.0 if errors_in_time else calls.interval),
+        tracks=_with_intervals(tracks, shift, reach),
         conditions=tuple(
             _condition(str(name), group) for name, group in test.groupby("condition", sort=True)
         ),
         radius=radius,
-        coverage=(
-            Estimate.missing(radius.why_missing or "", len(known))
-            if radius.value is None
-            else share_of(errors <= radius.value, "no test track has a known onset")
-        ),
+        coverage=held if radius.value is not None else Estimate.missing(radius.why_missing or "", len(known)),
+        coverage_units_name=plural(SplitUnit.TRACK if calibrated_at is None else unit),
         seen=share_of(np.isfinite(errors), "no test track has a known onset"),
         false=share_of(
             (never["course"] == Course.TURNS).to_numpy(), "no test track is annotated as never turning"
         ),
         median_error=_median_error(known, errors, unit, seed, n_resamples),
         error_units_name=plural(unit),
-        error_unit=calls.time_unit if errors_in_time else "frames",
+        error_unit="frames" if calibrated_at is None else calls.time_unit,
     )
+
+
+def _mean_share(
+    known: pd.DataFrame, interval: float, radius: Estimate, unit: SplitUnit, seed: int, n_resamples: int
+) -> Estimate:
+    if not len(known) or radius.value is None:
+        return Estimate.missing("no test track has a known onset")
+    held = share_held(
+        known["onset_time"].to_numpy(dtype=np.float64),
+        known["annotated_onset_time"].to_numpy(dtype=np.float64),
+        interval,
+        radius.value,
+    )
+    mean = Statistic(lambda weights: weights @ held / weights.sum(axis=1), "no track was drawn")
+    return bootstrap_interval(unit_ids(known, unit), mean, seed=seed, n_resamples=n_resamples)
 
 
 def share_of(hit: BoolArray, why_none: str) -> Estimate:
@@ -113,15 +141,14 @@ def share_of(hit: BoolArray, why_none: str) -> Estimate:
     return Estimate(float(hit.mean()), float(interval.low), float(interval.high), len(hit))
 
 
-def _radius(errors: FloatArray) -> Estimate:
-    radius = conformal_radius(errors)
+def _radius(radius: float | None, errors: FloatArray, n_tracks: int) -> Estimate:
     if radius is not None:
         why = "it is calibrated, and coverage says how well"
-        return Estimate.exact(radius, len(errors), why)
+        return Estimate.exact(radius, n_tracks, why)
     least = int(np.ceil(COVERAGE / (1 - COVERAGE) - 1e-9))
-    if len(errors) < least:
+    if n_tracks < least:
         why = (
-            f"{len(errors)} val tracks have a known onset, and an interval of {100 * COVERAGE:g} % needs at least "
+            f"{n_tracks} val tracks have a known onset, and an interval of {100 * COVERAGE:g} % needs at least "
             f"{least}"
         )
     else:
@@ -130,7 +157,7 @@ def _radius(errors: FloatArray) -> Estimate:
             f"{n_missed} of {len(errors)} val tracks with a known onset are not seen to turn, too many for an "
             f"interval of {100 * COVERAGE:g} %"
         )
-    return Estimate.missing(why, len(errors))
+    return Estimate.missing(why, n_tracks)
 
 
 def _condition(name: str, tracks: pd.DataFrame) -> ConditionOnset:
@@ -155,11 +182,10 @@ def _survival(tracks: pd.DataFrame, prefix: str) -> Survival | None:
     )
 
 
-def _with_intervals(tracks: pd.DataFrame, radius: Estimate, error_step: float) -> pd.DataFrame:
-    """`error_step`: one of the radius's unit, in that of the tracks' time."""
-    reach = np.nan if radius.value is None else radius.value * error_step
-    onset = tracks["onset_time"].where(tracks["course"] == Course.TURNS)
-    return tracks.assign(onset_low=onset - reach, onset_high=onset + reach)
+def _with_intervals(tracks: pd.DataFrame, shift: float, reach: float) -> pd.DataFrame:
+    """Intervals around `shift` before the onset, all in the unit of the tracks' time."""
+    middle = tracks["onset_time"].where(tracks["course"] == Course.TURNS) - shift
+    return tracks.assign(onset_low=middle - reach, onset_high=middle + reach)
 
 
 def _median_error(

@@ -112,10 +112,10 @@ def _dynamics(
 
 
 def dynamics_of(
-    calls: StateCalls, seed: int, n_resamples: int, errors_in_time: bool = False
+    calls: StateCalls, seed: int, n_resamples: int, calibrated_at: float | None = None
 ) -> StateDynamics:
-    """Fractions and onsets of these calls; `errors_in_time` as `study_onsets` takes it."""
-    onsets = study_onsets(calls, seed, n_resamples, errors_in_time)
+    """Fractions and onsets of these calls; `calibrated_at` as `study_onsets` takes it."""
+    onsets = study_onsets(calls, seed, n_resamples, calibrated_at)
     return StateDynamics(
         calls.column,
         calls,
@@ -179,7 +179,7 @@ def _stated_onsets(dynamics: StateDynamics) -> Iterator[_Stated]:
         return
     onsets, unit = dynamics.onsets, dynamics.calls.time_unit
     for name, estimate, unit_name in (
-        ("interval_coverage", onsets.coverage, tracks),
+        ("interval_coverage", onsets.coverage, onsets.coverage_units_name),
         (f"interval_half_width_{onsets.error_unit}", onsets.radius, tracks),
         (f"median_absolute_error_{onsets.error_unit}", onsets.median_error, onsets.error_units_name),
         ("seen_to_turn", onsets.seen, tracks),

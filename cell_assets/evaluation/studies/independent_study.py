@@ -281,7 +281,7 @@ def _dynamics(
     # Own test rows took part only so that the probe leaves out the same relatives as the experiment's own.
     kept = calls.rows["plate"].isin(strangers) | (calls.rows["split"] == Split.VAL.value)
     calls = replace(calls, rows=calls.rows[kept].reset_index(drop=True))
-    return dynamics_of(calls, settings.seed, settings.n_resamples, errors_in_time=True)
+    return dynamics_of(calls, settings.seed, settings.n_resamples, calibrated_at=own_min / 60)
 
 
 def _in_hours(

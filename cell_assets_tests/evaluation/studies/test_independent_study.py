@@ -11,6 +11,7 @@ from cell_assets.evaluation.leakage import refuse_copies
 from cell_assets.evaluation.scores.predicted_states import PredictedStates, PredictedStatesRecord
 from cell_assets.evaluation.scores.scoring import rescore
 from cell_assets.evaluation.splits import SplitUnit
+from cell_assets.evaluation.states.onset_calibration import thinned_errors
 from cell_assets.evaluation.states.onset_scores import study_onsets
 from cell_assets.evaluation.states.state_calls import Direction, StateCalls
 from cell_assets.evaluation.studies.embedding_study import EmbeddedCells, EmbeddingStudy, study_embeddings
@@ -311,16 +312,13 @@ def test_onsets_are_compared_in_hours(whole: EmbeddingStudy) -> None:
     tracks = onsets.tracks
     assert set(tracks.loc[tracks["split"] == "val", "plate"]) == {"P1"}
     assert set(tracks.loc[tracks["split"] == "test", "plate"]) == {"P9"}
-    turning = tracks[tracks["annotated_course"] == "turns"]
-    hours = (turning["onset_time"] - turning["annotated_onset_time"]).abs().fillna(np.inf)
-    val, test = (hours[turning["split"] == split].to_numpy() for split in ("val", "test"))
-    # The ceil(0.9 (n + 1))-th smallest error.
-    radius = np.sort(val)[int(np.ceil(0.9 * (len(val) + 1))) - 1]
-    assert (onsets.radius.value, onsets.error_unit) == (radius, "h")
-    assert onsets.coverage.value == np.mean(test <= radius)
+    # The middle of a step of 2 h is at most 1 h from the onset: 0.9 h in 90 % of steps, were the probe never wrong.
+    assert onsets.error_unit == "h"
+    assert 0.75 <= onsets.radius.value <= 1.5
+    assert 0.8 < onsets.coverage.value <= 1
     numbers = stated(whole)
-    assert numbers["infection_state_independent_onset", "interval_half_width_h"].value == radius
-    assert numbers["infection_state_independent_onset", "interval_coverage"].n == len(test)
+    assert numbers["infection_state_independent_onset", "interval_half_width_h"].value == onsets.radius.value
+    assert numbers["infection_state_independent_onset", "interval_coverage"].unit == "lineages"
 
 
 def calls_of(val: list[tuple[int, int]], test: list[tuple[int, int | None]]) -> StateCalls:
@@ -349,16 +347,28 @@ def calls_of(val: list[tuple[int, int]], test: list[tuple[int, int | None]]) -> 
 
 
 def test_coverage_in_hours_by_hand() -> None:
-    # Nine val errors of 0 frames but one of 1: the ceil(0.9 * 10) = 9th smallest is 1 frame, 0.5 h.
-    calls = calls_of([(4, 4)] * 8 + [(4, 5)], [(4, 4), (3, 3), (4, 5), (4, None)])
-    in_time = study_onsets(calls, 0, 100, errors_in_time=True)
-    assert (in_time.radius.value, in_time.radius.n_units, in_time.error_unit) == (0.5, 9, "h")
-    # Errors 0, 0, one frame of 2 h, never: half are within 0.5 h; in frames three of four would be.
-    assert (in_time.coverage.value, in_time.coverage.n_units) == (0.5, 4)
-    assert study_onsets(calls, 0, 100).coverage.value == 0.75
-    assert in_time.seen.value == 0.75
-    first = in_time.tracks[in_time.tracks["plate"] == "P9"].iloc[0]
-    assert (first["onset_low"], first["onset_high"]) == (7.5, 8.5)
+    calls = calls_of([(4, 4)] * 9, [(4, 4), (3, 3), (4, 5), (4, None)])
+    found = study_onsets(calls, 0, 100, calibrated_at=0.5)
+    # Val onsets lie between 1.5 and 2 h, each at one of 20 places. Thinned to frames 2 h apart, the track shows
+    # steps from 0 to 2, 0.5 to 2.5, 1 to 3 and 1.5 to 3.5 h: the middle is at most 1 h less half a place off.
+    assert (found.radius.value, found.radius.n_units, found.error_unit) == (pytest.approx(0.9875), 9, "h")
+    # As much of a step that was seen right, nothing of one seen a frame late or never.
+    assert found.coverage.value == pytest.approx(2 * 0.9875 / 4)
+    assert study_onsets(calls, 0, 100).coverage.value == 0.5
+    assert found.seen.value == 0.75
+    first = found.tracks[found.tracks["plate"] == "P9"].iloc[0]
+    assert (first["onset_low"], first["onset_high"]) == (pytest.approx(7 - 0.9875), pytest.approx(7 + 0.9875))
+
+
+def test_a_thinned_track_that_is_not_seen_to_turn_is_infinitely_wrong() -> None:
+    # Called at frame 5: of frames 0 and 4 alone, neither is called.
+    rows = calls_of([(4, 5)], []).rows
+    errors = thinned_errors(rows, 0.5, 4)["error"].to_numpy().reshape(4, -1)
+    assert np.isinf(errors[0]).all()
+    # The middles 1.5, 2 and 2.5 h and an onset at 1.5 to 2 h.
+    assert errors[1:].mean(axis=1) == pytest.approx([0.25, 0.25, 0.75])
+    # Not thinned, the step that is called lies one frame behind the one annotated.
+    assert thinned_errors(rows, 0.5, 1)["error"].mean() == pytest.approx(0.5)
 
 
 def test_what_cannot_be_said_says_why(small: tuple[EmbeddingStudy, pd.DataFrame]) -> None:

@@ -1,0 +1,81 @@
+"""Intervals of onset for a film with another time between frames than the one that the probe was calibrated on.
+
+An onset is seen at the first frame in the state and lies somewhere between that frame and the one before. Where a film
+has few frames, this, and not the probe, decides how wide an interval has to be: so calibration tracks are thinned to
+the same time between frames, called again, and compared with what they say in all their frames.
+"""
+
+import numpy as np
+import pandas as pd
+
+from cell_assets.evaluation.states.onset import COVERAGE, Course, track_onsets
+from cell_assets.evaluation.units import FloatArray
+
+_TRACK = ("plate", "fov_name", "track_id")
+_PLACES = 20
+"""Evenly spaced places between two frames that stand for all where an annotated onset may lie."""
+
+
+def thinned_errors(rows: pd.DataFrame, interval: float, every: int) -> pd.DataFrame:
+    """How far off onsets are in tracks of which one frame of `every` is seen.
+
+    A track is thinned `every` times, once for each frame that it may begin with.
+
+    Args:
+        rows: calibration rows of `StateCalls.rows`.
+        interval: between their frames, in the unit of `time`.
+
+    Returns:
+        `_PLACES` rows for each thinned track in which the annotated onset can still be seen: what names the track,
+        and `error`: between the middle of the step that the probe sees in it and one place of the step annotated in
+        all frames, in the unit of `time`; infinite where the probe sees none.
+    """
+    names = [name for name in _TRACK if name in rows.columns]
+    whole = track_onsets(rows)
+    whole = whole[whole["annotated_course"] == Course.TURNS]
+    annotated = whole.set_index(names)["annotated_onset_time"]
+    before = (np.arange(_PLACES) + 0.5) / _PLACES * interval
+    found = [pd.DataFrame(columns=[*names, "error"])]
+    for first in range(every):
+        kept = rows[rows["t"] % every == first]
+        if kept.empty:
+            continue
+        thin = track_onsets(kept.assign(t=kept["t"] // every))
+        thin = thin[(thin["annotated_course"] == Course.TURNS).to_numpy()].set_index(names)
+        thin = thin[thin.index.isin(annotated.index)]
+        middle = thin["onset_time"].to_numpy(dtype=np.float64) - every * interval / 2
+        places = annotated.loc[thin.index].to_numpy(dtype=np.float64)[:, None] - before
+        error = np.abs(middle[:, None] - places)
+        table = thin.index.repeat(_PLACES).to_frame(index=False)
+        found.append(table.assign(error=np.where(np.isnan(error), np.inf, error).ravel()))
+    return pd.concat(found[1:] or found, ignore_index=True)
+
+
+def thinned_radius(errors: pd.DataFrame) -> float | None:
+    """Half width of intervals around the middle of the step seen; None where no finite one will do.
+
+    As `conformal_radius` for n tracks, at the rank (n + 1) `COVERAGE` / n of all thinned errors: each way to thin a
+    track stands for the one way that a film has.
+    """
+    n_tracks = len(errors.drop(columns="error").drop_duplicates())
+    level = (n_tracks + 1) * COVERAGE / n_tracks if n_tracks else np.inf
+    if level > 1:
+        return None
+    place = int(np.ceil(level * len(errors) - 1e-9))
+    radius = float(np.sort(errors["error"].to_numpy(dtype=np.float64))[place - 1])
+    return radius if np.isfinite(radius) else None
+
+
+def share_held(called: FloatArray, annotated: FloatArray, interval: float, radius: float) -> FloatArray:
+    """Of each track's annotated step (N,), the share that its interval holds.
+
+    Where in the step the onset lies nobody saw, and every place is as likely.
+
+    Args:
+        called: (N,) time of the first frame in the state by the probe, NaN where it sees none.
+        annotated: (N,) the same by annotation.
+        interval: between frames.
+    """
+    low, high = called - interval / 2 - radius, called - interval / 2 + radius
+    overlap = np.minimum(high, annotated) - np.maximum(low, annotated - interval)
+    return np.nan_to_num(np.clip(overlap / interval, 0, 1), nan=0.0)
