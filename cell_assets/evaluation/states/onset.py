@@ -18,6 +18,9 @@ _SUREST = 0.99
 """A frame counts no more than this sure, so that one spoilt picture cannot outvote a track."""
 
 
+_FRAMES = ("end_t", "onset_t", "annotated_end_t", "annotated_onset_t")
+
+
 class Course(StrEnum):
     """What becomes of a track, as far as it was seen."""
 
@@ -57,8 +60,8 @@ def change_point(probability: FloatArray) -> int | None:
 def track_onsets(rows: pd.DataFrame) -> pd.DataFrame:
     """One row per track of `StateCalls.rows`: its course and onset by the probe and by annotation.
 
-    Columns: what names the track, `condition`, `split`; `start_time`, `end_time`, `course`, `onset_t`,
-    `onset_time` by the probe; the same five behind `annotated_`, over the annotated frames. `onset_t` is in
+    Columns: what names the track, `condition`, `split`; `start_time`, `end_time`, `end_t`, `course`, `onset_t`,
+    `onset_time` by the probe; the same six behind `annotated_`, over the annotated frames. `onset_t` is in
     frames; onsets are missing where the course has none.
     """
     order = np.lexsort((rows["t"].to_numpy(), unit_ids(rows, SplitUnit.TRACK)))
@@ -81,7 +84,7 @@ def track_onsets(rows: pd.DataFrame) -> pd.DataFrame:
         )
     named = ("plate", "fov_name", "track_id", "lineage_root", "condition", "split")
     names = rows.iloc[starts][[column for column in named if column in rows.columns]].reset_index(drop=True)
-    frame = pd.DataFrame(found).astype({"onset_t": "Int64", "annotated_onset_t": "Int64"})
+    frame = pd.DataFrame(found).astype(dict.fromkeys(_FRAMES, "Int64"))
     return pd.concat([names, frame], axis=1)
 
 
@@ -128,6 +131,7 @@ def _as_columns(seen: _Seen, t: np.ndarray, time: FloatArray, prefix: str) -> di
     return {
         f"{prefix}start_time": time[0] if len(time) else np.nan,
         f"{prefix}end_time": time[-1] if len(time) else np.nan,
+        f"{prefix}end_t": int(t[-1]) if len(t) else None,
         f"{prefix}course": seen.course.value,
         f"{prefix}onset_t": int(t[seen.place]) if there else None,
         f"{prefix}onset_time": time[seen.place] if there else np.nan,
@@ -147,8 +151,27 @@ def onset_errors_in_time(onsets: pd.DataFrame) -> FloatArray:
     """The same in the unit of the tracks' time, so that films with other times between frames compare."""
     called = onsets["onset_time"].to_numpy(dtype=np.float64)
     errors = np.abs(called - onsets["annotated_onset_time"].to_numpy(dtype=np.float64))
-    # Starts plus multiples of an interval differ in the last digits, and an error on the radius is within it.
-    return np.asarray(np.round(np.where(np.isnan(called), np.inf, errors), 6), dtype=np.float64)
+    return np.where(np.isnan(called), np.inf, errors)
+
+
+def earliest_onsets(onsets: pd.DataFrame, interval: float) -> FloatArray:
+    """When each track (N,) turns by the probe or, not seen to turn, could turn first: in the frame after its last.
+
+    In the unit of the tracks' time, which `interval` between frames is in. An interval around the latter is open
+    behind, and so holds an annotated onset exactly where its lower bound does.
+    """
+    onset = onsets["onset_time"].to_numpy(dtype=np.float64)
+    after = onsets["end_time"].to_numpy(dtype=np.float64) + interval
+    return np.where(np.isnan(onset), after, onset)
+
+
+def calibration_errors(onsets: pd.DataFrame) -> FloatArray:
+    """|probe - annotation| in frames of every track (N,), where a track not seen to turn does so after its last frame.
+
+    Of tracks whose annotated course is `Course.TURNS` only. All are finite: the errors of `conformal_radius`.
+    """
+    called = onsets["onset_t"].fillna(onsets["end_t"] + 1).to_numpy(dtype=np.float64)
+    return np.abs(called - onsets["annotated_onset_t"].to_numpy(dtype=np.float64))
 
 
 def conformal_radius(errors: FloatArray, coverage: float = COVERAGE) -> float | None:
@@ -159,7 +182,7 @@ def conformal_radius(errors: FloatArray, coverage: float = COVERAGE) -> float | 
     exchangeable, which needs that the probe learned from neither, P(covered) >= coverage, whatever the probe and
     the distribution. The probability is over tracks that turn, together; it is promised of no single condition.
 
-    Returns None where no finite q will do: too few tracks, or too many that are not seen to turn.
+    Returns None where no finite q will do, because there are too few tracks.
 
     Raises:
         BadInputError: `coverage` is not between 0 and 1.

@@ -8,7 +8,7 @@ the same time between frames, called again, and compared with what they say in a
 import numpy as np
 import pandas as pd
 
-from cell_assets.evaluation.states.onset import COVERAGE, Course, track_onsets
+from cell_assets.evaluation.states.onset import COVERAGE, Course, earliest_onsets, track_onsets
 from cell_assets.evaluation.units import FloatArray
 
 _TRACK = ("plate", "fov_name", "track_id")
@@ -27,8 +27,8 @@ def thinned_errors(rows: pd.DataFrame, interval: float, every: int) -> pd.DataFr
 
     Returns:
         `_PLACES` rows for each thinned track in which the annotated onset can still be seen: what names the track,
-        and `error`: between the middle of the step that the probe sees in it and one place of the step annotated in
-        all frames, in the unit of `time`; infinite where the probe sees none.
+        and `error`: between the middle of the step that the probe sees in it, or could see first after its last
+        frame, and one place of the step annotated in all frames; in the unit of `time`.
     """
     names = [name for name in _TRACK if name in rows.columns]
     whole = track_onsets(rows)
@@ -43,16 +43,15 @@ def thinned_errors(rows: pd.DataFrame, interval: float, every: int) -> pd.DataFr
         thin = track_onsets(kept.assign(t=kept["t"] // every))
         thin = thin[(thin["annotated_course"] == Course.TURNS).to_numpy()].set_index(names)
         thin = thin[thin.index.isin(annotated.index)]
-        middle = thin["onset_time"].to_numpy(dtype=np.float64) - every * interval / 2
+        middle = earliest_onsets(thin, every * interval) - every * interval / 2
         places = annotated.loc[thin.index].to_numpy(dtype=np.float64)[:, None] - before
         error = np.abs(middle[:, None] - places)
-        table = thin.index.repeat(_PLACES).to_frame(index=False)
-        found.append(table.assign(error=np.where(np.isnan(error), np.inf, error).ravel()))
+        found.append(thin.index.repeat(_PLACES).to_frame(index=False).assign(error=error.ravel()))
     return pd.concat(found[1:] or found, ignore_index=True)
 
 
 def thinned_radius(errors: pd.DataFrame) -> float | None:
-    """Half width of intervals around the middle of the step seen; None where no finite one will do.
+    """Half width of intervals around the middle of the step seen; None where there are too few tracks.
 
     As `conformal_radius` for n tracks, at the rank (n + 1) `COVERAGE` / n of all thinned errors: each way to thin a
     track stands for the one way that a film has.
@@ -62,8 +61,7 @@ def thinned_radius(errors: pd.DataFrame) -> float | None:
     if level > 1:
         return None
     place = int(np.ceil(level * len(errors) - 1e-9))
-    radius = float(np.sort(errors["error"].to_numpy(dtype=np.float64))[place - 1])
-    return radius if np.isfinite(radius) else None
+    return float(np.sort(errors["error"].to_numpy(dtype=np.float64))[place - 1])
 
 
 def share_held(called: FloatArray, annotated: FloatArray, interval: float, radius: float) -> FloatArray:
@@ -72,10 +70,10 @@ def share_held(called: FloatArray, annotated: FloatArray, interval: float, radiu
     Where in the step the onset lies nobody saw, and every place is as likely.
 
     Args:
-        called: (N,) time of the first frame in the state by the probe, NaN where it sees none.
-        annotated: (N,) the same by annotation.
+        called: (N,) as `earliest_onsets` has them.
+        annotated: (N,) time of the first frame annotated to be in the state.
         interval: between frames.
     """
     low, high = called - interval / 2 - radius, called - interval / 2 + radius
     overlap = np.minimum(high, annotated) - np.maximum(low, annotated - interval)
-    return np.nan_to_num(np.clip(overlap / interval, 0, 1), nan=0.0)
+    return np.clip(overlap / interval, 0, 1)

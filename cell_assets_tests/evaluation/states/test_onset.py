@@ -7,6 +7,7 @@ from cell_assets.errors import BadInputError
 from cell_assets.evaluation.states.onset import (
     Course,
     along_tracks,
+    calibration_errors,
     change_point,
     conformal_radius,
     onset_errors,
@@ -154,3 +155,11 @@ def test_along_tracks_every_frame_has_the_say_of_its_whole_track():
     found = along_tracks(calls).rows.sort_values(["track_id", "t"])
     assert found["probability"].tolist() == [0, 0, 0, 0, 1, 1, 1] + [0] * 7
     assert table.drop(columns="probability").equals(along_tracks(calls).rows.drop(columns="probability"))
+
+
+def test_a_track_not_seen_to_turn_could_do_so_in_the_frame_after_its_last():
+    late = rows([0.05] * 7 + [0.6], [False] * 7 + [True])
+    seen = rows([0.05] * 4 + [0.95] * 4, [False] * 6 + [True] * 2, track=2)
+    onsets = track_onsets(pd.concat([late, seen]))
+    assert onset_errors(onsets).tolist() == [np.inf, 2.0]
+    assert calibration_errors(onsets).tolist() == [1.0, 2.0]

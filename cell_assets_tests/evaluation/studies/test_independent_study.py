@@ -360,13 +360,12 @@ def test_coverage_in_hours_by_hand() -> None:
     assert (first["onset_low"], first["onset_high"]) == (pytest.approx(7 - 0.9875), pytest.approx(7 + 0.9875))
 
 
-def test_a_thinned_track_that_is_not_seen_to_turn_is_infinitely_wrong() -> None:
-    # Called at frame 5: of frames 0 and 4 alone, neither is called.
+def test_a_thinned_track_that_is_not_seen_to_turn_may_do_so_after_its_last_frame() -> None:
+    # Called at frame 5: of frames 0 and 4 alone, neither is called, and the next would be at 4 h, its step from 2 h.
     rows = calls_of([(4, 5)], []).rows
     errors = thinned_errors(rows, 0.5, 4)["error"].to_numpy().reshape(4, -1)
-    assert np.isinf(errors[0]).all()
-    # The middles 1.5, 2 and 2.5 h and an onset at 1.5 to 2 h.
-    assert errors[1:].mean(axis=1) == pytest.approx([0.25, 0.25, 0.75])
+    # The middles 3, 1.5, 2 and 2.5 h and an onset at 1.5 to 2 h.
+    assert errors.mean(axis=1) == pytest.approx([1.25, 0.25, 0.25, 0.75])
     # Not thinned, the step that is called lies one frame behind the one annotated.
     assert thinned_errors(rows, 0.5, 1)["error"].mean() == pytest.approx(0.5)
 
