@@ -118,8 +118,7 @@ class Lab:
             "report": {"independent_plates": [f"independent-{seed}"], "seed": seed},
             "baseline": {"column": "infection_state", "preset": "quick", "changes": UNET | {"seed": seed}},
         }
-        if variant == ATTRIBUTED:
-            choices["attribution"] = {"cells_per_state": 20, "seed": seed}
+        choices["attribution"] = {"cells_per_state": 20, "seed": seed} if variant == ATTRIBUTED else None
         started = time.monotonic()
         self.run(experiment, choices)
         numbers = json.loads(self.say("numbers", "--experiment", experiment, "--json"))
