@@ -4,7 +4,8 @@ Rows are split as the manifest states, and the regression's strength is chosen b
 hold whole units too, so that no cell is seen on both sides anywhere.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -17,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.splits import SplitUnit
-from cell_assets.evaluation.units import BoolArray, FloatArray, StrArray, refuse_overlap
+from cell_assets.evaluation.units import BoolArray, FloatArray, IntArray, StrArray, refuse_overlap
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Inverse regularisation strengths that are tried, weakest fit first."""
@@ -137,6 +138,52 @@ def fit_probe(
     )
 
 
+@threadpool_limits.wrap(limits=1)
+def fit_joined(
+    train: ProbeData,
+    test: ProbeData,
+    beside_train: FloatArray,
+    beside_test: FloatArray,
+    *,
+    split_unit: SplitUnit,
+    seed: int,
+) -> Probe:
+    """A probe of what the features' own probe says and of something simpler beside it (stacking, Wolpert 1992).
+
+    Side by side with hundreds of features, one number that a penalty is shared with is lost: on a colony of *E. coli*,
+    embedding and cell length together scored less than length alone. So the features are summed up first, for
+    training rows by probes that did not learn from their units.
+
+    Args:
+        beside_train: (N, K); so `beside_test`, of the test rows.
+
+    Raises:
+        BadInputError: as `fit_probe`, or `why_not_joined` has a reason.
+    """
+    why = why_not_joined(train)
+    if why is not None:
+        raise BadInputError(f"a probe cannot be fitted: {why}")
+    whole = fit_probe(train, test, split_unit=split_unit, seed=seed)
+    said = np.empty(len(train.label))
+    for inner, held in _inner_folds(train, seed):
+        scaler = StandardScaler().fit(train.features[inner])
+        model = _regression(whole.strength).fit(scaler.transform(train.features[inner]), train.label[inner])
+        said[held] = model.decision_function(scaler.transform(train.features[held]))
+    return fit_probe(
+        replace(train, features=np.column_stack([said, beside_train])),
+        replace(test, features=np.column_stack([whole.head.logit(test.features), beside_test])),
+        split_unit=split_unit,
+        seed=seed,
+    )
+
+
+def why_not_joined(train: ProbeData) -> str | None:
+    """Why training rows cannot be seen by probes that did not learn from them, or None."""
+    if _n_folds(train) > 1:
+        return None
+    return "too few training units hold each class to learn how far the embedding adds to something simpler"
+
+
 def choose_strength(
     train: ProbeData, seed: int, criterion: Criterion = Criterion.AVERAGE_PRECISION
 ) -> tuple[float, str]:
@@ -145,16 +192,10 @@ def choose_strength(
     With fewer than two units that hold positives, or that hold negatives, there is nothing to cross-validate
     and a default is taken and said.
     """
-    n_folds = min(
-        _MAX_FOLDS, len(np.unique(train.units[train.label])), len(np.unique(train.units[~train.label]))
-    )
     default = f"C = {_DEFAULT_STRENGTH:g} by default: too few training units hold each class to choose it"
-    if n_folds < 2:
-        return _DEFAULT_STRENGTH, default
-    folds = StratifiedGroupKFold(n_splits=n_folds, shuffle=True, random_state=seed)
     scores = [
         _fold_scores(train, inner, held, criterion)
-        for inner, held in folds.split(train.features, train.label, train.units)
+        for inner, held in _inner_folds(train, seed)
         if _both_classes(train.label[inner]) and _both_classes(train.label[held])
     ]
     if not scores:
@@ -162,6 +203,19 @@ def choose_strength(
     strength = STRENGTHS[int(np.argmax(np.mean(scores, axis=0)))]
     by = "" if criterion is Criterion.AVERAGE_PRECISION else f"the {criterion} of "
     return strength, f"C = {strength:g} by {by}{len(scores)}-fold cross-validation over whole training units"
+
+
+def _n_folds(train: ProbeData) -> int:
+    positive, negative = (len(np.unique(train.units[side])) for side in (train.label, ~train.label))
+    return min(_MAX_FOLDS, positive, negative)
+
+
+def _inner_folds(train: ProbeData, seed: int) -> Iterator[tuple[IntArray, IntArray]]:
+    """Rows to learn from and rows to see, whole units on one side; none where a class has fewer than two units."""
+    if (n_folds := _n_folds(train)) < 2:
+        return
+    folds = StratifiedGroupKFold(n_splits=n_folds, shuffle=True, random_state=seed)
+    yield from folds.split(train.features, train.label, train.units)
 
 
 def _fold_scores(train: ProbeData, inner: np.ndarray, held: np.ndarray, criterion: Criterion) -> list[float]:

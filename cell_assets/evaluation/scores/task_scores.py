@@ -9,7 +9,13 @@ import pandas as pd
 from cell_assets.evaluation.resampling import Estimate
 from cell_assets.evaluation.scores import metrics
 from cell_assets.evaluation.scores.probe_splits import Part, ProbeSplit
-from cell_assets.evaluation.scores.probes import ProbeData, fit_probe, why_no_probe
+from cell_assets.evaluation.scores.probes import (
+    ProbeData,
+    fit_joined,
+    fit_probe,
+    why_no_probe,
+    why_not_joined,
+)
 from cell_assets.evaluation.scores.scoring import (
     EMBEDDING,
     METRICS,
@@ -41,16 +47,19 @@ class Baseline:
     adds_to: str | None = None
     """Name of the baseline that it extends by the embedding: its gain over that one is stated, and not the
     embedding's gain over it."""
+    beside: FloatArray | None = None
+    """(N, K) of that baseline, which `values`, the embedding, are joined to, see `fit_joined`."""
 
     def reordered(self, order: IntArray) -> "Baseline":
         """The same baseline for rows taken in `order`."""
-        return replace(self, values=self.values[order])
+        beside = None if self.beside is None else self.beside[order]
+        return replace(self, values=self.values[order], beside=beside)
 
 
 def combined(features: FloatArray, baseline: Baseline, name: str, title: str) -> Baseline:
-    """The embedding (N, D) and a baseline side by side: what the one adds to the other."""
-    values = np.column_stack([features, baseline.values])
-    return Baseline(name, title, values, adds_to=baseline.name)
+    """The embedding (N, D) and a baseline together: what the one adds to the other."""
+    beside = np.asarray(baseline.values, dtype=np.float64).reshape(len(features), -1)
+    return Baseline(name, title, features, adds_to=baseline.name, beside=beside)
 
 
 @dataclass(frozen=True)
@@ -213,8 +222,13 @@ def _fit_rival(
         why = next(
             (said for part in split.parts if (said := _why_none(values, labels, part, split_units))), None
         )
+    if why is None and candidate.beside is not None:
+        learned = (_sides(values, labels, part, split_units)[0] for part in split.parts)
+        why = next((said for train in learned if (said := why_not_joined(train))), None)
     used = split.test | (split.fit & labels.known)
     unusable = np.asarray(~np.isfinite(values[used]).all(axis=1))
+    if candidate.beside is not None:
+        unusable |= ~np.isfinite(candidate.beside[used]).all(axis=1)
     if why is None and unusable.any():
         why = f"{candidate.title} is not known for {int(unusable.sum())} of {len(unusable)} rows"
     if why is not None:
@@ -223,7 +237,11 @@ def _fit_rival(
     chosen, converged = [], True
     for part in split.parts:
         train, rows = _sides(values, labels, part, split_units)
-        probe = fit_probe(train, rows, split_unit=split.unit, seed=seed)
+        if candidate.beside is None:
+            probe = fit_probe(train, rows, split_unit=split.unit, seed=seed)
+        else:
+            beside = candidate.beside[part.fit & labels.known], candidate.beside[part.test]
+            probe = fit_joined(train, rows, *beside, split_unit=split.unit, seed=seed)
         probability[part.test] = probe.probability
         chosen.append(probe.how_chosen)
         converged &= probe.converged

@@ -1,12 +1,21 @@
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.scores import probes
-from cell_assets.evaluation.scores.probes import STRENGTHS, Criterion, ProbeData, choose_strength, fit_probe
+from cell_assets.evaluation.scores.probes import (
+    STRENGTHS,
+    Criterion,
+    ProbeData,
+    choose_strength,
+    fit_joined,
+    fit_probe,
+    why_not_joined,
+)
 from cell_assets.evaluation.splits import SplitUnit
 from cell_assets_tests.evaluation.movies import informative_features
 
@@ -113,3 +122,48 @@ def test_a_strength_chosen_by_log_loss_gives_probabilities_as_sure_as_they_say()
     assert by_rank.strength == STRENGTHS[0] and by_loss.strength == STRENGTHS[-1]
     assert by_rank.probability[label].mean() < 0.9 < 0.99 < by_loss.probability[label].mean()
     assert "by the log loss of 5-fold cross-validation" in by_loss.how_chosen
+
+
+def test_what_a_simple_number_knows_is_not_lost_beside_many_features():
+    """300 features of noise, and one number of which each unit needs to learn only its weight."""
+    rng = np.random.default_rng(0)
+    train, test = (
+        ProbeData(
+            rng.normal(size=(400, 300)),
+            rng.random(400) < 0.3,
+            np.repeat([f"{side}{k}" for k in range(40)], 10),
+        )
+        for side in ("train", "test")
+    )
+    known = [(one.label + rng.normal(scale=0.5, size=400))[:, None] for one in (train, test)]
+    joined = fit_joined(train, test, *known, split_unit=SplitUnit.TRACK, seed=0)
+    alone = [
+        ProbeData(values, one.label, one.units) for values, one in zip(known, (train, test), strict=True)
+    ]
+    best = fit_probe(*alone, split_unit=SplitUnit.TRACK, seed=0)
+    score = [average_precision_score(test.label, probe.probability) for probe in (joined, best)]
+    assert score[0] > score[1] - 0.02
+    side_by_side = [
+        ProbeData(np.hstack([one.features, values]), one.label, one.units)
+        for values, one in zip(known, (train, test), strict=True)
+    ]
+    probe = fit_probe(*side_by_side, split_unit=SplitUnit.TRACK, seed=0)
+    assert average_precision_score(test.label, probe.probability) < score[1] - 0.05
+
+
+def test_joined_rows_are_summed_up_by_probes_that_did_not_learn_from_them():
+    """Features that only name their unit say nothing of other units; seen by their own probe they would say all."""
+    units = np.repeat([f"u{k}" for k in range(30)], 6)
+    label = np.repeat(np.arange(30) % 2 == 0, 6)
+    train = ProbeData(np.repeat(np.eye(30), 6, axis=0), label, units)
+    test = rows("test", n_units=30, rows_each=6)
+    test = ProbeData(np.zeros((180, 30)), test.label, test.units)
+    weak = label + np.random.default_rng(0).normal(scale=2.0, size=180)
+    joined = fit_joined(train, test, weak[:, None], weak[:, None], split_unit=SplitUnit.TRACK, seed=0)
+    assert joined.head.weight[1] > abs(joined.head.weight[0])
+
+
+def test_why_rows_cannot_be_joined():
+    one = rows("u", n_units=1)
+    assert "too few training units" in why_not_joined(one)
+    assert why_not_joined(rows("u")) is None
