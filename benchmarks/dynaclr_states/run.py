@@ -20,6 +20,7 @@ from benchmarks.dynaclr_states.plates import (
     independent_plate,
     training_plate,
 )
+from benchmarks.dynaclr_states.summarise import is_asked
 from cell_assets.simulation.parameters import SimulationParameters
 from cell_assets.simulation.simulate import simulate
 
@@ -121,7 +122,11 @@ class Lab:
         choices["attribution"] = {"cells_per_state": 20, "seed": seed} if variant == ATTRIBUTED else None
         started = time.monotonic()
         self.run(experiment, choices)
-        numbers = json.loads(self.say("numbers", "--experiment", experiment, "--json"))
+        numbers = [
+            one
+            for one in json.loads(self.say("numbers", "--experiment", experiment, "--json"))
+            if is_asked(one)
+        ]
         out.parent.mkdir(exist_ok=True)
         record = {
             "seed": seed,

@@ -84,6 +84,17 @@ QUESTIONS: dict[str, dict[str, tuple[str, str]]] = {
 }
 
 
+ATTRIBUTION = "dynaclr/attribution_infection_state"
+
+
+def is_asked(number: dict[str, Any]) -> bool:
+    """Whether a question asks for that number of a report."""
+    if number["report"] == ATTRIBUTION:
+        return True
+    asked = (number["report"].removeprefix("dynaclr/"), number["name"])
+    return any(asked in measures.values() for measures in QUESTIONS.values())
+
+
 def main() -> None:
     runs = [json.loads(path.read_text("utf-8")) for path in sorted((HERE / "results").glob("*.json"))]
     variants = list(dict.fromkeys(run["variant"] for run in runs))
@@ -98,11 +109,12 @@ def main() -> None:
         },
         "attribution": {
             str(run["seed"]): {
-                name.removeprefix("dynaclr/"): one
+                name.removeprefix(f"{ATTRIBUTION}/"): one
                 for name, one in found(run).items()
-                if name.startswith("dynaclr/attribution_infection_state/")
+                if name.startswith(ATTRIBUTION)
             }
             for run in runs
+            if run["variant"] == "time-and-cell-aware"
         },
     }
     (HERE / "summary.json").write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n", "utf-8")
@@ -153,19 +165,19 @@ def draw(questions: dict[str, Any]) -> None:
         for row, variant in enumerate(variants):
             for name, colour in (("ratio", "#d9822b"), ("U-Net", "#2f9e6e"), ("embedding", "#0b6e99")):
                 points(panel, row, questions[plate][variant][name], colour, name if row == 0 else None)
-        panel.set(title=plate.split(",")[1].strip().capitalize(), xlabel="balanced accuracy")
+        panel.set(title=plate.removeprefix("Infection, "), xlabel="balanced accuracy")
     for row, variant in enumerate(variants):
         measured = questions["States and cells, held-out FOVs"][variant]
         for name, colour in (("d(τ=1)/d(τ=10)", "#4a5568"), ("same cell found", "#b5508f")):
             points(axes[2], row, measured[name], colour, name if row == 0 else None)
-    axes[2].set(title="Smoothness and identity", xlabel="value")
+    axes[2].set(title="smoothness and identity", xlabel="d(τ=1)/d(τ=10), and share of cells found again")
     axes[0].set(yticks=range(len(variants)), yticklabels=variants)
     axes[0].invert_yaxis()
     for panel in axes:
         panel.grid(axis="x", color="#e4e7eb")
         panel.spines[["top", "right"]].set_visible(False)
-    axes[0].legend(loc="lower left", frameon=False)
-    axes[2].legend(loc="lower right", frameon=False)
+    for panel in axes:
+        panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3, frameon=False)
     figure.suptitle(
         "Simulated plates; three seeds, one point each, 95 % intervals over held-out FOVs or tracks"
     )
