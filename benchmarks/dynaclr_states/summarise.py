@@ -72,14 +72,18 @@ QUESTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "half width (h)": ("infection_state_independent_onset", "interval_half_width_h"),
         "median error (h, frames of 2 h)": ("infection_state_independent_onset", "median_absolute_error_h"),
     },
-    "Injected swaps, held-out FOVs (average precision)": {
-        "embedding": ("track_disruptions_swap", "average_precision"),
+    "Injected swaps, held-out FOVs": {
+        "average precision": ("track_disruptions_swap", "average_precision"),
         "motion": ("track_disruptions_swap", "average_precision_motion"),
         "both": ("track_disruptions_swap", "average_precision_combined"),
         "gain of both over motion": (
             "track_disruptions_swap",
             "average_precision_gain_of_combined_over_motion",
         ),
+        "precision": ("track_disruptions_swap", "precision"),
+        "recall": ("track_disruptions_swap", "recall"),
+        "precision, motion": ("track_disruptions_swap", "precision_motion"),
+        "recall, motion": ("track_disruptions_swap", "recall_motion"),
     },
 }
 
