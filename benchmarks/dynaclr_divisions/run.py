@@ -21,7 +21,7 @@ INTERVAL_MIN = 5
 LENGTH_KEPT = {"augmentation": {"scale": 0.0, "shear": 0.0}}
 """Table 2 scales x and y apart by up to 30 %, which teaches a network not to see how long a cell is."""
 SIDE_PX = 32
-"""Two cell widths: the middle of a cell, where it constricts, and little of its neighbours."""
+"""2 µm, about two cell widths: the middle of a cell, where it constricts, and little of its neighbours."""
 VARIANTS: dict[str, dict[str, Any]] = {
     "time-and-cell-aware": {"strategy": "time-and-cell-aware"} | NT_XENT,
     "time-and-cell-aware, lengths kept": {"strategy": "time-and-cell-aware"} | NT_XENT | LENGTH_KEPT,

@@ -150,9 +150,8 @@ def fit_joined(
 ) -> Probe:
     """A probe of what the features' own probe says and of something simpler beside it (stacking, Wolpert 1992).
 
-    Side by side with hundreds of features, one number that a penalty is shared with is lost: on a colony of *E. coli*,
-    embedding and cell length together scored less than length alone. So the features are summed up first, for
-    training rows by probes that did not learn from their units.
+    Side by side with hundreds of features, one number that shares their penalty is lost. So the features are summed
+    up first, for training rows by probes that did not learn from their units.
 
     Args:
         beside_train: (N, K); so `beside_test`, of the test rows.

@@ -182,7 +182,7 @@ def conformal_radius(errors: FloatArray, coverage: float = COVERAGE) -> float | 
     exchangeable, which needs that the probe learned from neither, P(covered) >= coverage, whatever the probe and
     the distribution. The probability is over tracks that turn, together; it is promised of no single condition.
 
-    Returns None where no finite q will do, because there are too few tracks.
+    Returns None where no finite q will do: too few tracks, or too many infinite errors.
 
     Raises:
         BadInputError: `coverage` is not between 0 and 1.

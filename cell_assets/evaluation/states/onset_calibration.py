@@ -31,11 +31,13 @@ def thinned_errors(rows: pd.DataFrame, interval: float, every: int) -> pd.DataFr
         frame, and one place of the step annotated in all frames; in the unit of `time`.
     """
     names = [name for name in _TRACK if name in rows.columns]
+    if rows.empty:
+        return pd.DataFrame(columns=[*names, "error"])
     whole = track_onsets(rows)
     whole = whole[whole["annotated_course"] == Course.TURNS]
     annotated = whole.set_index(names)["annotated_onset_time"]
     before = (np.arange(_PLACES) + 0.5) / _PLACES * interval
-    found = [pd.DataFrame(columns=[*names, "error"])]
+    found = []
     for first in range(every):
         kept = rows[rows["t"] % every == first]
         if kept.empty:
@@ -47,7 +49,7 @@ def thinned_errors(rows: pd.DataFrame, interval: float, every: int) -> pd.DataFr
         places = annotated.loc[thin.index].to_numpy(dtype=np.float64)[:, None] - before
         error = np.abs(middle[:, None] - places)
         found.append(thin.index.repeat(_PLACES).to_frame(index=False).assign(error=error.ravel()))
-    return pd.concat(found[1:] or found, ignore_index=True)
+    return pd.concat(found, ignore_index=True)
 
 
 def thinned_radius(errors: pd.DataFrame) -> float | None:

@@ -17,6 +17,8 @@ from cell_assets.evaluation.studies.evaluate import EmbeddingEvaluation, canonic
 from cell_assets.evaluation.units import FloatArray, plural
 from cell_assets.ledger.records import NumberDraft
 
+_ANNOTATED = "_annotated"
+
 
 @dataclass(frozen=True)
 class StateDynamics:
@@ -138,7 +140,7 @@ def _stated(dynamics: StateDynamics) -> Iterator[_Stated]:
     else:
         yield from _stated_growth(dynamics.calls, dynamics.fractions, "")
         yield from _stated_growth(dynamics.calls, dynamics.along_tracks, "_along_tracks")
-        yield from _stated_growth(dynamics.calls, dynamics.annotated, "_annotated")
+        yield from _stated_growth(dynamics.calls, dynamics.annotated, _ANNOTATED)
     yield from _stated_onsets(dynamics)
     if dynamics.calls is not None:
         yield from _stated_fractions(dynamics.calls, dynamics.fractions)
@@ -159,6 +161,8 @@ def _stated_growth(
             (f"rate_per_{unit}", growth.rate),
             ("intervals_with_annotated_fraction", one.covered),
         ):
+            if estimate is one.covered and origin == _ANNOTATED:
+                continue  # a curve is within its own intervals
             named = f"{name}_{names[one.condition]}"
             yield _Stated(f"{calls.column}_over_time{origin}", named, estimate, one.units_name)
 

@@ -370,6 +370,12 @@ def test_a_thinned_track_that_is_not_seen_to_turn_may_do_so_after_its_last_frame
     assert thinned_errors(rows, 0.5, 1)["error"].mean() == pytest.approx(0.5)
 
 
+def test_without_val_tracks_there_is_no_interval_and_the_report_says_why() -> None:
+    found = study_onsets(calls_of([], [(4, 4), (3, 3)]), 0, 100, calibrated_at=0.5)
+    why = "0 val tracks have a known onset, and an interval of 90 % needs at least 9"
+    assert (found.radius.why_missing, found.coverage.why_missing) == (why, why)
+
+
 def test_what_cannot_be_said_says_why(small: tuple[EmbeddingStudy, pd.DataFrame]) -> None:
     study, states = small
     _, unannotated = stranger(24, annotated=False)
