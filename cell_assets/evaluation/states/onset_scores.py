@@ -92,23 +92,28 @@ def study_onsets(
         errors = onset_errors(known)
         calibration = calibration_errors(tracks[turning & (tracks["split"] == "val").to_numpy()])
         radius = _radius(conformal_radius(calibration), len(calibration))
-        held = share_of(calibration_errors(known) <= (radius.value or 0), "no test track has a known onset")
-        shift, reach = 0.0, (np.nan if radius.value is None else radius.value * calls.interval)
+        shift, step = 0.0, calls.interval
     else:
         errors = onset_errors_in_time(known)
         every = max(1, round(calls.interval / calibrated_at))
         thinned = thinned_errors(calls.rows[calls.rows["split"] == "val"], calibrated_at, every)
         n_tracks = len(thinned.drop(columns="error").drop_duplicates())
         radius = _radius(thinned_radius(thinned), n_tracks)
-        shift, reach = calls.interval / 2, (np.nan if radius.value is None else radius.value)
-        held = _mean_share(known, calls.interval, radius, unit, seed, n_resamples)
+        shift, step = calls.interval / 2, 1.0
+    if radius.value is None:
+        held = Estimate.missing(radius.why_missing or "", len(known))
+    elif calibrated_at is None:
+        held = share_of(calibration_errors(known) <= radius.value, "no test track has a known onset")
+    else:
+        held = _mean_share(known, calls.interval, radius.value, unit, seed, n_resamples)
+    reach = np.nan if radius.value is None else radius.value * step
     return Onsets(
         tracks=_with_intervals(tracks, calls.interval, shift, reach),
         conditions=tuple(
             _condition(str(name), group) for name, group in test.groupby("condition", sort=True)
         ),
         radius=radius,
-        coverage=held if radius.value is not None else Estimate.missing(radius.why_missing or "", len(known)),
+        coverage=held,
         coverage_units_name=plural(SplitUnit.TRACK if calibrated_at is None else unit),
         seen=share_of(np.isfinite(errors), "no test track has a known onset"),
         false=share_of(
@@ -121,15 +126,15 @@ def study_onsets(
 
 
 def _mean_share(
-    known: pd.DataFrame, interval: float, radius: Estimate, unit: SplitUnit, seed: int, n_resamples: int
+    known: pd.DataFrame, interval: float, radius: float, unit: SplitUnit, seed: int, n_resamples: int
 ) -> Estimate:
-    if not len(known) or radius.value is None:
+    if not len(known):
         return Estimate.missing("no test track has a known onset")
     held = share_held(
         earliest_onsets(known, interval),
         known["annotated_onset_time"].to_numpy(dtype=np.float64),
         interval,
-        radius.value,
+        radius,
     )
     mean = Statistic(lambda weights: weights @ held / weights.sum(axis=1), "no track was drawn")
     return bootstrap_interval(unit_ids(known, unit), mean, seed=seed, n_resamples=n_resamples)
