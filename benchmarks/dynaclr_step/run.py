@@ -1,4 +1,4 @@
-"""A DynaCLR training step: its time part by part, the network's FLOP/s beside this machine's matrix product.
+"""A DynaCLR training step: its time part by part, and the network's FLOP/s beside this machine's matrix product.
 
 Generates a plate, so it needs no input: `benchmarks/dynaclr_step/run.py [--device cuda] [--triplets 32]`.
 """
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -27,9 +28,9 @@ from cell_assets.methods.contract import Progress, TrainingTable
 from cell_assets.methods.dynaclr.augmentation import PatchAugmentation
 from cell_assets.methods.dynaclr.lightning_module import augmented_triplets
 from cell_assets.methods.dynaclr.loading import EpochBatches, TripletBatch
-from cell_assets.methods.dynaclr.network import DynaclrNetwork, NetworkConfig
+from cell_assets.methods.dynaclr.network import DynaclrNetwork, Encoding, NetworkConfig
 from cell_assets.methods.dynaclr.objective import triplet_loss
-from cell_assets.methods.dynaclr.parameters import Device, TrainingParameters
+from cell_assets.methods.dynaclr.parameters import CompileMode, Device, TrainingParameters
 from cell_assets.methods.dynaclr.patches import open_tables
 from cell_assets.methods.dynaclr.sampling import TripletSampler
 from cell_assets.methods.dynaclr.training import train
@@ -45,13 +46,15 @@ class Step:
 
     read: float
     augment: float
-    network: float
+    network: dict[CompileMode, float]
     """Forward, loss, backward."""
+    products: float | None
+    """The matrix products within the uncompiled network, where PyTorch's profiler can time them."""
     optimizer: float
 
     @property
     def whole(self) -> float:
-        return self.read + self.augment + self.network + self.optimizer
+        return self.read + self.augment + min(self.network.values()) + self.optimizer
 
 
 def main() -> None:
@@ -106,26 +109,42 @@ def measured_step(tables: list[TrainingTable], device: torch.device, triplets: i
 
     patches = augment()
 
-    def one_pass(run: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]) -> None:
+    def one_pass(run: Callable[[torch.Tensor], Encoding]) -> None:
         network.zero_grad(set_to_none=True)
         with torch.autocast(device.type, torch.bfloat16):
-            projections = run(patches)[1]
+            projections = run(patches).projections
         anchor, positive, negative = projections.float().chunk(3)
         triplet_loss(anchor, positive, negative, on_device.counted, parameters.margin).mean.backward()
 
-    # Of one triplet, since uncompiled bfloat16 takes a slow path; work grows with the number of patches.
-    with FlopCounterMode(display=False) as counter:
-        network(patches[:3])[1].sum().backward()
-    flop = counter.get_total_flops() * len(patches) / 3
+    # Backward is twice forward. PyTorch's count of it takes depthwise kernels for full ones: 3 times too many.
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(patches[:3])
+    flop = 3 * counter.get_total_flops() * len(patches) / 3
+    eager = statistics.median(seconds(lambda: one_pass(network), device))
     compiled = torch.compile(network, dynamic=False)
-    one_pass(compiled)
     step = Step(
         read=statistics.median(seconds(read, device)),
         augment=statistics.median(seconds(augment, device)),
-        network=statistics.median(seconds(lambda: one_pass(compiled), device)),
+        network={
+            CompileMode.EAGER: eager,
+            CompileMode.INDUCTOR: statistics.median(seconds(lambda: one_pass(compiled), device)),
+        },
+        products=products_within(lambda: one_pass(network)) if device.type == "cpu" else None,
         optimizer=statistics.median(seconds(optimizer.step, device)),
     )
     return step, flop
+
+
+def products_within(run: Callable[[], object]) -> float:
+    """Seconds of `run` in matrix products alone."""
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        run()
+    times = [
+        event.self_cpu_time_total
+        for event in profiled.key_averages()
+        if event.key in ("aten::mm", "aten::addmm")
+    ]
+    return sum(times) / 1e6
 
 
 def seconds(run: Callable[[], object], device: torch.device) -> list[float]:
@@ -176,7 +195,8 @@ def private_kb() -> int:
 
 
 def report(device: str, triplets: int, rate: float, step: Step, flop: float, peaks: dict[int, float]) -> None:
-    achieved = flop / step.network
+    products = None if step.products is None else flop / step.products / rate
+    shares = {mode.value: flop / taken / rate for mode, taken in step.network.items()}
     result = {
         "device": torch.cuda.get_device_name()
         if device == "cuda"
@@ -185,14 +205,18 @@ def report(device: str, triplets: int, rate: float, step: Step, flop: float, pea
         "patch": [*SHAPE[1:3], SIDE_PX, SIDE_PX],
         "triplets": triplets,
         "seconds": {
-            name: round(getattr(step, name), 4) for name in ("read", "augment", "network", "optimizer")
+            "read": round(step.read, 4),
+            "augment": round(step.augment, 4),
+            **{f"network, {mode.value}": round(taken, 4) for mode, taken in step.network.items()},
+            "matrix products within": None if step.products is None else round(step.products, 4),
+            "optimizer": round(step.optimizer, 4),
         },
         "triplets_per_s": round(triplets / step.whole, 2),
         "loader_stall": round(step.read / step.whole, 4),
         "network_tflop": round(flop / 1e12, 3),
-        "network_tflop_per_s": round(achieved / 1e12, 3),
         "bf16_product_tflop_per_s": round(rate / 1e12, 3),
-        "share_of_product_rate": round(achieved / rate, 3),
+        "share_of_product_rate": {mode: round(share, 3) for mode, share in shares.items()},
+        "share_if_only_products_took_time": None if products is None else round(products, 3),
         "peak_mb_by_plates": peaks,
     }
     path = Path(__file__).with_name(f"results_{device}.json")

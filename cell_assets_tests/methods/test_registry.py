@@ -105,6 +105,7 @@ def test_weights_are_those_that_were_recorded_or_refused(tmp_path: Path) -> None
 
 def test_what_this_machine_cannot_run_is_changed_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda name: None)
+    monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: False)
     method = load_method("dynaclr")
     resolution = method.resolve(method.parameters("paper", {}))
     assert isinstance(resolution.parameters, TrainingParameters)
@@ -112,4 +113,5 @@ def test_what_this_machine_cannot_run_is_changed_with_a_reason(monkeypatch: pyte
     assert resolution.parameters.precision is Precision.FLOAT32
     assert len(resolution.messages) == 2
     assert "C++ compiler" in resolution.messages[0]
+    assert "no bfloat16 instructions" in resolution.messages[1]
     assert method.resolve(resolution.parameters).messages == ()

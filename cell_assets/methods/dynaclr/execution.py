@@ -53,16 +53,10 @@ def supported(parameters: TrainingParameters) -> tuple[TrainingParameters, tuple
             "torch.compile does not work here (it needs a C++ compiler), so the network runs uncompiled: "
             "slower, and with other checkpoint bytes than a compiled run"
         )
-    if parameters.precision is Precision.BFLOAT16 and parameters.device is Device.CPU:
-        compiled = parameters.compile_mode is CompileMode.INDUCTOR and "compile_mode" not in changes
-        if not torch.cpu._is_avx512_bf16_supported() or not compiled:
-            changes["precision"] = Precision.FLOAT32
-            why = (
-                "uncompiled bfloat16 convolutions are slower than float32"
-                if not compiled
-                else "the processor has no bfloat16 instructions"
-            )
-            messages.append(f"the network runs in float32, because {why}")
+    half = parameters.precision is Precision.BFLOAT16
+    if half and parameters.device is Device.CPU and not torch.cpu._is_avx512_bf16_supported():
+        changes["precision"] = Precision.FLOAT32
+        messages.append("the network runs in float32, because the processor has no bfloat16 instructions")
     return parameters.model_copy(update=changes), tuple(messages)
 
 

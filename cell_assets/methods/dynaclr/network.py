@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from cell_assets.imaging.channels import ChannelKind
+from cell_assets.methods.dynaclr.depthwise import DepthwiseConv2d
 from cell_assets.methods.dynaclr.stem import ChannelAdaptiveStem, ProjectionStem, stem_shape
 
 
@@ -79,7 +80,7 @@ class ConvNextBlock(nn.Module):
 
     def __init__(self, width: int, layer_scale: float, drop: float) -> None:
         super().__init__()
-        self.depthwise = nn.Conv2d(width, width, 7, padding=3, groups=width)
+        self.depthwise = DepthwiseConv2d(width, 7)
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.expand = nn.Linear(width, 4 * width)
         self.contract = nn.Linear(4 * width, width)
