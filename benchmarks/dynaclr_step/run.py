@@ -30,10 +30,11 @@ from cell_assets.methods.dynaclr.lightning_module import augmented_triplets
 from cell_assets.methods.dynaclr.loading import EpochBatches, TripletBatch
 from cell_assets.methods.dynaclr.network import DynaclrNetwork, Encoding, NetworkConfig
 from cell_assets.methods.dynaclr.objective import triplet_loss
-from cell_assets.methods.dynaclr.parameters import CompileMode, Device, TrainingParameters
+from cell_assets.methods.dynaclr.parameters import CompileMode, TrainingParameters
 from cell_assets.methods.dynaclr.patches import open_tables
 from cell_assets.methods.dynaclr.sampling import TripletSampler
 from cell_assets.methods.dynaclr.training import train
+from cell_assets.methods.processor import Device
 
 REPEATS = 6
 MATRIX_SIDES = {"cpu": (1024, 2048, 4096), "cuda": (4096, 8192)}

@@ -55,7 +55,16 @@ def _fraction(one: StateDynamics, calls: StateCalls) -> ReportFigure:
 def by_track(dynamics: StateDynamics) -> list[str]:
     """What the fractions come to when each cell is called by its track."""
     true = {one.condition: one.growth.plateau for one in dynamics.annotated}
-    return [
+    scores = dynamics.scores
+    right = (
+        []
+        if scores is None or scores.by_track.value is None
+        else [
+            f"Each cell called by its track, balanced accuracy is {estimate_text(scores.by_track)}, a gain of "
+            f"{estimate_text(scores.gain)} over cells called one by one."
+        ]
+    )
+    return right + [
         f"{one.condition}, each cell called by its track: plateau {_or_none(one.growth.plateau)}, annotated "
         f"{_or_none(true[one.condition])}; {100 * one.covered.value:.0f} % of intervals hold the annotated fraction."
         for one in dynamics.along_tracks

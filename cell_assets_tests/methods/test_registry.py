@@ -8,7 +8,8 @@ import pytest
 from blake3 import blake3
 
 from cell_assets.errors import BadInputError
-from cell_assets.methods.dynaclr.parameters import Precision, TrainingParameters
+from cell_assets.methods.dynaclr.parameters import TrainingParameters
+from cell_assets.methods.processor import Precision
 from cell_assets.methods.registry import load_method, method_names
 
 

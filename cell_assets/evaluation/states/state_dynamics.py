@@ -9,6 +9,7 @@ import pandas as pd
 from cell_assets.evaluation.resampling import Estimate, stated_split
 from cell_assets.evaluation.scores.tasks import Labels
 from cell_assets.evaluation.splits import SplitUnit
+from cell_assets.evaluation.states.call_scores import CallScores, score_calls
 from cell_assets.evaluation.states.onset import Course, along_tracks
 from cell_assets.evaluation.states.onset_scores import Onsets, study_onsets
 from cell_assets.evaluation.states.state_calls import StateCalls, as_annotated, call_states
@@ -17,6 +18,7 @@ from cell_assets.evaluation.studies.evaluate import EmbeddingEvaluation, canonic
 from cell_assets.evaluation.units import FloatArray, plural
 from cell_assets.ledger.records import NumberDraft
 
+_ALONG_TRACKS = "_along_tracks"
 _ANNOTATED = "_annotated"
 
 
@@ -32,6 +34,8 @@ class StateDynamics:
     """Of cells called by their tracks; none of a state that does not last."""
     annotated: tuple[ConditionFraction, ...] = ()
     """Of annotated cells, called as they are annotated: what growth the others should come to."""
+    scores: CallScores | None = None
+    """None of a state that does not last."""
     onsets: Onsets | None = None
     """None exactly when `why_no_onset` says why."""
     why_missing: str | None = None
@@ -124,6 +128,7 @@ def dynamics_of(
         fractions_over_time(calls, seed, n_resamples),
         fractions_over_time(along_tracks(calls), seed, n_resamples) if calls.direction.is_lasting else (),
         fractions_over_time(as_annotated(calls), seed, n_resamples),
+        score_calls(calls, seed, n_resamples) if calls.direction.is_lasting else None,
         None if isinstance(onsets, str) else onsets,
         why_no_onset=onsets if isinstance(onsets, str) else None,
     )
@@ -139,8 +144,10 @@ def _stated(dynamics: StateDynamics) -> Iterator[_Stated]:
         yield _Stated(f"{dynamics.column}_over_time", "plateau_time", none, plural(SplitUnit.TRACK))
     else:
         yield from _stated_growth(dynamics.calls, dynamics.fractions, "")
-        yield from _stated_growth(dynamics.calls, dynamics.along_tracks, "_along_tracks")
+        yield from _stated_growth(dynamics.calls, dynamics.along_tracks, _ALONG_TRACKS)
         yield from _stated_growth(dynamics.calls, dynamics.annotated, _ANNOTATED)
+    if dynamics.scores is not None:
+        yield from _stated_scores(dynamics.column, dynamics.scores)
     yield from _stated_onsets(dynamics)
     if dynamics.calls is not None:
         yield from _stated_fractions(dynamics.calls, dynamics.fractions)
@@ -165,6 +172,12 @@ def _stated_growth(
                 continue  # a curve is within its own intervals
             named = f"{name}_{names[one.condition]}"
             yield _Stated(f"{calls.column}_over_time{origin}", named, estimate, one.units_name)
+
+
+def _stated_scores(column: str, scores: CallScores) -> Iterator[_Stated]:
+    report = f"{column}_over_time{_ALONG_TRACKS}"
+    yield _Stated(report, "balanced_accuracy", scores.by_track, scores.units_name)
+    yield _Stated(report, "balanced_accuracy_gain_over_single_cells", scores.gain, scores.units_name)
 
 
 def _stated_fractions(calls: StateCalls, fractions: Sequence[ConditionFraction]) -> Iterator[_Stated]:

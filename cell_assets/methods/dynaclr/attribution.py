@@ -15,10 +15,10 @@ from cell_assets.methods.contract import TrainingTable
 from cell_assets.methods.dynaclr.augmentation import center_crop, normalise
 from cell_assets.methods.dynaclr.checkpoint import CheckpointConfig, load_checkpoint, load_config
 from cell_assets.methods.dynaclr.embedding import open_as_trained
-from cell_assets.methods.dynaclr.execution import derived_seed, prepared
 from cell_assets.methods.dynaclr.network import DynaclrNetwork
-from cell_assets.methods.dynaclr.parameters import Device
 from cell_assets.methods.dynaclr.patches import PatchSource
+from cell_assets.methods.execution import derived_seed, prepared
+from cell_assets.methods.processor import Device
 
 BASELINE = "the FOV's mean in a phase channel and its median in a fluorescence channel"
 """What patches are normalised to 0 by (appendix A.2)."""

@@ -20,10 +20,10 @@ from cell_assets.evaluation.manifest import EXCLUDED, FrozenCells
 from cell_assets.methods.contract import EmbeddingResult, Progress, ProgressSink, TrainingTable
 from cell_assets.methods.dynaclr.augmentation import center_crop, normalise
 from cell_assets.methods.dynaclr.checkpoint import CheckpointConfig, load_checkpoint, load_config
-from cell_assets.methods.dynaclr.execution import prepared
 from cell_assets.methods.dynaclr.network import DynaclrNetwork
-from cell_assets.methods.dynaclr.parameters import Device
 from cell_assets.methods.dynaclr.patches import PatchSource, open_tables
+from cell_assets.methods.execution import prepared
+from cell_assets.methods.processor import Device
 
 EMBEDDINGS_FILE = "embeddings.zarr"
 INDEX_COLUMNS = (

@@ -17,9 +17,10 @@ from cell_assets.errors import BadInputError
 from cell_assets.evaluation.manifest import FrozenCells
 from cell_assets.imaging.workers import end_with_parent
 from cell_assets.methods.contract import Progress, ProgressSink, TrainingResult, TrainingTable
-from cell_assets.methods.dynaclr.execution import supported
-from cell_assets.methods.dynaclr.parameters import Device, TrainingParameters
+from cell_assets.methods.dynaclr.machine import supported
+from cell_assets.methods.dynaclr.parameters import TrainingParameters
 from cell_assets.methods.dynaclr.training import train
+from cell_assets.methods.processor import Device
 
 WAITS_FOR_OTHERS = timedelta(hours=1)
 """How long a process waits for another within a step: a compilation or a slow disk may hold one up."""

@@ -17,12 +17,13 @@ from cell_assets.methods.dynaclr.augmentation import (
     shown_channels,
 )
 from cell_assets.methods.dynaclr.distributed import gathered, rank, world_size
-from cell_assets.methods.dynaclr.execution import derived_seed
 from cell_assets.methods.dynaclr.loading import TripletBatch
 from cell_assets.methods.dynaclr.network import DynaclrNetwork, Encoding
 from cell_assets.methods.dynaclr.objective import BatchLoss, nt_xent, triplet_loss
-from cell_assets.methods.dynaclr.parameters import CompileMode, Objective, Precision, TrainingParameters
+from cell_assets.methods.dynaclr.parameters import CompileMode, Objective, TrainingParameters
 from cell_assets.methods.dynaclr.sampling_record import SamplingRecord
+from cell_assets.methods.execution import derived_seed
+from cell_assets.methods.processor import Precision
 
 CPU_PART_BYTES = 8 * 2**20
 """Size of a part, as float32. The C library gives larger blocks back to the system at once, and getting

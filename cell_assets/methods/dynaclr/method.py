@@ -25,8 +25,8 @@ from cell_assets.methods.dynaclr.attribution import open_encoder
 from cell_assets.methods.dynaclr.bleaching import embed_cells_dimmed
 from cell_assets.methods.dynaclr.checkpoint import load_config
 from cell_assets.methods.dynaclr.embedding import EmbeddingParameters, embed
-from cell_assets.methods.dynaclr.execution import supported
 from cell_assets.methods.dynaclr.launching import train_together
+from cell_assets.methods.dynaclr.machine import supported
 from cell_assets.methods.dynaclr.parameters import InitialState, TrainingParameters
 from cell_assets.methods.dynaclr.sampling_record import SamplingReport
 from cell_assets.methods.dynaclr.training import SAMPLING_FILE, train

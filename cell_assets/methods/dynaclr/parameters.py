@@ -12,21 +12,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from cell_assets.methods.dynaclr.sampling import Relatives, SamplingStrategy
-
-
-class Device(StrEnum):
-    """Kind of processor that trains; results differ between kinds."""
-
-    CPU = "cpu"
-    CUDA = "cuda"
-
-
-class Precision(StrEnum):
-    """Arithmetic of the forward pass; parameters and optimizer are always float32."""
-
-    FLOAT32 = "float32"
-    BFLOAT16 = "bfloat16"
-    """Autocast."""
+from cell_assets.methods.processor import Device, Precision
 
 
 class CompileMode(StrEnum):

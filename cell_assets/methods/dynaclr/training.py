@@ -25,15 +25,16 @@ from cell_assets.methods.dynaclr.checkpoint import (
     write_json,
 )
 from cell_assets.methods.dynaclr.distributed import gathered, rank, world_size
-from cell_assets.methods.dynaclr.execution import prepared, supported
 from cell_assets.methods.dynaclr.imagenet import InitialWeights, load_imagenet
 from cell_assets.methods.dynaclr.lightning_module import DynaclrModule, EpochLoss
 from cell_assets.methods.dynaclr.loading import Schedule, TripletData
+from cell_assets.methods.dynaclr.machine import supported
 from cell_assets.methods.dynaclr.network import DynaclrNetwork, NetworkConfig
 from cell_assets.methods.dynaclr.parameters import Stem, TrainingParameters
 from cell_assets.methods.dynaclr.patches import PatchSource, open_tables
 from cell_assets.methods.dynaclr.sampling import TripletSampler
 from cell_assets.methods.dynaclr.sampling_record import SamplingRecord, SamplingReport
+from cell_assets.methods.execution import prepared
 
 HISTORY_FILE = "history.parquet"
 SAMPLING_FILE = "sampling.json"

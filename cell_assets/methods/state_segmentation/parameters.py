@@ -10,22 +10,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cell_assets.errors import BadInputError
-
-
-class Device(StrEnum):
-    """Kind of processor that trains; results differ between kinds."""
-
-    CPU = "cpu"
-    CUDA = "cuda"
-
-
-class Precision(StrEnum):
-    """Arithmetic of the forward pass in training; parameters, optimizer and predictions are always float32."""
-
-    FLOAT32 = "float32"
-    BFLOAT16 = "bfloat16"
-    """Autocast, for GPUs. On a CPU with bfloat16 instructions it does not pay uncompiled: the network of `quick` took
-    0.07 s of processor time for two tiles of 64 px, forward and backward, in float32, and 1.03 s in bfloat16."""
+from cell_assets.methods.processor import Device, Precision
 
 
 class ZRule(StrEnum):
@@ -85,6 +70,8 @@ class StateSegmentationParameters(BaseModel):
     """Threads of one operation on the CPU."""
     device: Device = Device.CPU
     precision: Precision = Precision.FLOAT32
+    """On a CPU bfloat16 does not pay: the network of `quick` took 0.07 s of processor time for two tiles of 64 px,
+    forward and backward, in float32, and 1.03 s in bfloat16."""
 
     @model_validator(mode="after")
     def _tile_can_be_pooled(self) -> Self:

@@ -16,11 +16,11 @@ from cell_assets.evaluation.scores.predicted_states import (
     write_predicted_states,
 )
 from cell_assets.methods.contract import Progress, ProgressSink
+from cell_assets.methods.execution import prepared
 from cell_assets.methods.state_segmentation.checkpoint import load_checkpoint
 from cell_assets.methods.state_segmentation.fovs import FloatArray, SegmentedFovs
 from cell_assets.methods.state_segmentation.network import UNet
 from cell_assets.methods.state_segmentation.targets import STATE_A, STATE_B, Footprints
-from cell_assets.methods.state_segmentation.training import prepared
 
 FloatMap = NDArray[np.float64]
 
@@ -40,7 +40,7 @@ def predict(
     total = sum(fov.cells["t"].nunique() for fov in opened.fovs)
     tables = []
     done, started = 0, time.monotonic()
-    with prepared(config.parameters):
+    with prepared(config.parameters.device, config.parameters.threads, config.parameters.seed):
         network = network.to(config.parameters.device.value)
         for fov in opened.fovs:
             for t in sorted(fov.cells["t"].unique()):

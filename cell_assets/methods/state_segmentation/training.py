@@ -1,8 +1,7 @@
 """Training a U-Net on annotated nuclei of train tracks, watched on those of val tracks."""
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +15,12 @@ from cell_assets.errors import BadInputError
 from cell_assets.evaluation.splits import Split
 from cell_assets.imaging.parquet_tables import write_parquet
 from cell_assets.methods.contract import Progress, ProgressSink
+from cell_assets.methods.execution import prepared
+from cell_assets.methods.processor import Precision
 from cell_assets.methods.state_segmentation.checkpoint import StateSegmentationConfig, save_checkpoint
 from cell_assets.methods.state_segmentation.fovs import SegmentedFovs, States
 from cell_assets.methods.state_segmentation.network import UNet, UNetConfig
-from cell_assets.methods.state_segmentation.parameters import Device, Precision, StateSegmentationParameters
+from cell_assets.methods.state_segmentation.parameters import StateSegmentationParameters
 from cell_assets.methods.state_segmentation.targets import IGNORED
 from cell_assets.methods.state_segmentation.tiles import Batch, SplitFrames, class_weights, epoch_batches
 
@@ -80,7 +81,7 @@ def train(
         if len(validation)
         else ("no nucleus of a val track is annotated, so training does not stop early",)
     )
-    with prepared(parameters):
+    with prepared(parameters.device, parameters.threads, parameters.seed):
         network = UNet(
             UNetConfig(
                 channels=len(opened.channel_names), base_width=parameters.base_width, depth=parameters.depth
@@ -122,29 +123,6 @@ def state_loss(logits: Tensor, classes: Tensor, weights: Tensor) -> Tensor:
     weight = weights[truth[truth != IGNORED]].sum()
     # Without any pixel that counts there is nothing to be wrong about.
     return total / weight if weight > 0 else total
-
-
-@contextmanager
-def prepared(parameters: StateSegmentationParameters) -> Iterator[None]:
-    """Fixed threads, deterministic algorithms and an own random state, while it lasts.
-
-    Raises:
-        BadInputError: a GPU is asked for and there is none.
-    """
-    on_gpu = parameters.device is Device.CUDA
-    if on_gpu and not torch.cuda.is_available():
-        raise BadInputError("device=cuda was asked for and PyTorch sees no GPU here; use device=cpu")
-    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    torch.set_num_threads(parameters.threads)
-    # Nearest upsampling on GPUs has no deterministic backward pass.
-    torch.use_deterministic_algorithms(True, warn_only=on_gpu)
-    try:
-        with torch.random.fork_rng(range(torch.cuda.device_count()) if on_gpu else []):
-            torch.manual_seed(parameters.seed)
-            yield
-    finally:
-        torch.set_num_threads(before[0])
-        torch.use_deterministic_algorithms(before[1])
 
 
 def _fit(

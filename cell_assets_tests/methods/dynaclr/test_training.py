@@ -19,14 +19,15 @@ from cell_assets.methods.contract import Progress
 from cell_assets.methods.dynaclr import training
 from cell_assets.methods.dynaclr.cells import IntArray
 from cell_assets.methods.dynaclr.checkpoint import load_checkpoint
-from cell_assets.methods.dynaclr.execution import prepared
 from cell_assets.methods.dynaclr.lightning_module import DynaclrModule
 from cell_assets.methods.dynaclr.loading import EpochBatches
-from cell_assets.methods.dynaclr.parameters import Device, TrainingParameters
+from cell_assets.methods.dynaclr.parameters import TrainingParameters
 from cell_assets.methods.dynaclr.patches import PatchArray, PatchSource
 from cell_assets.methods.dynaclr.sampling import SamplingStrategy, TripletSampler
 from cell_assets.methods.dynaclr.sampling_record import SamplingReport
 from cell_assets.methods.dynaclr.training import train_on
+from cell_assets.methods.execution import prepared
+from cell_assets.methods.processor import Device
 from cell_assets_tests.methods.dynaclr.synthetic_cells import manifest_of, open_table
 
 FILES = {"model.safetensors", "config.json", "history.parquet", "sampling.json"}

@@ -1,0 +1,63 @@
+"""How the arithmetic runs: threads, determinism and randomness.
+
+Sets the process up for one computation and puts everything back after it.
+"""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+from cell_assets.errors import BadInputError
+from cell_assets.methods.processor import Device
+
+
+def derived_seed(*path: int) -> int:
+    """A 63-bit seed for one purpose, for example (seed, epoch, step)."""
+    return int(np.random.SeedSequence(path).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def require(device: Device) -> None:
+    """Raises `BadInputError` where a GPU is asked for and there is none."""
+    if device is Device.CUDA and not torch.cuda.is_available():
+        raise BadInputError("device=cuda was asked for and PyTorch sees no GPU here; use device=cpu")
+
+
+@contextmanager
+def prepared(device: Device, threads: int, seed: int) -> Iterator[None]:
+    """Fixed threads, deterministic algorithms, an own random state and a quiet Lightning, while it lasts.
+
+    Raises:
+        BadInputError: a GPU is asked for and there is none.
+    """
+    require(device)
+    lightning_log = logging.getLogger("lightning.pytorch")
+    before = (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), lightning_log.level)
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    # Earlier compilations in this process would let dynamo choose dynamic shapes and so other code.
+    torch._dynamo.reset()
+    torch.set_num_threads(threads)
+    # CUDA's interpolation has no deterministic backward; none is taken here, but a kernel may still refuse.
+    torch.use_deterministic_algorithms(True, warn_only=device is Device.CUDA)
+    # Nothing here reads memory before writing it, so that filling all of it first only costs time.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    lightning_log.setLevel(logging.WARNING)
+    devices = list(range(torch.cuda.device_count())) if device is Device.CUDA else []
+    try:
+        with torch.random.fork_rng(devices), warnings.catch_warnings():
+            # Advice about loader workers, which reading a memory-mapped patch table does not need.
+            warnings.filterwarnings("ignore", module="lightning")
+            # Gradients of depthwise convolutions are copied where several devices average them.
+            warnings.filterwarnings("ignore", "Grad strides do not match")
+            torch.manual_seed(derived_seed(seed, 0))
+            yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.use_deterministic_algorithms(before[1], warn_only=warn_only)
+        torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
+        lightning_log.setLevel(before[2])
+        torch._dynamo.reset()
