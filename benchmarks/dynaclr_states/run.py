@@ -33,9 +33,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "classical": {"strategy": "classical", "channels": BOTH} | NT_XENT,
     "cell-aware": {"strategy": "cell-aware", "channels": BOTH} | NT_XENT,
     ATTRIBUTED: {"strategy": "time-and-cell-aware", "channels": BOTH} | NT_XENT,
+    "time-and-cell-aware, triplet": {"strategy": "time-and-cell-aware", "channels": BOTH},
     "cell-aware, phase only": {"strategy": "cell-aware", "channels": PHASE} | NT_XENT,
     "time-and-cell-aware, phase only": {"strategy": "time-and-cell-aware", "channels": PHASE} | NT_XENT,
-    "time-and-cell-aware, triplet": {"strategy": "time-and-cell-aware", "channels": BOTH},
 }
 SMALL = {"widths": [48, 96, 192, 384], "blocks": [1, 1, 2, 1]}
 """The preset `quick`: a thirtieth of ConvNeXt-Tiny's work, on patches of 64 instead of 128 pixels."""

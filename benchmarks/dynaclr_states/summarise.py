@@ -18,6 +18,7 @@ QUESTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "gain over ratio": ("infection_state", "balanced_accuracy_gain_over_ratio_mCherry"),
         "gain over U-Net": ("infection_state", "balanced_accuracy_gain_over_state_segmentation"),
         "ratio": ("infection_state", "balanced_accuracy_ratio_mCherry"),
+        "embedding, by track": ("infection_state_over_time_along_tracks", "balanced_accuracy"),
         "U-Net": ("infection_state", "balanced_accuracy_state_segmentation"),
     },
     "Infection, independent plate (balanced accuracy)": {
@@ -25,6 +26,7 @@ QUESTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "gain over ratio": ("infection_state_independent", "balanced_accuracy_gain_over_ratio_mCherry"),
         "gain over U-Net": ("infection_state_independent", "balanced_accuracy_gain_over_state_segmentation"),
         "ratio": ("infection_state_independent", "balanced_accuracy_ratio_mCherry"),
+        "embedding, by track": ("infection_state_independent_over_time_along_tracks", "balanced_accuracy"),
         "U-Net": ("infection_state_independent", "balanced_accuracy_state_segmentation"),
     },
     "Clean cells called infected, held-out FOVs": {
