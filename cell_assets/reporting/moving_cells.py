@@ -111,9 +111,9 @@ def states_seen_and_predicted(
         if predicted is not None:
             joined = _joined(cells.iloc[rows], task)
             known = joined["label"].map({True: task.positive, False: task.negative})
+            called = Colouring(f"{task.name}, predicted", predicted)
             return (
-                Colouring(f"{task.name}, as tracked", known),
-                Colouring(f"{task.name}, predicted", predicted),
+                (Colouring(f"{task.name}, as tracked", known), called) if known.notna().any() else (called,)
             )
     return ()
 

@@ -133,16 +133,17 @@ class _Rival:
     probability: FloatArray | None
     """(N,), of the test rows; NaN elsewhere."""
     why_missing: str | None
+    """Why there is no score: that of `probability`, or that no row it speaks of has a label."""
     how_chosen: tuple[str, ...] = ()
     """Of each probe; empty where none was fitted."""
     converged: bool = True
     note: str = ""
 
     def on(self, rows: BoolArray) -> Prediction:
-        """What the probes say of those rows."""
-        return Prediction(
-            self.name, None if self.probability is None else self.probability[rows], self.why_missing
-        )
+        """What the probes say of those rows, which are to be scored."""
+        if self.probability is None or self.why_missing is not None:
+            return Prediction(self.name, None, self.why_missing)
+        return Prediction(self.name, self.probability[rows], None)
 
 
 def evaluate_task(
@@ -220,7 +221,12 @@ def _fit_rival(
     why = split.why_none or labels.why_none
     if why is None:
         why = next(
-            (said for part in split.parts if (said := _why_none(values, labels, part, split_units))), None
+            (
+                said
+                for part in split.parts
+                if (said := why_no_probe(*_sides(values, labels, part, split_units)))
+            ),
+            None,
         )
     if why is None and candidate.beside is not None:
         learned = (_sides(values, labels, part, split_units)[0] for part in split.parts)
@@ -233,6 +239,7 @@ def _fit_rival(
         why = f"{candidate.title} is not known for {int(unusable.sum())} of {len(unusable)} rows"
     if why is not None:
         return _Rival(candidate.name, candidate.title, None, why)
+    unscored = None if (split.test & labels.known).any() else labels.why_unscored or "no test row has a label"
     probability = np.full(len(labels.label), np.nan)
     chosen, converged = [], True
     for part in split.parts:
@@ -245,7 +252,7 @@ def _fit_rival(
         probability[part.test] = probe.probability
         chosen.append(probe.how_chosen)
         converged &= probe.converged
-    return _Rival(candidate.name, candidate.title, probability, None, tuple(chosen), converged)
+    return _Rival(candidate.name, candidate.title, probability, unscored, tuple(chosen), converged)
 
 
 def _sides(
@@ -264,18 +271,11 @@ def _given_rival(given: GivenPrediction, labels: Labels, split: ProbeSplit) -> _
     unknown = int(np.isnan(given.probability[scored]).sum())
     why = split.why_none or labels.why_none
     if why is None and not scored.any():
-        why = "no test row has a label"
+        why = labels.why_unscored or "no test row has a label"
     if why is None and unknown:
         why = f"{given.title} says nothing of {unknown} of {int(scored.sum())} labelled test rows"
     probability = None if why else np.where(split.test, given.probability, np.nan)
     return _Rival(given.name, given.title, probability, why, note=given.note)
-
-
-def _why_none(values: FloatArray, labels: Labels, part: Part, split_units: StrArray) -> str | None:
-    why = why_no_probe(*_sides(values, labels, part, split_units))
-    if why is None and not (part.test & labels.known).any():
-        return "no test row has a label"
-    return why
 
 
 def _predictions(

@@ -39,6 +39,8 @@ class Labels:
     excluded: tuple[Exclusion, ...] = ()
     why_none: str | None = None
     """Why no row at all has a label, when that is so."""
+    why_unscored: str | None = None
+    """Why no row that could be scored has a label, where that is known; a probe may still say what it sees there."""
 
     def reordered(self, order: IntArray) -> "Labels":
         """The same labels for rows taken in `order`."""

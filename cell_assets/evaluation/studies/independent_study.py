@@ -226,7 +226,7 @@ def _asked_of_both(
     nothing = np.zeros(len(cells), dtype=np.bool_)
     if states is None or column not in states.columns:
         why = f"nobody annotated {column} on the independent plates"
-        theirs = replace(asked, label=nothing, known=nothing, excluded=(), why_none=why)
+        theirs = replace(asked, label=nothing, known=nothing, excluded=(), why_unscored=why)
     else:
         negative = asked.negative if asked.name == column else None
         theirs = annotation_labels(cells, states, column, asked.positive, negative, asked.name)

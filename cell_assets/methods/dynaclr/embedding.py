@@ -153,17 +153,18 @@ def open_as_trained(
 
 
 def as_trained(source: PatchSource, config: CheckpointConfig) -> PatchSource:
-    """`source` in the channels that the network takes: those it was trained on or, by its stem, all of known kinds."""
+    """`source` in the channels that the network takes: those it was trained on or, where its stem allows and one of
+    them is not stored, all of the kinds it was trained on."""
     names = tuple(channel.name for channel in config.channels)
     known = config.network.kinds
-    if known:
-        names = source.channel_names
-        for name, kind in zip(names, source.kinds, strict=True):
-            if kind not in known:
-                raise BadInputError(
-                    f"the checkpoint was trained on {' and '.join(known)} channels and {name} of the patch tables "
-                    f"is {kind}; train on a plate that has such a channel too"
-                )
+    if known and not set(names) <= set(source.channel_names):
+        stored = zip(source.channel_names, source.kinds, strict=True)
+        names = tuple(name for name, kind in stored if kind in known)
+        if not names:
+            raise BadInputError(
+                f"the checkpoint was trained on {' and '.join(known)} channels and the patch tables hold none, but "
+                f"{', '.join(source.channel_names)}; train on a plate that has such a channel too"
+            )
     if not set(names) <= set(source.channel_names):
         raise BadInputError(
             f"the checkpoint was trained on the channels {', '.join(names)} and the patch tables hold "

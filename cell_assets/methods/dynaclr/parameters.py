@@ -117,7 +117,7 @@ class TrainingParameters(_Frozen):
     tau_min: float = Field(default=30.0, gt=0)
     """τ, minutes from anchor to positive and negative (paper, section 3.1)."""
     tau_tolerance_min: float = Field(default=0.5, ge=0)
-    """How far, in minutes, a whole number of frames may be from τ."""
+    """How far, in minutes, a whole number of frames may be from τ; at most a tenth of a frame."""
     relatives: Relatives = Relatives.EXCLUDE
     """Whether sisters, daughters and further relatives may be negatives; the paper does not say."""
     channels: tuple[str, ...] = ()

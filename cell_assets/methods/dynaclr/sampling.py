@@ -80,7 +80,7 @@ def lag_frames(cells: CellIndex, tau_min: float, tolerance_min: float) -> IntArr
 
     Raises:
         BadInputError: a table has no time interval, or no whole number of its frames (1 or more) is within
-            `tolerance_min` minutes of `tau_min`.
+            `tolerance_min` minutes of `tau_min`, or within a tenth of a frame where that is less.
     """
     intervals = cells.interval_of_table
     if np.isnan(intervals).any():
@@ -90,12 +90,13 @@ def lag_frames(cells: CellIndex, tau_min: float, tolerance_min: float) -> IntArr
             "placed; give it at ingest, or train with strategy=cell-aware"
         )
     lags = np.maximum(np.rint(tau_min / intervals), 1).astype(np.int64)
-    off = np.abs(lags * intervals - tau_min) > tolerance_min + 1e-9
+    allowed = np.minimum(tolerance_min, intervals / 10)
+    off = np.abs(lags * intervals - tau_min) > allowed + 1e-9
     if off.any():
         first = int(np.flatnonzero(off)[0])
         interval, lag = float(intervals[first]), int(lags[first])
         raise BadInputError(
-            f"{cells.name_of_table[first]}: tau_min={tau_min:g} is not within {tolerance_min:g} min of a multiple "
+            f"{cells.name_of_table[first]}: tau_min={tau_min:g} is not within {allowed[first]:g} min of a multiple "
             f"of the frame interval {interval:g} min; choose a multiple, for example tau_min={lag * interval:g}"
         )
     return lags

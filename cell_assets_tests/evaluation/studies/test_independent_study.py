@@ -379,10 +379,15 @@ def test_without_val_tracks_there_is_no_interval_and_the_report_says_why() -> No
 def test_what_cannot_be_said_says_why(small: tuple[EmbeddingStudy, pd.DataFrame]) -> None:
     study, states = small
     _, unannotated = stranger(24, annotated=False)
-    numbers = stated(study_independent(study, states, unannotated))
+    found = study_independent(study, states, unannotated)
+    numbers = stated(found)
     why = numbers["infection_state_independent", "accuracy"].why_missing
     assert why == "nobody annotated infection_state on the independent plates"
     assert numbers["infection_state_independent_fraction", f"infected_{DENV}_at_15_h"].value > 0.9
+    (task,) = [one for one in found.independent.tasks if one.name == "infection_state_independent"]
+    assert len(task.predictions) == len(unannotated.embedded.cells)
+    assert task.predictions["probability"].between(0, 1).all() and task.predictions["label"].isna().all()
+    assert not task.curves
     _, still = stranger(24, interval_min=None)
     numbers = stated(study_independent(study, states, still))
     assert numbers["infection_state_independent", "accuracy"].value > 0.9

@@ -1,5 +1,6 @@
 """A model trained on phase and RFP embeds plates with other channels, by the registry's method."""
 
+import json
 from pathlib import Path
 
 import anndata as ad
@@ -90,14 +91,38 @@ def test_every_channel_of_the_other_plate_counts(study: Path, tmp_path: Path) ->
     assert np.abs(made[0] - made[1]).max() > 1e-3
 
 
-def test_a_kind_that_was_never_trained_is_refused(tmp_path: Path) -> None:
+def channels_of(adata: ad.AnnData) -> list[str]:
+    return json.loads(adata.uns["channels"])
+
+
+def test_channels_that_it_was_trained_on_are_taken_alone(study: Path, tmp_path: Path) -> None:
+    made = []
+    for names in (("RFP",), ("GFP", "RFP")):
+        folder = write_table(tmp_path / "-".join(names), "B/2/000", seed=3, fluorescence=names)
+        made.append(
+            embedded(
+                study / "checkpoint", TrainingTable("P2", "B/2/000", folder), tmp_path / f"out-{len(names)}"
+            )
+        )
+    assert [channels_of(one) for one in made] == [["Phase", "RFP"]] * 2
+
+
+def test_a_kind_that_was_never_trained_is_left_out_or_refused(tmp_path: Path) -> None:
     table = TrainingTable("P1", "A/1/000", write_table(tmp_path / "two", "A/1/000"))
     checkpoint = trained(tmp_path, table, channels=("Phase",))
-    (out := tmp_path / "out").mkdir()
-    with pytest.raises(
-        BadInputError, match="trained on phase channels and RFP of the patch tables is fluorescence"
-    ):
-        load_method("dynaclr").embed(checkpoint, [table], manifest_of(table), out, {})
+    assert channels_of(embedded(checkpoint, table, tmp_path / "own")) == ["Phase"]
+    for phase in (("BF",), ()):
+        folder = write_table(tmp_path / f"other-{len(phase)}", "B/2/000", phase=phase, fluorescence=("GFP",))
+        other = TrainingTable("P2", "B/2/000", folder)
+        if phase:
+            assert channels_of(embedded(checkpoint, other, tmp_path / "bf")) == ["BF"]
+            continue
+        (out := tmp_path / "out").mkdir()
+        with pytest.raises(
+            BadInputError, match="trained on phase channels and the patch tables hold none, but GFP"
+        ):
+            load_method("dynaclr").embed(checkpoint, [other], manifest_of(other), out, {})
+        assert not list(out.iterdir())
 
 
 def test_the_fixed_stem_refuses_other_channels(tmp_path: Path) -> None:

@@ -308,6 +308,13 @@ def test_lag_is_counted_in_each_tables_own_frames() -> None:
         lag_frames(cells, 30.0, 0.1)
 
 
+def test_a_fast_movie_allows_a_tenth_of_its_frame() -> None:
+    cells = index(movie("P1", [(1, 0, 2, -1)], 1.0, {}))
+    assert lag_frames(cells, 2.05, 0.5).tolist() == [2]
+    with pytest.raises(BadInputError, match=r"tau_min=1\.5 is not within 0\.1 min of a multiple"):
+        lag_frames(cells, 1.5, 0.5)
+
+
 def test_too_coarse_a_movie_is_refused_with_a_way_out() -> None:
     cells = index(movie("P1", [(1, 0, 2, -1)], 120.0, {}))
     with pytest.raises(BadInputError, match=r"frame interval 120 min; choose a multiple, .* tau_min=120"):
