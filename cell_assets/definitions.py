@@ -4,6 +4,7 @@ import dagster as dg
 
 from cell_assets.assets.acquisitions import plate_qc, raw_acquisition
 from cell_assets.assets.annotations import annotations
+from cell_assets.assets.comparisons import comparison_assets
 from cell_assets.assets.corrections import track_corrections
 from cell_assets.assets.experiments import experiment_manifest
 from cell_assets.assets.fov_chain import fov_chain
@@ -46,6 +47,7 @@ def build_defs(
             manifest_patches,
             state_segmentation,
             *method_assets(),
+            *comparison_assets(),
             *pixel_study_assets(),
         ],
         jobs=[arrival_job],

@@ -12,6 +12,7 @@ from cell_assets.assets.recipes import (
     attribution_name,
     bleaching_name,
     checkpoint_name,
+    comparison_name,
     embeddings_name,
     report_name,
 )
@@ -60,6 +61,8 @@ def _edges_of_method(method: str) -> dict[str, tuple[dg.AssetDep, ...]]:
             # Of experiments that have one: a closer edge would call all others stale.
             _edge(AssetName.STATE_SEGMENTATION, _PICTURE_ONLY),
         ),
+        # Of earlier trainings, too, which Dagster's graph cannot show; the ledger's edges can.
+        comparison_name(method): (_edge(report_name(method)),),
     }
 
 

@@ -8,7 +8,7 @@ from cell_assets.store.store import FormatName
 
 
 class AssetName(StrEnum):
-    """The assets that every experiment has; each method adds three of its own."""
+    """The assets that every experiment has; each method adds four or more of its own."""
 
     RAW_ACQUISITION = "raw_acquisition"
     PLATE_QC = "plate_qc"
@@ -46,6 +46,11 @@ def attribution_name(method: str) -> str:
 def bleaching_name(method: str) -> str:
     """Name of the asset that tells a method's tolerance to photobleaching."""
     return f"{method}_bleaching"
+
+
+def comparison_name(method: str) -> str:
+    """Name of the asset that holds an experiment's trainings of a method against each other."""
+    return f"{method}_comparison"
 
 
 @dataclass(frozen=True)
@@ -216,6 +221,17 @@ def _method_recipes(method: str) -> tuple[Recipe, ...]:
                 "cell_assets.assets.component_ends",
                 "cell_assets.assets.track_pictures",
                 f"{_IMAGING}.annotation_history",
+            ),
+        ),
+        Recipe(
+            comparison_name(method),
+            FormatName("cell_assets.comparison", "1"),
+            (
+                "cell_assets.evaluation.studies.training_comparison",
+                "cell_assets.evaluation.scores",
+                "cell_assets.evaluation.resampling",
+                "cell_assets.reporting",
+                "cell_assets.assets.comparison_pages",
             ),
         ),
     )

@@ -24,8 +24,14 @@ from cell_assets.evaluation.pixels.bleaching_scores import REPORT as BLEACHING_R
 from cell_assets.evaluation.resampling import Estimate
 from cell_assets.evaluation.scores.scoring import rescore
 from cell_assets.evaluation.splits import SplitUnit
+from cell_assets.evaluation.studies.comparison_parameters import ComparisonParameters
 from cell_assets.evaluation.studies.published_study import StudiedFolders, study_published
 from cell_assets.evaluation.studies.study_parameters import StudyParameters
+from cell_assets.evaluation.studies.training_comparison import REPORT as COMPARISON_REPORT
+from cell_assets.evaluation.studies.training_comparison import (
+    paired_gains,
+    reported_trainings,
+)
 from cell_assets.ledger.records import Artifact, JsonValue, Number, NumberDraft, Provenance
 from cell_assets.store.code_identity import environment_text
 from cell_assets.store.store import Store
@@ -150,7 +156,7 @@ def recompute(store: Store, number_id: int) -> Recomputation:
 
     From the predictions that its report holds, row by row, where it is a score of predictions; and from the
     published embeddings, manifest and annotations, probes fitted anew, always. A number about attribution or bleaching,
-    from the scores of its cells that are published beside it.
+    from the scores of its cells that are published beside it; one that compares trainings, from their reports.
 
     Raises:
         NotFoundError: there is no such number.
@@ -163,6 +169,8 @@ def recompute(store: Store, number_id: int) -> Recomputation:
     )
     if _ATTRIBUTION in number.draft.report:
         ways = (("the scored cells", _from_scored_cells),)
+    elif number.draft.report.rpartition("/")[2] == COMPARISON_REPORT:
+        ways = (("the compared reports", _from_compared_reports),)
     elif number.draft.report.rpartition("/")[2] == BLEACHING_REPORT:
         ways = (("the dimmed cells", _from_dimmed_cells),)
     return Recomputation(
@@ -243,6 +251,18 @@ def _from_dimmed_cells(store: Store, number: Number, stated: Provenance) -> Numb
         if anew.name == draft.name:
             return anew
     raise NotFoundError(f"dimmed cells do not tell {draft.name}")
+
+
+def _from_compared_reports(store: Store, number: Number, stated: Provenance) -> NumberDraft:
+    draft, recorded = number.draft, stated.run.parameters
+    made = ComparisonParameters.model_validate(recorded)
+    read = {artifact.digest: artifact for artifact in stated.inputs}
+    trainings = reported_trainings([_folder(store, read[digest]) for digest in made.reports], made.trainings)
+    method = draft.report.partition("/")[0]
+    for anew in paired_gains(trainings, method, seed=made.seed, n_resamples=made.n_resamples):
+        if anew.name == draft.name:
+            return anew
+    raise NotFoundError(f"the compared reports do not tell {draft.name}")
 
 
 def _from_embeddings(store: Store, number: Number, stated: Provenance) -> NumberDraft:

@@ -1,8 +1,8 @@
 """What an experiment needs next: FOVs of each plate, then manifest and checkpoint, embeddings, features, report.
 
 Where patches are kept by the manifest, it is made by itself, and the patches of each plate before the checkpoint.
-Where a supervised baseline was chosen, it is made before the report; attribution and the study of bleaching follow
-where a choice asks for them.
+Where a supervised baseline was chosen, it is made before the report. Once a second training has its report, the
+two are compared; attribution and the study of bleaching follow where a choice asks for them.
 
 `cell-assets run` carries the answer out in its own process, the sensor `follow_through` asks Dagster for it.
 Whether something is current is the one rule of `assets.planning`; what is current is not asked for.
@@ -18,6 +18,7 @@ from cell_assets.assets.annotations import tracked_cells
 from cell_assets.assets.attribution_output import attribution_output
 from cell_assets.assets.bleaching_output import bleaching_output
 from cell_assets.assets.choices import ExperimentChoices
+from cell_assets.assets.comparison_output import comparison_output
 from cell_assets.assets.experiment_outputs import (
     ExperimentOutput,
     ManifestOutput,
@@ -127,6 +128,7 @@ def runs_after_fovs(store: Store, experiment: str, method: str) -> tuple[NeededR
         _annotation_runs(looking, experiment),
         _baseline_runs(looking, experiment),
         _report_runs(looking, experiment, method),
+        _comparison_runs(looking, experiment, method),
         _pixel_study_runs(looking, experiment, method),
     )
     # Generators: a later stage cannot be asked about while the inputs of an earlier one are missing.
@@ -259,6 +261,13 @@ def _baseline_runs(store: Store, experiment: str) -> Iterator[NeededRun]:
 
 def _report_runs(store: Store, experiment: str, method: str) -> Iterator[NeededRun]:
     yield from _unless_current(store, report_output(store, method, experiment))
+
+
+def _comparison_runs(store: Store, experiment: str, method: str) -> Iterator[NeededRun]:
+    """Where more than one training of the manifest has a report."""
+    output = comparison_output(store, method, experiment)
+    if len(output.trainings) > 1:
+        yield from _unless_current(store, output)
 
 
 def _pixel_study_runs(store: Store, experiment: str, method: str) -> Iterator[NeededRun]:

@@ -1,7 +1,6 @@
 """The report as one self-contained HTML page: no script, no outside resource, every value escaped."""
 
 import base64
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -15,6 +14,7 @@ from cell_assets.evaluation.motion.identity_study import REPORT as IDENTITY_REPO
 from cell_assets.evaluation.scores.scoring import ENOUGH_COARSE_UNITS
 from cell_assets.evaluation.scores.task_scores import TaskEvaluation
 from cell_assets.evaluation.studies.evaluate import EmbeddingEvaluation
+from cell_assets.evaluation.studies.flat_parameters import flat_parameters
 from cell_assets.ledger.records import JsonValue, NumberDraft, ReadReceipt
 from cell_assets.reporting.suspicious_steps import suspicious_rows
 from cell_assets.reporting.wording import interval_text, title_text, units_text, value_text
@@ -147,7 +147,7 @@ def render_page(
         cards=cards,
         figures=[_figure_source(figure) for figure in content.figures],
         number_groups=_number_groups(numbers),
-        parameters=list(_flat("", content.parameters)),
+        parameters=list(flat_parameters("", content.parameters)),
         **own,
     )
 
@@ -227,13 +227,3 @@ def _number_groups(numbers: Sequence[NumberDraft]) -> list[tuple[str, list[_Numb
         )
         for name, group in groupby(numbers, key=lambda number: number.report)
     ]
-
-
-def _flat(prefix: str, parameters: Mapping[str, JsonValue]) -> Iterable[tuple[str, str]]:
-    """Parameters as dotted names in sorted order."""
-    for name in sorted(parameters):
-        value = parameters[name]
-        if isinstance(value, Mapping):
-            yield from _flat(f"{prefix}{name}.", value)
-        else:
-            yield f"{prefix}{name}", value if isinstance(value, str) else json.dumps(value)

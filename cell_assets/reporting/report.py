@@ -5,9 +5,17 @@ import re
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from cell_assets.errors import BadInputError
+from cell_assets.evaluation.studies.evaluate import EmbeddingEvaluation
+from cell_assets.evaluation.studies.published_report import (
+    DISPLACEMENT_FILE,
+    EXPLAINED_FILE,
+    NUMBERS_FILE,
+    PREDICTIONS,
+)
 from cell_assets.reporting.html import ReportContent, render_html
 
 FORMAT_NAME = "cell_assets.report"
@@ -18,8 +26,9 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 def write_report(out: Path, report: ReportContent) -> None:
     """Write `report.html`, `figures/*.png`, `numbers.json` and `predictions/*.parquet` into the folder `out`.
 
-    And `onsets/*.parquet` where tracks have onsets, `suspicious_steps.parquet` where steps were scored, and
-    `dynamics.html` where there is an animated page.
+    And the curves of displacement over time and of explained variance, `displacement.parquet` and
+    `explained_variance.parquet`; `onsets/*.parquet` where tracks have onsets, `suspicious_steps.parquet` where steps
+    were scored, and `dynamics.html` where there is an animated page.
 
     Nothing in the files depends on when, where or by which run they were written. Raises `BadInputError`
     before writing anything when a figure or task has a name that cannot be a file name, or that is taken.
@@ -31,14 +40,16 @@ def write_report(out: Path, report: ReportContent) -> None:
     _require_file_names("onset table", list(report.onsets))
     _require_file_names("task", [task.name for task in tasks])
     page = render_html(report)
-    for folder in ("figures", "predictions"):
+    for folder in ("figures", PREDICTIONS):
         (out / folder).mkdir(parents=True, exist_ok=True)
     (out / "report.html").write_text(page, encoding="utf-8")
-    (out / "numbers.json").write_text(_numbers_document(report), encoding="utf-8")
+    (out / NUMBERS_FILE).write_text(_numbers_document(report), encoding="utf-8")
     for name, png in figures.items():
         (out / "figures" / f"{name}.png").write_bytes(png)
     for name, frame in predictions.items():
-        _write_parquet(out / "predictions" / f"{name}.parquet", frame)
+        _write_parquet(out / PREDICTIONS / f"{name}.parquet", frame)
+    _write_parquet(out / DISPLACEMENT_FILE, _displacement(report.evaluation))
+    _write_parquet(out / EXPLAINED_FILE, _explained(report.evaluation))
     if report.dynamics_page is not None:
         (out / "dynamics.html").write_text(report.dynamics_page, encoding="utf-8")
     if report.suspicious_steps is not None:
@@ -61,6 +72,29 @@ def _numbers_document(report: ReportContent) -> str:
         "left_out": asdict(report.left_out),
     }
     return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _displacement(evaluation: EmbeddingEvaluation) -> pd.DataFrame:
+    """Eq. 3 (`displacement`) and Eq. 2 (`from_first`) of every space."""
+    columns = ["lag_min", "mean", "low", "high"]
+    curves = [
+        pd.DataFrame({column: getattr(curve, column) for column in columns}).assign(
+            space=one.space, curve=name
+        )
+        for one in evaluation.dynamics
+        if one.dynamics is not None
+        for name, curve in (
+            ("displacement", one.dynamics.displacement),
+            ("from_first", one.dynamics.from_first),
+        )
+    ]
+    named = ["space", "curve", *columns]
+    return pd.concat(curves, ignore_index=True)[named] if curves else pd.DataFrame(columns=named)
+
+
+def _explained(evaluation: EmbeddingEvaluation) -> pd.DataFrame:
+    share = np.zeros(0) if evaluation.spectrum is None else evaluation.spectrum.explained
+    return pd.DataFrame({"direction": np.arange(1, len(share) + 1), "share": share})
 
 
 def _write_parquet(path: Path, frame: pd.DataFrame) -> None:

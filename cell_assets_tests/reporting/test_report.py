@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from cell_assets.errors import BadInputError
+from cell_assets.evaluation.studies.published_report import read_report
 from cell_assets.reporting.html import render_html
 from cell_assets.reporting.report import write_report
 from cell_assets_tests.reporting.contents import renumbered, small_report
@@ -37,6 +38,8 @@ def test_a_report_is_page_figures_numbers_and_predictions(report, tmp_path):
         "figures/training.png",
         "predictions/infection_state.parquet",
         "predictions/about_to_divide.parquet",
+        "displacement.parquet",
+        "explained_variance.parquet",
     }
 
 
@@ -70,6 +73,23 @@ def test_numbers_json_holds_every_number_with_its_value_or_reason(report, tmp_pa
     for written, number in zip(document["numbers"], report.evaluation.numbers, strict=True):
         assert written["value"] == number.value
         assert (written["value"] is None) == (written["why_missing"] is not None)
+
+
+def test_a_report_reads_back(report, tmp_path):
+    write_report(tmp_path, report)
+    found = read_report(tmp_path)
+    evaluation = report.evaluation
+    assert (found.simulated, found.split, found.numbers) == (True, evaluation.split, evaluation.numbers)
+    assert set(found.predictions) == {"infection_state", "about_to_divide"}
+    assert found.explained["share"].tolist() == evaluation.spectrum.explained.tolist()
+    for name, curve in (
+        ("displacement", evaluation.dynamics[0].dynamics.displacement),
+        ("from_first", evaluation.dynamics[0].dynamics.from_first),
+    ):
+        is_asked = (found.displacement["space"] == "features") & (found.displacement["curve"] == name)
+        written = found.displacement[is_asked]
+        assert written["lag_min"].tolist() == curve.lag_min.tolist()
+        assert written["mean"].tolist() == curve.mean.tolist()
 
 
 def test_predictions_read_back(report, tmp_path):

@@ -1,0 +1,50 @@
+"""Reading a report folder back: what it states, and the predictions and curves behind it."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from cell_assets.evaluation.splits import SplitUnit
+from cell_assets.evaluation.units import SplitStatement
+from cell_assets.ledger.records import NumberDraft
+
+NUMBERS_FILE, PREDICTIONS = "numbers.json", "predictions"
+DISPLACEMENT_FILE, EXPLAINED_FILE = "displacement.parquet", "explained_variance.parquet"
+
+
+@dataclass(frozen=True)
+class PublishedReport:
+    """What a report folder holds, its pictures apart."""
+
+    simulated: bool
+    split: SplitStatement
+    numbers: tuple[NumberDraft, ...]
+    predictions: dict[str, pd.DataFrame]
+    """By task."""
+    displacement: pd.DataFrame
+    """Without rows in reports of an earlier version, as is `explained`."""
+    explained: pd.DataFrame
+
+
+def read_report(folder: Path) -> PublishedReport:
+    """A folder that `reporting.report.write_report` wrote."""
+    document = json.loads((folder / NUMBERS_FILE).read_text(encoding="utf-8"))
+    split = document["split"]
+    predictions = {
+        path.stem: pd.read_parquet(path) for path in sorted((folder / PREDICTIONS).glob("*.parquet"))
+    }
+    curves = [
+        pd.read_parquet(folder / name) if (folder / name).exists() else pd.DataFrame()
+        for name in (DISPLACEMENT_FILE, EXPLAINED_FILE)
+    ]
+    return PublishedReport(
+        document["simulated"],
+        SplitStatement(
+            **split | {"unit": SplitUnit(split["unit"]), "fit_splits": tuple(split["fit_splits"])}
+        ),
+        tuple(NumberDraft(**one) for one in document["numbers"]),
+        predictions,
+        *curves,
+    )
