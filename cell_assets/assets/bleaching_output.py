@@ -2,12 +2,17 @@
 
 from dataclasses import dataclass
 
+from pydantic import BaseModel
+
 from cell_assets.assets.choices import ExperimentChoices
-from cell_assets.assets.experiment_outputs import ExperimentOutput
+from cell_assets.assets.experiment_outputs import ExperimentOutput, embedding_of
 from cell_assets.assets.pixel_study_inputs import PROBE_SEED, PixelStudyInputs, read_pixel_study_inputs
 from cell_assets.assets.recipes import bleaching_name
 from cell_assets.evaluation.pixels.bleaching_parameters import BleachingParameters
 from cell_assets.store.store import Store
+
+EMBEDDING = "embedding"
+"""Among the recorded parameters: how dimmed cells are embedded."""
 
 
 @dataclass(frozen=True)
@@ -15,6 +20,8 @@ class BleachingOutput(ExperimentOutput):
     """How far dimming misleads the newest report's probes."""
 
     inputs: PixelStudyInputs
+    embedding: BaseModel
+    """How the features were made that dimmed ones are held against."""
     settings: BleachingParameters
     probe_seed: int
 
@@ -28,13 +35,19 @@ def bleaching_output(store: Store, method: str, experiment: str) -> BleachingOut
     choices = ExperimentChoices.of(store.ledger, experiment)
     settings = choices.bleaching or BleachingParameters()
     inputs = read_pixel_study_inputs(store, method, experiment)
+    embedding = embedding_of(store, method, experiment)
     return BleachingOutput(
         bleaching_name(method),
         experiment,
         experiment,
-        {**settings.model_dump(mode="json"), PROBE_SEED: choices.report.seed},
+        {
+            **settings.model_dump(mode="json"),
+            PROBE_SEED: choices.report.seed,
+            EMBEDDING: embedding.model_dump(mode="json"),
+        },
         inputs.receipts(),
         inputs,
+        embedding,
         settings,
         choices.report.seed,
     )

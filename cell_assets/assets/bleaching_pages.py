@@ -66,6 +66,7 @@ def write_bleaching(
         studied.frozen,
         drawn,
         settings,
+        output.embedding,
         progress,
     )
     notes = [*studied.known.notes]

@@ -74,6 +74,8 @@ class ExperimentChoices(BaseModel):
     split: SplitParameters = SplitParameters()
     training: dict[str, TrainingChoice] = Field(default_factory=dict)
     """By method."""
+    embedding: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """By method: field of what decides its embeddings to its value; the method checks them."""
     baseline: StateSegmentationChoice | None = None
     """A supervised segmentation that every report is held against; None asks for none."""
     report: StudyParameters = StudyParameters()

@@ -19,6 +19,7 @@ from cell_assets.assets.recipes import (
     attribution_name,
     bleaching_name,
     checkpoint_name,
+    embeddings_name,
     report_name,
 )
 from cell_assets.errors import CellAssetsError
@@ -29,7 +30,7 @@ from cell_assets.evaluation.studies.study_parameters import StudyParameters
 from cell_assets.imaging.features.parameters import FeatureParameters
 from cell_assets.imaging.fov_chain import FovRequest
 from cell_assets.imaging.quality.thresholds import Threshold
-from cell_assets.methods.registry import ENTRIES, MethodEntry, load_method, presets_of
+from cell_assets.methods.registry import ENTRIES, MethodEntry, embedding_model_of, load_method, presets_of
 from cell_assets.methods.state_segmentation.parameters import StateSegmentationParameters
 from cell_assets.store.store import Store
 
@@ -131,6 +132,15 @@ def _of_pixel_study(step: str, field: str, model: type[BaseModel]) -> LaunchpadC
     return LaunchpadChoices(config_fields(model), changed)
 
 
+def _of_embedding(entry: MethodEntry) -> LaunchpadChoices:
+    def changed(before: ExperimentChoices, given: Given) -> ExperimentChoices:
+        chosen = {**before.embedding.get(entry.name, {}), **given}
+        load_method(entry.name).embedding_parameters(chosen)
+        return before.model_copy(update={"embedding": {**before.embedding, entry.name: chosen}})
+
+    return LaunchpadChoices(config_fields(embedding_model_of(entry)), changed)
+
+
 def _of_training(entry: MethodEntry) -> LaunchpadChoices:
     presets = presets_of(entry)
     (model,) = {type(preset) for preset in presets.values()}
@@ -181,6 +191,7 @@ ASKED: Mapping[str, LaunchpadChoices] = {
     AssetName.EXPERIMENT_MANIFEST: _of_manifest(),
     AssetName.STATE_SEGMENTATION: _of_state_segmentation(),
     **{checkpoint_name(entry.name): _of_training(entry) for entry in ENTRIES},
+    **{embeddings_name(entry.name): _of_embedding(entry) for entry in ENTRIES},
     **{report_name(entry.name): _of_report(entry.name) for entry in ENTRIES},
     **{
         name(entry.name): _of_pixel_study(name(entry.name), field, model)

@@ -115,6 +115,8 @@ class CheckpointOutput(ExperimentOutput):
 class EmbeddingsOutput(ExperimentOutput):
     """The newest model of the experiment applied to one plate."""
 
+    embedding: BaseModel
+    """How it is applied."""
     model: ReadArtifact
     manifest: ReadArtifact
     tables: Mapping[tuple[str, str], ReadTable]
@@ -243,6 +245,12 @@ def checkpoint_output(store: Store, method: str, experiment: str) -> CheckpointO
     )
 
 
+def embedding_of(store: Store, method: str, experiment: str) -> BaseModel:
+    """How the experiment's models of a method are applied to plates, as it was chosen."""
+    chosen = ExperimentChoices.of(store.ledger, experiment).embedding.get(method, {})
+    return load_method(method).embedding_parameters(chosen)
+
+
 def embeddings_output(store: Store, method: str, experiment: str, plate_name: str) -> EmbeddingsOutput:
     """The embeddings that the newest checkpoint gives of one plate.
 
@@ -254,12 +262,14 @@ def embeddings_output(store: Store, method: str, experiment: str, plate_name: st
     model = ReadArtifact(*store.read(checkpoint_name(method), experiment))
     manifest = ReadArtifact(*store.read(AssetName.EXPERIMENT_MANIFEST, experiment))
     tables = tables_with_patches(store, experiment, plate_tables(store, plate))
+    embedding = embedding_of(store, method, experiment)
     return EmbeddingsOutput(
         embeddings_name(method),
         representation_key(experiment, plate_name),
         experiment,
-        load_method(method).embedding_parameters().model_dump(mode="json"),
+        embedding.model_dump(mode="json"),
         (model.receipt, manifest.receipt, *table_receipts(tables)),
+        embedding,
         model,
         manifest,
         tables,

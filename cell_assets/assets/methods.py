@@ -12,8 +12,13 @@ import dagster as dg
 
 from cell_assets.assets.checks import report_check_evaluations, report_check_specs, standing_check_specs
 from cell_assets.assets.chosen_in_launchpad import LAUNCHPAD_NOTE, config_of, take_choices
-from cell_assets.assets.experiment_outputs import checkpoint_output, embeddings_output, report_output
-from cell_assets.assets.inputs import ReadArtifact, training_tables
+from cell_assets.assets.experiment_outputs import (
+    EmbeddingsOutput,
+    checkpoint_output,
+    embeddings_output,
+    report_output,
+)
+from cell_assets.assets.inputs import training_tables
 from cell_assets.assets.partitions import (
     experiments,
     representations,
@@ -143,7 +148,7 @@ def embeddings_asset(entry: MethodEntry) -> dg.AssetsDefinition:
             asset_spec(
                 name,
                 entry.name,
-                "Features of every cell and time point of one plate, as AnnData.",
+                f"Features of every cell and time point of one plate, as AnnData. {LAUNCHPAD_NOTE}",
                 {"anndata"},
             )
         ],
@@ -151,6 +156,7 @@ def embeddings_asset(entry: MethodEntry) -> dg.AssetsDefinition:
         backfill_policy=dg.BackfillPolicy.single_run(),
         can_subset=True,
         check_specs=standing_check_specs(name),
+        config_schema=config_of(name),
     )
     def embeddings(
         context: dg.AssetExecutionContext,
@@ -160,6 +166,9 @@ def embeddings_asset(entry: MethodEntry) -> dg.AssetsDefinition:
         from cell_assets.evaluation.manifest import read_manifest
 
         begin(context, store)
+        take_choices(
+            context, store, dict.fromkeys(split_representation_key(key)[0] for key in context.partition_keys)
+        )
         method = load_method(entry.name)
         publisher = Publisher(context, store)
         for key in context.partition_keys:
@@ -181,7 +190,7 @@ def embeddings_asset(entry: MethodEntry) -> dg.AssetsDefinition:
                 plate_name,
                 training_tables(output.tables),
                 frozen,
-                output.model,
+                output,
             )
             publisher.make(Making.of(output, context.run_id), output.receipts, write)
         yield finished(context, store, name)
@@ -196,12 +205,18 @@ def _embed(
     plate: str,
     tables: Sequence[TrainingTable],
     frozen: "FrozenCells",
-    model: ReadArtifact,
+    output: EmbeddingsOutput,
     out: Path,
 ) -> Written:
     with Progress(context, progress, f"embedding {plate}", 0) as bar:
         result = method.embed(
-            model.folder, tables, frozen, out, {"checkpoint": model.receipt.digest}, shown(bar)
+            output.model.folder,
+            tables,
+            frozen,
+            out,
+            {"checkpoint": output.model.receipt.digest},
+            output.embedding,
+            shown(bar),
         )
     for message in result.messages:
         context.log.info(message)

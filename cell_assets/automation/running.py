@@ -155,7 +155,9 @@ def choose(session: Session, request: RunRequest) -> ExperimentChoices:
     chosen = training.changed(request.preset, {name: one for name, one in given.items() if one is not None})
     merge(values, {"training": {request.method: chosen.model_dump(mode="json")}})
     choices = ExperimentChoices.checked(values, "run")
-    load_method(request.method).parameters(chosen.preset, chosen.changes)
+    method = load_method(request.method)
+    method.parameters(chosen.preset, chosen.changes)
+    method.embedding_parameters(choices.embedding.get(request.method, {}))
     independent_plates(session.store, request.experiment, choices.report.independent_plates)
     if choices.baseline is not None:
         choices.baseline.parameters()

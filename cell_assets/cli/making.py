@@ -129,7 +129,8 @@ def ingest(
 @click.option(
     "--choices",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="JSON with choices: fovs, features, split, training, baseline, report, attribution, bleaching, quality.",
+    help="JSON with choices: fovs, features, split, training, embedding, baseline, report, attribution, bleaching, "
+    "quality.",
 )
 @click.option("--plan", "only_plan", is_flag=True, help="Say what would run and what it costs, and stop.")
 @AS_JSON

@@ -111,8 +111,11 @@ class Method(Protocol):
         """What a reader of a report should know about how the checkpoint in this folder was trained."""
         ...
 
-    def embedding_parameters(self) -> BaseModel:
-        """What decides the embeddings' bytes beside the checkpoint and the tables; to be recorded."""
+    def embedding_parameters(self, changes: Mapping[str, object]) -> BaseModel:
+        """What decides the embeddings' bytes beside the checkpoint and the tables: the defaults with `changes`.
+
+        BadInputError names an unknown or bad value.
+        """
         ...
 
     def embed(
@@ -122,6 +125,7 @@ class Method(Protocol):
         manifest: "FrozenCells",
         out: Path,
         provenance: Mapping[str, str],
+        parameters: BaseModel | None = None,
         progress: ProgressSink | None = None,
     ) -> EmbeddingResult:
         """Writes `embeddings.zarr` into `out`; `provenance` (digests by name) goes into its `uns`.
@@ -163,11 +167,13 @@ class BleachableMethod(Protocol):
         manifest: "FrozenCells",
         cells: "pd.DataFrame",
         parameters: "BleachingParameters",
+        embedding: BaseModel | None = None,
         progress: ProgressSink | None = None,
     ) -> "Mapping[float, NDArray[np.float32]] | str":
         """Features (n, D) of `cells` by share of remaining light, or why none of what the model sees can bleach.
 
         Args:
+            embedding: as `embed` took them for the features that these are held against.
             cells: n rows with `plate, fov_name` and the `row` of their patch table.
         """
         ...

@@ -23,8 +23,8 @@ class MethodEntry:
     module: str
     """Its `METHOD` implements the contract."""
     parameters: str
-    """Module whose `PRESETS` are the parameters of its training by preset; imported by the definitions, so it needs no
-    torch."""
+    """Module whose `PRESETS` are the parameters of its training by preset, and `EMBEDDING` the model of those of its
+    embedding; imported by the definitions, so it needs no torch."""
     attributable: bool = False
     """Whether it offers `contract.AttributableMethod`, and so has an attribution asset."""
     bleachable: bool = False
@@ -52,6 +52,12 @@ def presets_of(entry: MethodEntry) -> Mapping[str, BaseModel]:
     """A method's training parameters by preset, all of one model; imports no torch."""
     presets: Mapping[str, BaseModel] = import_module(entry.parameters).PRESETS
     return presets
+
+
+def embedding_model_of(entry: MethodEntry) -> type[BaseModel]:
+    """The model of what decides a method's embeddings; imports no torch."""
+    model: type[BaseModel] = import_module(entry.parameters).EMBEDDING
+    return model
 
 
 def load_method(name: str) -> Method:

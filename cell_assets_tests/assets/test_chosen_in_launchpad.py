@@ -73,6 +73,14 @@ def test_a_study_of_pixels_is_asked_for_by_its_own_config() -> None:
     assert maps.attribution is not None and maps.attribution.occlusion_stride == (15, 8, 8)
 
 
+def test_embedding_is_configured_by_method() -> None:
+    first = ASKED["dynaclr_embeddings"].changed(BEFORE, {"device": "cuda", "batch_size": 512})
+    assert first.embedding == {"dynaclr": {"device": "cuda", "batch_size": 512}}
+    further = ASKED["dynaclr_embeddings"].changed(first, {"batch_size": 256})
+    assert further.embedding == {"dynaclr": {"device": "cuda", "batch_size": 256}}
+    assert first.model_copy(update={"embedding": {}}) == BEFORE
+
+
 def test_features_change_their_own_part() -> None:
     after = ASKED["single_cell_features"].changed(BEFORE, {"ring_width_um": 2.0})
     assert after.features.ring_width_um == 2.0
@@ -93,6 +101,7 @@ def test_features_change_their_own_part() -> None:
             r"quality\.0 .*give low, high or both",
         ),
         ("dynaclr_report", {"n_resamples": 3}, r"config of dynaclr_report: report\.n_resamples is 3"),
+        ("dynaclr_embeddings", {"batch_size": 0}, r"dynaclr embedding parameter batch_size=0 cannot be used"),
         ("state_segmentation", {"depth": 99}, r"state segmentation: parameter depth=99 cannot be used"),
         ("single_cell_features", {"radial_rings": 1}, r"features\.radial_rings is 1"),
         (

@@ -17,7 +17,8 @@ from cell_assets.imaging.channels import ChannelKind
 from cell_assets.methods.contract import Progress, ProgressSink, TrainingTable
 from cell_assets.methods.dynaclr.augmentation import center_crop, normalise
 from cell_assets.methods.dynaclr.checkpoint import load_checkpoint, load_config
-from cell_assets.methods.dynaclr.embedding import EmbeddingParameters, as_trained, open_as_trained
+from cell_assets.methods.dynaclr.embedding import as_trained, open_as_trained
+from cell_assets.methods.dynaclr.embedding_parameters import EmbeddingParameters
 from cell_assets.methods.dynaclr.patches import PatchSource
 from cell_assets.methods.execution import derived_seed, prepared
 

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 from sklearn.decomposition import PCA
 
 from cell_assets.errors import BadInputError
@@ -20,10 +19,10 @@ from cell_assets.evaluation.manifest import EXCLUDED, FrozenCells
 from cell_assets.methods.contract import EmbeddingResult, Progress, ProgressSink, TrainingTable
 from cell_assets.methods.dynaclr.augmentation import center_crop, normalise
 from cell_assets.methods.dynaclr.checkpoint import CheckpointConfig, load_checkpoint, load_config
+from cell_assets.methods.dynaclr.embedding_parameters import EmbeddingParameters
 from cell_assets.methods.dynaclr.network import DynaclrNetwork
 from cell_assets.methods.dynaclr.patches import PatchSource, open_tables
 from cell_assets.methods.execution import prepared
-from cell_assets.methods.processor import Device
 
 EMBEDDINGS_FILE = "embeddings.zarr"
 INDEX_COLUMNS = (
@@ -41,24 +40,6 @@ INDEX_COLUMNS = (
 )
 
 FloatArray = NDArray[np.float32]
-
-
-class EmbeddingParameters(BaseModel):
-    """What decides the bytes of embeddings besides the checkpoint and the patches."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    batch_size: int = Field(default=128, ge=1)
-    """Patches in one pass."""
-    threads: int = Field(default=1, ge=1)
-    """Two that share their cores with other work wait for each other: 75 to 100 s for what takes 40 s alone."""
-    device: Device = Device.CPU
-    """The network always runs uncompiled in float32 here, whatever it was trained in."""
-    pca_components: int = Field(default=50, ge=1)
-    umap_neighbors: int = Field(default=15, ge=2)
-    umap_fit_cells: int = Field(default=5000, ge=16)
-    """UMAP is fitted on at most so many cells, drawn with `seed`; the others are placed among them."""
-    seed: int = Field(default=0, ge=0)
 
 
 def embed(

@@ -24,7 +24,8 @@ from cell_assets.methods.contract import (
 from cell_assets.methods.dynaclr.attribution import open_encoder
 from cell_assets.methods.dynaclr.bleaching import embed_cells_dimmed
 from cell_assets.methods.dynaclr.checkpoint import load_config
-from cell_assets.methods.dynaclr.embedding import EmbeddingParameters, embed
+from cell_assets.methods.dynaclr.embedding import embed
+from cell_assets.methods.dynaclr.embedding_parameters import EmbeddingParameters
 from cell_assets.methods.dynaclr.launching import train_together
 from cell_assets.methods.dynaclr.machine import supported
 from cell_assets.methods.dynaclr.parameters import InitialState, TrainingParameters
@@ -43,11 +44,7 @@ class DynaclrMethod:
             base = TrainingParameters.named(preset)
             return TrainingParameters.model_validate({**base.model_dump(), **changes})
         except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"])
-            # Without a field it is about several, which its message names.
-            named = f"parameter {field}={first['input']!r}" if field else "parameters"
-            raise BadInputError(f"dynaclr {named} cannot be used: {first['msg']}") from error
+            raise _refused("", error) from error
         except ValueError as error:
             raise BadInputError(f"{error}; choose one of these") from error
 
@@ -83,9 +80,12 @@ class DynaclrMethod:
             _start(parameters),
         )
 
-    def embedding_parameters(self) -> EmbeddingParameters:
-        """The values that `embed` uses."""
-        return EmbeddingParameters()
+    def embedding_parameters(self, changes: Mapping[str, object]) -> EmbeddingParameters:
+        """The defaults with `changes` applied; BadInputError names an unknown or bad value."""
+        try:
+            return EmbeddingParameters.model_validate(dict(changes))
+        except ValidationError as error:
+            raise _refused("embedding ", error) from error
 
     def embed(
         self,
@@ -94,10 +94,11 @@ class DynaclrMethod:
         manifest: FrozenCells,
         out: Path,
         provenance: Mapping[str, str],
+        parameters: BaseModel | None = None,
         progress: ProgressSink | None = None,
     ) -> EmbeddingResult:
         """See `embedding.embed`."""
-        return embed(checkpoint, tables, manifest, out, provenance, self.embedding_parameters(), progress)
+        return embed(checkpoint, tables, manifest, out, provenance, _own_embedding(parameters), progress)
 
     def open_encoder(
         self,
@@ -116,11 +117,29 @@ class DynaclrMethod:
         manifest: FrozenCells,
         cells: pd.DataFrame,
         parameters: BleachingParameters,
+        embedding: BaseModel | None = None,
         progress: ProgressSink | None = None,
     ) -> Mapping[float, NDArray[np.float32]] | str:
         """See `bleaching.embed_cells_dimmed`."""
-        embedding = self.embedding_parameters()
-        return embed_cells_dimmed(checkpoint, tables, manifest, cells, parameters, embedding, progress)
+        how = _own_embedding(embedding)
+        return embed_cells_dimmed(checkpoint, tables, manifest, cells, parameters, how, progress)
+
+
+def _refused(what: str, error: ValidationError) -> BadInputError:
+    """The first of what pydantic finds, in one sentence."""
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"])
+    # Without a field it is about several, which its message names.
+    named = f"parameter {field}={first['input']!r}" if field else "parameters"
+    return BadInputError(f"dynaclr {what}{named} cannot be used: {first['msg']}")
+
+
+def _own_embedding(parameters: BaseModel | None) -> EmbeddingParameters:
+    if parameters is None:
+        return EmbeddingParameters()
+    if not isinstance(parameters, EmbeddingParameters):
+        raise TypeError(f"parameters of embedding are {type(parameters).__name__}, not EmbeddingParameters")
+    return parameters
 
 
 def _start(parameters: TrainingParameters) -> str:

@@ -11,6 +11,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from cell_assets.methods.dynaclr.embedding_parameters import EmbeddingParameters
 from cell_assets.methods.dynaclr.sampling import Relatives, SamplingStrategy
 from cell_assets.methods.processor import Device, Precision
 
@@ -283,3 +284,5 @@ PRESETS: Mapping[str, TrainingParameters] = {
     "quick": TrainingParameters.quick(),
 }
 """By name; the definitions show them in the Launchpad."""
+EMBEDDING = EmbeddingParameters
+"""What decides embeddings, beside the checkpoint."""

@@ -93,7 +93,7 @@ def test_all_of_the_light_gives_the_published_embeddings_bit_for_bit(tmp_path: P
         study.manifest,
         study.embedded.obs,
         BleachingParameters(remaining=(1.0, 0.5, 0.25)),
-        seen.append,
+        progress=seen.append,
     )
     assert not isinstance(features, str)
     assert np.array_equal(features[1.0], study.embedded.X)

@@ -66,7 +66,7 @@ def embedded(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("embedded")
     seen: list[Progress] = []
     result = load_method("dynaclr").embed(
-        study.checkpoint, study.tables, study.manifest, out, {"checkpoint": "abc"}, seen.append
+        study.checkpoint, study.tables, study.manifest, out, {"checkpoint": "abc"}, progress=seen.append
     )
     assert (result.n_cells, result.n_features) == (36, 24)
     assert (seen[-1].done, seen[-1].total, seen[-1].unit) == (36, 36, "cells")

@@ -1,0 +1,23 @@
+"""Every value that decides the bytes of embeddings besides the checkpoint and the patches; free of torch."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from cell_assets.methods.processor import Device
+
+
+class EmbeddingParameters(BaseModel):
+    """How a checkpoint is applied to plates."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    batch_size: int = Field(default=128, ge=1)
+    """Patches in one pass."""
+    threads: int = Field(default=1, ge=1)
+    """Two that share their cores with other work wait for each other: 75 to 100 s for what takes 40 s alone."""
+    device: Device = Device.CPU
+    """The network always runs uncompiled in float32 here, whatever it was trained in."""
+    pca_components: int = Field(default=50, ge=1)
+    umap_neighbors: int = Field(default=15, ge=2)
+    umap_fit_cells: int = Field(default=5000, ge=16)
+    """UMAP is fitted on at most so many cells, drawn with `seed`; the others are placed among them."""
+    seed: int = Field(default=0, ge=0)
