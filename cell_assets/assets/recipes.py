@@ -210,7 +210,11 @@ def _method_recipes(method: str) -> tuple[Recipe, ...]:
         Recipe(
             checkpoint_name(method), FormatName(f"cell_assets.{method}.checkpoint", "1"), (room, *_MANIFEST)
         ),
-        Recipe(embeddings_name(method), FormatName("cell_assets.embeddings", "1"), (room, *_MANIFEST)),
+        Recipe(
+            embeddings_name(method),
+            FormatName("cell_assets.embeddings", "1"),
+            (room, *_MANIFEST, "cell_assets.evaluation.umap_axes"),
+        ),
         Recipe(
             report_name(method),
             FormatName("cell_assets.report", "1"),

@@ -12,7 +12,7 @@ from cell_assets.assets.track_pictures import track_figures
 from cell_assets.audit.counting import counted
 from cell_assets.evaluation.left_out import what_is_left_out
 from cell_assets.evaluation.manifest import read_manifest
-from cell_assets.evaluation.studies.embedding_study import EmbeddingStudy
+from cell_assets.evaluation.studies.embedding_study import EmbeddingStudy, joint_umap
 from cell_assets.evaluation.studies.published_study import StudiedFolders, study_published
 from cell_assets.evaluation.studies.study_parameters import StudyParameters
 from cell_assets.imaging.patch_reading import open_patch_table
@@ -77,7 +77,7 @@ def write_embedding_report(
                 *dynamics_figures(study.dynamics),
                 *track_figures(study, inputs, pictures.projections),
                 *remodelling_figures(study.remodelling),
-                *independent_figures(study),
+                *independent_figures(study, _joint_umap(study, parameters.seed)),
             ),
             inputs=tuple(inputs.receipts()),
             parameters=parameters.model_dump(mode="json"),
@@ -88,6 +88,18 @@ def write_embedding_report(
         ),
     )
     return study.evaluation.numbers
+
+
+def _joint_umap(study: EmbeddingStudy, seed: int) -> Projection | None:
+    """Of own cells, followed by those of independent plates; None where there are none, or too few."""
+    if study.independent is None:
+        return None
+    xy = joint_umap(
+        np.concatenate([study.embedded.features, study.independent.features]),
+        pd.concat([study.embedded.cells, study.independent.cells], ignore_index=True),
+        seed,
+    )
+    return None if xy is None else Projection("UMAP", xy, ("UMAP 1", "UMAP 2"))
 
 
 def _projections(study: EmbeddingStudy) -> tuple[Projection, ...]:

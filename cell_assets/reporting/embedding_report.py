@@ -68,7 +68,7 @@ def embedding_figures(
     if evaluation.identity is not None:
         figures += identity_figures(evaluation.identity, evaluation.dynamics)
     if evaluation.spectrum is not None:
-        figures.append(_spectrum(evaluation.spectrum))
+        figures.append(_spectrum(evaluation.spectrum, evaluation.projection_spectrum))
     if pictures.history is not None and len(pictures.history):
         figures.append(_loss(pictures.history))
     return tuple(figures)
@@ -169,7 +169,7 @@ def _smoothness(space: str, dynamics: Dynamics) -> ReportFigure:
     return ReportFigure(f"smoothness_{space}", title, caption, smoothness_figure(dynamics))
 
 
-def _spectrum(spectrum: FeatureSpectrum) -> ReportFigure:
+def _spectrum(spectrum: FeatureSpectrum, projections: FeatureSpectrum | None) -> ReportFigure:
     caption = (
         f"Of {spectrum.n_features} features on {spectrum.n_rows} test rows, {spectrum.components_95} "
         f"principal components hold 95 % of the variance; the matrix rank is "
@@ -178,8 +178,14 @@ def _spectrum(spectrum: FeatureSpectrum) -> ReportFigure:
     )
     if spectrum.n_rows <= spectrum.n_features:
         caption += " No rank can exceed the number of rows less one, so they say little here."
+    if projections is not None:
+        caption += (
+            f" Of {projections.n_features} projections, which the loss sees, {projections.components_95} components "
+            f"hold as much; their matrix rank is {projections.matrix_rank}, the effective rank "
+            f"{value_text(projections.effective_rank)}."
+        )
     title = "How many directions the features use"
-    return ReportFigure("explained_variance", title, caption, spectrum_figure(spectrum))
+    return ReportFigure("explained_variance", title, caption, spectrum_figure(spectrum, projections))
 
 
 def _loss(history: pd.DataFrame) -> ReportFigure:

@@ -22,15 +22,18 @@ from cell_assets.reporting.wording import estimate_text, title_text, value_text
 _HEADING = "Independent plates"
 
 
-def independent_figures(study: EmbeddingStudy) -> tuple[ReportFigure, ...]:
-    """Figures under a heading of their own; none where no plates were chosen."""
+def independent_figures(study: EmbeddingStudy, umap: Projection | None = None) -> tuple[ReportFigure, ...]:
+    """Figures under a heading of their own; none where no plates were chosen.
+
+    `umap` holds the experiment's own cells, followed by those of the independent plates (Fig. 3a).
+    """
     found = study.independent
     if found is None:
         return ()
-    return (_scatter(study, found), *_over_time(found))
+    return (_scatter(study, found, umap), *_over_time(found))
 
 
-def _scatter(study: EmbeddingStudy, found: IndependentStudy) -> ReportFigure:
+def _scatter(study: EmbeddingStudy, found: IndependentStudy, umap: Projection | None) -> ReportFigure:
     n_own = len(found.own_pca)
     own, theirs = "the experiment's own", _HEADING.lower()
     colourings = [Colouring("plates", pd.Series([own] * n_own + [theirs] * len(found.pca)))]
@@ -42,14 +45,17 @@ def _scatter(study: EmbeddingStudy, found: IndependentStudy) -> ReportFigure:
     xy = np.concatenate([found.own_pca, found.pca])
     sentences = [
         f"One point per cell and time point of the experiment's own plates and of {', '.join(found.plates)}, which the "
-        "model was not trained on, on principal axes of the former.",
+        "model was not trained on, on principal axes of the former"
+        + (" and in a UMAP of all." if umap is not None else "."),
         *(_scored(task) for task in found.tasks),
     ]
     return ReportFigure(
         "independent_projection",
         f"{_HEADING}: where their cells lie",
         " ".join(sentences),
-        scatter_figure([Projection("PCA", xy, ("PC 1", "PC 2"))], colourings),
+        scatter_figure(
+            [Projection("PCA", xy, ("PC 1", "PC 2")), *([] if umap is None else [umap])], colourings
+        ),
     )
 
 

@@ -75,11 +75,15 @@ def forest_figure(tasks: Sequence[TaskEvaluation]) -> bytes:
 
 
 @house_style()
-def spectrum_figure(spectrum: FeatureSpectrum) -> bytes:
-    """Share of variance along each principal direction of the features."""
+def spectrum_figure(spectrum: FeatureSpectrum, projections: FeatureSpectrum | None = None) -> bytes:
+    """Share of variance along each principal direction of the features and, where given, of the projections."""
     sheet = Sheet(5.2, 3.2)
     axes = sheet.axes[0][0]
-    axes.plot(np.arange(1, len(spectrum.explained) + 1), spectrum.explained, color=ACCENT)
+    axes.plot(np.arange(1, len(spectrum.explained) + 1), spectrum.explained, color=ACCENT, label="features")
+    if projections is not None:
+        directions = np.arange(1, len(projections.explained) + 1)
+        axes.plot(directions, projections.explained, color=RIVAL, label="projections")
+        axes.legend(loc="upper right")
     axes.set(xscale="log", yscale="log", xlabel="principal component", ylabel="share of variance")
     axes.set_ylim(bottom=max(1e-7, float(spectrum.explained[-1]) / 2))
     axes.axvline(spectrum.components_95, color=MUTED, linestyle=(0, (4, 3)), linewidth=1.2)
@@ -87,7 +91,7 @@ def spectrum_figure(spectrum: FeatureSpectrum) -> bytes:
         f"{spectrum.components_95} hold 95 %", (spectrum.components_95, 1), xytext=(5, -4),
         xycoords=("data", "axes fraction"), textcoords="offset points", va="top", color=INK, fontsize=8,
     )  # fmt: skip
-    axes.set_title("Explained variance of the features")
+    axes.set_title("Explained variance")
     return sheet.png()
 
 

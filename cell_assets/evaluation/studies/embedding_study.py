@@ -48,9 +48,11 @@ from cell_assets.evaluation.studies.evaluate import (
     EmbeddingEvaluation,
     EvaluationSettings,
     Space,
+    canonical_order,
     evaluate_embedding,
 )
 from cell_assets.evaluation.studies.study_parameters import StudyParameters
+from cell_assets.evaluation.umap_axes import COMPONENTS, umap_axes
 from cell_assets.evaluation.units import FloatArray
 
 if TYPE_CHECKING:
@@ -73,9 +75,11 @@ class EmbeddedCells:
     pca: FloatArray
     """(N, 2), fitted on all rows."""
     umap: FloatArray | None
-    """(N, 2); None for several plates, whose UMAPs were fitted apart and do not compare."""
+    """(N, 2); as it is read, None for several plates, whose own were fitted apart and do not compare."""
     channels: tuple[str, ...] | None = None
     """That the network saw, of any plate; None where the embeddings are older than their word of it."""
+    projections: FloatArray | None = None
+    """(N, P): what the loss saw; None where the embeddings hold none."""
 
 
 @dataclass(frozen=True)
@@ -124,8 +128,15 @@ def read_embeddings(folders: Sequence[Path]) -> EmbeddedCells:
         cells=cells,
         pca=PCA(2, svd_solver="full").fit_transform(features) if len(features) > 1 else features[:, :2],
         umap=None if umap is None else np.asarray(umap, dtype=np.float64),
+        projections=_projections(tables),
         channels=_channels(tables),
     )
+
+
+def _projections(tables: Sequence[anndata.AnnData]) -> FloatArray | None:
+    if not all("X_projection" in table.obsm for table in tables):
+        return None
+    return np.concatenate([np.asarray(table.obsm["X_projection"], dtype=np.float64) for table in tables])
 
 
 def _channels(tables: Sequence[anndata.AnnData]) -> tuple[str, ...] | None:
@@ -161,6 +172,8 @@ def study_embeddings(
     """
     confounder = find_confounder(states, parameters.confounder)
     cells = embedded.cells
+    if embedded.umap is None and cells["plate"].nunique() > 1:
+        embedded = replace(embedded, umap=joint_umap(embedded.features, cells, parameters.seed))
     horizon = parameters.horizon_min or interval_min or 1.0
     tasks = [about_to_divide(cells, interval_min, horizon, tracks)]
     annotations: dict[str, pd.Series] = {}
@@ -188,6 +201,7 @@ def study_embeddings(
             max_lag=parameters.max_lag,
         ),
         baselines=rivals,
+        projections=embedded.projections,
         spaces=() if embedded.umap is None else (Space("umap", embedded.umap),),
         given=None if predicted is None else given_predictions(predicted, cells, tasks),
     )
@@ -231,6 +245,18 @@ def study_embeddings(
         correlations=correlations,
         remodelling=remodelling,
     )
+
+
+def joint_umap(features: FloatArray, cells: pd.DataFrame, seed: int) -> FloatArray | None:
+    """(N, 2), whatever the order of rows; None where there are too few."""
+    order = canonical_order(cells)
+    components = PCA(min(COMPONENTS, *features.shape), svd_solver="full").fit_transform(features[order])
+    placed = umap_axes(components, seed=seed).xy
+    if placed is None:
+        return None
+    xy = np.empty(placed.shape)
+    xy[order] = placed
+    return xy
 
 
 def state_tasks(cells: pd.DataFrame, states: pd.DataFrame, column: str, values: pd.Series) -> list[Labels]:

@@ -84,6 +84,8 @@ class EmbeddingEvaluation:
     """What a careful reader wants to know: how C was chosen, which resamples were undefined, and the like."""
     further: tuple[TaskEvaluation, ...] = ()
     """The same questions on other splits; see `further_splits`."""
+    projection_spectrum: FeatureSpectrum | None = None
+    """Of the vectors that the loss sees, where they were given."""
     identity: IdentityStudy | None = None
     """Whether smoothness is of states or of who the cell is; None where it was not studied."""
 
@@ -95,6 +97,7 @@ def evaluate_embedding(
     settings: EvaluationSettings,
     *,
     baselines: Sequence[Baseline] = (),
+    projections: FloatArray | None = None,
     spaces: Sequence[Space] = (),
     given: Mapping[str, GivenPrediction] | None = None,
 ) -> EmbeddingEvaluation:
@@ -104,7 +107,8 @@ def evaluate_embedding(
     of the test rows. The order of rows does not matter. Raises `BadInputError` when rows do not match, a
     split is empty or overlaps, or a feature is not finite.
 
-    `given` is a rival of the task of that name that predicts by itself.
+    `projections` (N, P) are vectors of the same rows of which the rank alone is stated. `given` is a rival of the task
+    of that name that predicts by itself.
     """
     require_columns(cells, ["fov_name", "track_id", "t", "split"], "cell")
     _require_rows(features, cells, tasks, baselines, spaces)
@@ -131,11 +135,14 @@ def evaluate_embedding(
         _space_dynamics(Space(space.name, space.values[test]), cells[test], settings) for space in every_space
     )
     spectrum = feature_spectrum(features[test])
+    projected = None if projections is None else feature_spectrum(projections[order][test])
     groups = [
         *((task.name, task.n_units_name, task.scores) for task in task_results),
         *((_space_report(d.space), plural(SplitUnit.TRACK), d.scores) for d in dynamics),
         ("feature_rank", plural(SplitUnit.TRACK), _rank_scores(spectrum, split.statement)),
     ]
+    if projections is not None:
+        groups.append(("projection_rank", plural(SplitUnit.TRACK), _rank_scores(projected, split.statement)))
     notes = [note for task in task_results for note in task.notes]
     for about, _, scores in groups[len(task_results) :]:
         notes += score_notes(about, scores)
@@ -148,6 +155,7 @@ def evaluate_embedding(
         tasks=task_results,
         dynamics=dynamics,
         spectrum=spectrum,
+        projection_spectrum=projected,
         split=split.statement,
         settings=settings,
         notes=tuple(notes),

@@ -72,6 +72,8 @@ class IndependentStudy:
 
     cells: pd.DataFrame
     """M cell images."""
+    features: FloatArray
+    """(M, D)"""
     plates: tuple[str, ...]
     interval_min: float | None
     tasks: tuple[TaskEvaluation, ...]
@@ -168,6 +170,7 @@ def study_independent(
     pca = PCA(2, svd_solver="full").fit(study.embedded.features)
     found = IndependentStudy(
         cells=independent.embedded.cells,
+        features=independent.embedded.features,
         plates=independent.plates,
         interval_min=independent.interval_min,
         tasks=tasks,

@@ -16,6 +16,7 @@ from sklearn.decomposition import PCA
 
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.manifest import EXCLUDED, FrozenCells
+from cell_assets.evaluation.umap_axes import UmapAxes, umap_axes
 from cell_assets.methods.contract import EmbeddingResult, Progress, ProgressSink, TrainingTable
 from cell_assets.methods.dynaclr.augmentation import center_crop, normalise
 from cell_assets.methods.dynaclr.checkpoint import CheckpointConfig, load_checkpoint, load_config
@@ -94,16 +95,20 @@ def embed_source(
     adata = ad.AnnData(X=features, obs=obs)
     adata.var_names = [f"h{i}" for i in range(features.shape[1])]
     adata.obsm["X_projection"] = projections
-    umap, umap_note = (
-        None,
-        "every cell image is left out by thresholds of quality, so there is nothing to embed",
+    umap = UmapAxes(
+        None, "every cell image is left out by thresholds of quality, so there is nothing to embed"
     )
     if len(obs):
         components = min(parameters.pca_components, *features.shape)
         adata.obsm["X_pca"] = PCA(components, svd_solver="full").fit_transform(features).astype(np.float32)
-        umap, umap_note = _umap(adata.obsm["X_pca"], parameters)
-    if umap is not None:
-        adata.obsm["X_umap"] = umap
+        umap = umap_axes(
+            adata.obsm["X_pca"],
+            seed=parameters.seed,
+            neighbors=parameters.umap_neighbors,
+            fit_cells=parameters.umap_fit_cells,
+        )
+    if umap.xy is not None:
+        adata.obsm["X_umap"] = umap.xy
     adata.uns = {
         "format": "cell_assets.embeddings",
         "version": 1,
@@ -111,13 +116,13 @@ def embed_source(
         "parameters": parameters.model_dump_json(),
         "provenance": dict(sorted(provenance.items())),
         "channels": json.dumps(list(source.channel_names)),
-        "umap": umap_note,
+        "umap": umap.note,
     }
     with warnings.catch_warnings(), ad.settings.override(zarr_write_format=3, auto_shard_zarr_v3=False):
         # AnnData consolidates metadata, which Zarr 3 readers without that extension simply ignore.
         warnings.filterwarnings("ignore", "Consolidated metadata", category=UserWarning)
         adata.write_zarr(out / EMBEDDINGS_FILE)
-    messages = () if umap is not None else (umap_note,)
+    messages = () if umap.xy is not None else (umap.note,)
     return EmbeddingResult(len(obs), features.shape[1], messages)
 
 
@@ -232,24 +237,3 @@ def _encode(
                 rate = done / max(time.monotonic() - started, 1e-9)
                 progress(Progress(done, len(row), "cells", rate, (len(row) - done) / rate))
     return features, projections
-
-
-def _umap(pca: FloatArray, parameters: EmbeddingParameters) -> tuple[FloatArray | None, str]:
-    """(N, 2) coordinates and how they were made, or None and why not."""
-    if len(pca) < parameters.umap_neighbors + 2:
-        why = f"{len(pca)} cells are too few for {parameters.umap_neighbors} neighbours"
-        return None, f"UMAP was left out: {why}"
-    # Importing umap compiles with numba for seconds; only this function needs it.
-    from umap import UMAP
-
-    generator = np.random.Generator(np.random.Philox(np.random.SeedSequence(parameters.seed)))
-    chosen = np.arange(len(pca))
-    if len(pca) > parameters.umap_fit_cells:
-        chosen = np.sort(generator.choice(len(pca), parameters.umap_fit_cells, replace=False))
-    reducer = UMAP(n_neighbors=parameters.umap_neighbors, random_state=parameters.seed, n_jobs=1)
-    placed = np.empty((len(pca), 2), np.float32)
-    placed[chosen] = reducer.fit_transform(pca[chosen])
-    others = np.setdiff1d(np.arange(len(pca)), chosen)
-    if len(others):
-        placed[others] = reducer.transform(pca[others])
-    return placed, f"fitted on the principal components of {len(chosen)} of {len(pca)} cells"

@@ -2,6 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from cell_assets.evaluation.umap_axes import COMPONENTS, FIT_CELLS, NEIGHBORS
 from cell_assets.methods.processor import Device
 
 
@@ -16,8 +17,8 @@ class EmbeddingParameters(BaseModel):
     """Two that share their cores with other work wait for each other: 75 to 100 s for what takes 40 s alone."""
     device: Device = Device.CPU
     """The network always runs uncompiled in float32 here, whatever it was trained in."""
-    pca_components: int = Field(default=50, ge=1)
-    umap_neighbors: int = Field(default=15, ge=2)
-    umap_fit_cells: int = Field(default=5000, ge=16)
+    pca_components: int = Field(default=COMPONENTS, ge=1)
+    umap_neighbors: int = Field(default=NEIGHBORS, ge=2)
+    umap_fit_cells: int = Field(default=FIT_CELLS, ge=16)
     """UMAP is fitted on at most so many cells, drawn with `seed`; the others are placed among them."""
     seed: int = Field(default=0, ge=0)
