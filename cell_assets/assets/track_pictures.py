@@ -6,13 +6,17 @@ import numpy as np
 
 from cell_assets.assets.inputs import ReportInputs
 from cell_assets.evaluation.motion.division_steps import DivisionTrajectory
+from cell_assets.evaluation.motion.dynamics import distance_from_first
+from cell_assets.evaluation.splits import Split
+from cell_assets.evaluation.states.onset import Course
 from cell_assets.evaluation.studies.embedding_study import EmbeddingStudy
 from cell_assets.evaluation.units import FloatArray
 from cell_assets.imaging.patch_reading import open_patch_table
 from cell_assets.reporting.division_figure import FamilyPatches, Highlight, pictured_rows
 from cell_assets.reporting.embedding_figures import Projection
 from cell_assets.reporting.html import ReportFigure
-from cell_assets.reporting.track_report import disruption_figures, division_figures
+from cell_assets.reporting.track_report import disruption_figures, division_figures, turning_figures
+from cell_assets.reporting.turning_figure import TurningTrack
 
 _DIVISION_STATE = "division_state"
 
@@ -20,14 +24,60 @@ _DIVISION_STATE = "division_state"
 def track_figures(
     study: EmbeddingStudy, inputs: ReportInputs, projections: Sequence[Projection]
 ) -> tuple[ReportFigure, ...]:
-    """Injected tracking errors and divisions, where there are any."""
+    """Injected tracking errors, a cell that turns, and divisions, where there are any."""
     interval = study.evaluation.settings.interval_min
     figures = disruption_figures(study.disruptions, study.embedded.pca, interval)
+    turning = turning_tracks(study)
+    figures += turning_figures(
+        turning,
+        [
+            (study.annotations[one.column] == one.state).fillna(False).to_numpy(dtype=np.bool_)
+            for one in turning
+        ],
+        projections,
+        next(
+            (one.dynamics.from_first for one in study.evaluation.dynamics if one.dynamics is not None), None
+        ),
+    )
     if interval is None or study.divisions is None:
         return figures
     minutes = study.embedded.cells["t"].to_numpy(dtype=np.float64) * interval
     patches = [_family_patches(one, study, inputs, minutes) for one in study.divisions.trajectories]
     return figures + division_figures(study.divisions, projections, _highlights(study), minutes, patches)
+
+
+def turning_tracks(study: EmbeddingStudy) -> list[TurningTrack]:
+    """Of every state that lasts, the test track with an annotated onset that was followed for longest."""
+    cells, interval = study.embedded.cells, study.evaluation.settings.interval_min
+    found = []
+    for dynamics in study.dynamics:
+        if interval is None or dynamics.calls is None or dynamics.onsets is None:
+            continue
+        tracks = dynamics.onsets.tracks
+        seen = tracks[(tracks["split"] == Split.TEST) & (tracks["annotated_course"] == Course.TURNS)]
+        if seen.empty:
+            continue
+        longest = seen.loc[(seen["end_time"] - seen["start_time"]).idxmax()]
+        is_own = np.logical_and.reduce(
+            [
+                (cells[name].astype(str) == str(longest[name])).to_numpy()
+                for name in ("plate", "fov_name", "track_id")
+            ]
+        )
+        rows = np.flatnonzero(is_own)
+        rows = rows[np.argsort(cells["t"].to_numpy()[rows])]
+        t = cells["t"].to_numpy(dtype=np.float64)[rows]
+        found.append(
+            TurningTrack(
+                column=dynamics.column,
+                state=dynamics.calls.direction.state,
+                rows=rows,
+                minutes=(t - t[0]) * interval,
+                onset=float(longest["annotated_onset_t"] - t[0]) * interval,
+                distance=distance_from_first(study.embedded.features[rows]),
+            )
+        )
+    return found
 
 
 def _highlights(study: EmbeddingStudy) -> tuple[Highlight, ...]:

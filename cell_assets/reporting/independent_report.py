@@ -1,11 +1,13 @@
 """What a report shows of independent plates: where their cells lie, how well probes do, and states over time."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from cell_assets.evaluation.scores.task_scores import TaskEvaluation
+from cell_assets.evaluation.scores.tasks import INDEPENDENT_SUFFIX
 from cell_assets.evaluation.states.onset import COVERAGE
 from cell_assets.evaluation.states.onset_scores import Onsets
 from cell_assets.evaluation.states.state_calls import StateCalls
@@ -17,6 +19,7 @@ from cell_assets.reporting.dynamics_figures import fraction_figure
 from cell_assets.reporting.dynamics_report import by_track
 from cell_assets.reporting.embedding_figures import Colouring, Projection, scatter_figure
 from cell_assets.reporting.html import ReportFigure
+from cell_assets.reporting.moving_cells import PREDICTED, states_seen_and_predicted
 from cell_assets.reporting.wording import estimate_text, title_text, value_text
 
 _HEADING = "Independent plates"
@@ -42,11 +45,22 @@ def _scatter(study: EmbeddingStudy, found: IndependentStudy, umap: Projection | 
         for column, values in found.annotations.items()
         if not pd.api.types.is_numeric_dtype(study.annotations[column])
     ]
+    tasks = [replace(task, name=task.name.removesuffix(INDEPENDENT_SUFFIX)) for task in found.tasks]
+    colourings += [
+        Colouring(
+            title_text(one.title), pd.concat([pd.Series([None] * n_own), one.values], ignore_index=True)
+        )
+        for one in states_seen_and_predicted(
+            found.cells, np.arange(len(found.cells)), found.annotations, tasks
+        )
+        if one.title.endswith(PREDICTED)
+    ]
     xy = np.concatenate([found.own_pca, found.pca])
     sentences = [
         f"One point per cell and time point of the experiment's own plates and of {', '.join(found.plates)}, which the "
         "model was not trained on, on principal axes of the former"
         + (" and in a UMAP of all." if umap is not None else "."),
+        "What is predicted is shown of the latter alone.",
         *(_scored(task) for task in found.tasks),
     ]
     return ReportFigure(

@@ -16,6 +16,8 @@ from cell_assets.evaluation.units import FloatArray, IntArray, unit_ids
 from cell_assets.reporting.dynamics_page import MovingCells, render_dynamics_page
 from cell_assets.reporting.embedding_figures import Colouring, Projection
 
+PREDICTED = "predicted"
+"""Ends the title of a colouring by what probes say."""
 _KEYS = ["plate", "fov_name", "track_id", "t"]
 
 
@@ -102,7 +104,7 @@ def states_seen_and_predicted(
         if predicted is not None:
             found += [
                 Colouring(f"{column}, annotated", values.iloc[rows]),
-                Colouring(f"{column}, predicted", predicted),
+                Colouring(f"{column}, {PREDICTED}", predicted),
             ]
     if found:
         return tuple(found)
@@ -111,7 +113,7 @@ def states_seen_and_predicted(
         if predicted is not None:
             joined = _joined(cells.iloc[rows], task)
             known = joined["label"].map({True: task.positive, False: task.negative})
-            called = Colouring(f"{task.name}, predicted", predicted)
+            called = Colouring(f"{task.name}, {PREDICTED}", predicted)
             return (
                 (Colouring(f"{task.name}, as tracked", known), called) if known.notna().any() else (called,)
             )

@@ -4,13 +4,15 @@ from collections.abc import Sequence
 
 from cell_assets.evaluation.motion.disruption_study import COMBINED, MOTION, KindStudy, TrackDisruptions
 from cell_assets.evaluation.motion.division_steps import DivisionSteps
+from cell_assets.evaluation.motion.dynamics import LagCurve
 from cell_assets.evaluation.resampling import Estimate
-from cell_assets.evaluation.units import FloatArray
+from cell_assets.evaluation.units import BoolArray, FloatArray
 from cell_assets.reporting.disruption_figure import disruption_figure
 from cell_assets.reporting.division_figure import FamilyPatches, Highlight, division_figure
 from cell_assets.reporting.embedding_figures import Projection
 from cell_assets.reporting.html import ReportFigure
-from cell_assets.reporting.wording import estimate_text, value_text
+from cell_assets.reporting.turning_figure import TurningTrack, turning_figure
+from cell_assets.reporting.wording import estimate_text, title_text, value_text
 
 
 def disruption_figures(
@@ -38,6 +40,29 @@ def disruption_figures(
             caption=" ".join(sentences),
             png=disruption_figure(found.kinds, pca, interval_min),
         ),
+    )
+
+
+def turning_figures(
+    tracks: Sequence[TurningTrack],
+    in_state: Sequence[BoolArray],
+    projections: Sequence[Projection],
+    mean: LagCurve | None,
+) -> tuple[ReportFigure, ...]:
+    """One figure for every state that lasts; `in_state` (N,) are the cells annotated to be in it."""
+    return tuple(
+        ReportFigure(
+            name=f"{track.column}_course",
+            title=f"One cell turns {title_text(track.state)}",
+            caption=(
+                "Left: the way of one cell, from dark to light, among all cells; the star is the first frame that is "
+                f"annotated {title_text(track.state)}. Right: how far its normalised features are from those of its "
+                "first frame (Eq. 2), 0 to 2. It is the test track with an annotated onset that was followed for "
+                "longest, so it was not picked for its looks. UMAP keeps neighbours and not distances."
+            ),
+            png=turning_figure(track, cells, projections, mean),
+        )
+        for track, cells in zip(tracks, in_state, strict=True)
     )
 
 

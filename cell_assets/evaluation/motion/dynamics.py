@@ -78,6 +78,12 @@ def unit_vectors(features: FloatArray) -> FloatArray:
     return features / lengths
 
 
+def distance_from_first(features: FloatArray) -> FloatArray:
+    """Eq. 2 of one track: (T,) distances of its normalised features (T, D), in order of time, from the first's."""
+    z = unit_vectors(features.astype(np.float64))
+    return np.linalg.norm(z - z[0], axis=1)
+
+
 def pairs_at_lag(tracks: StrArray, t: IntArray, lag: int) -> tuple[IntArray, IntArray]:
     """Row indices (i, j) with the same track and t[j] = t[i] + lag, whatever the order of rows.
 
