@@ -18,10 +18,10 @@ _SCORES = ("accuracy", "f1", "balanced_accuracy")
 _OF_REPRESENTATION = (
     ("temporal_smoothness", "displacement_one_interval"),
     ("feature_rank", "effective_rank"),
-    ("feature_rank", "matrix_rank"),
     ("smoothness_and_identity", "same_cell"),
 )
 _PER_ROW = 3
+_MOST_CARDS = 3
 
 
 @dataclass(frozen=True)
@@ -188,11 +188,18 @@ def render_comparison(content: ComparisonContent) -> str:
         "comparison.html",
         content,
         content.numbers,
-        [card(title_text(number.name), number, []) for number in content.numbers[:3]],
+        [card(title_text(number.name), number, []) for number in content.numbers if _is_told(number)][
+            :_MOST_CARDS
+        ],
         simulated=content.simulated,
         notes=content.notes,
         tables=_tables(content.trainings),
     )
+
+
+def _is_told(gain: NumberDraft) -> bool:
+    """From 0, by its interval."""
+    return gain.ci_low is not None and gain.ci_high is not None and (gain.ci_low > 0 or gain.ci_high < 0)
 
 
 def _tables(trainings: Sequence[ReportedTraining]) -> list[Table]:
