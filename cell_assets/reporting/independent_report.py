@@ -20,6 +20,7 @@ from cell_assets.reporting.dynamics_report import by_track
 from cell_assets.reporting.embedding_figures import Colouring, Projection, scatter_figure
 from cell_assets.reporting.html import ReportFigure
 from cell_assets.reporting.moving_cells import PREDICTED, states_seen_and_predicted
+from cell_assets.reporting.remodelling_figures import remodelling_figures
 from cell_assets.reporting.wording import estimate_text, title_text, value_text
 
 _HEADING = "Independent plates"
@@ -33,7 +34,11 @@ def independent_figures(study: EmbeddingStudy, umap: Projection | None = None) -
     found = study.independent
     if found is None:
         return ()
-    return (_scatter(study, found, umap), *_over_time(found))
+    return (
+        _scatter(study, found, umap),
+        *_over_time(found),
+        *remodelling_figures(found.remodelling, f"{_HEADING}: "),
+    )
 
 
 def _scatter(study: EmbeddingStudy, found: IndependentStudy, umap: Projection | None) -> ReportFigure:

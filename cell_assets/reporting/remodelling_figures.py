@@ -13,16 +13,25 @@ from cell_assets.reporting.wording import title_text
 _COLUMNS = 3
 
 
-def remodelling_figures(found: Sequence[Remodelling]) -> tuple[ReportFigure, ...]:
-    """One figure for each column and unseen channel that has curves; why others have none stands in the numbers."""
+def remodelling_figures(found: Sequence[Remodelling], heading: str = "") -> tuple[ReportFigure, ...]:
+    """One figure for each column and unseen channel that has curves; why others have none stands in the numbers.
+
+    Titles begin with `heading`.
+    """
     return tuple(
         ReportFigure(
             name=f"{one.column}_remodelling_{place}",
-            title=f"{one.channel} as cells turn {title_text(one.state)}",
+            title=f"{heading}{one.channel} as cells turn {title_text(one.state)}",
             caption=(
                 f"The embedding did not see {one.channel}. Mean of each feature over the {one.n_tracks} test tracks "
                 f"that are seen to turn {title_text(one.state)}, by hours from the onset that the probe calls, with "
                 "95 % intervals over tracks. Far from 0 there are fewer tracks, and others."
+                + (
+                    f" Grey: the {one.n_control} test tracks that never turn, by hours from the median onset of the "
+                    "others, which is what time alone does."
+                    if one.control
+                    else ""
+                )
             ),
             png=remodelling_figure(one),
         )
@@ -39,19 +48,22 @@ def remodelling_figure(one: Remodelling) -> bytes:
     sheet = Sheet(0.4 + 3.0 * columns, 0.3 + 2.3 * rows, rows=rows, columns=columns)
     panels = [axes for row in sheet.axes for axes in row]
     for axes, curve in zip(panels, one.curves, strict=False):
-        _draw(axes, curve)
+        for beside in one.control:
+            if beside.feature == curve.feature:
+                _draw(axes, beside, MUTED)
+        _draw(axes, curve, ACCENT)
+        axes.axvline(0, color=MUTED, linestyle=(0, (4, 3)), linewidth=1.2)
+        axes.set_title(title_text(curve.feature.removeprefix("Nuclei_")), fontsize=8)
+        axes.set_xlabel("hours from onset")
     for axes in panels[len(one.curves) :]:
         axes.set_axis_off()
     return sheet.png()
 
 
-def _draw(axes: Axes, curve: AroundOnset) -> None:
+def _draw(axes: Axes, curve: AroundOnset, colour: str) -> None:
     value, low, high = (
         np.array([np.nan if part is None else part for part in parts])
         for parts in zip(*((one.value, one.low, one.high) for one in curve.means), strict=True)
     )
-    axes.fill_between(curve.hours, low, high, color=ACCENT, alpha=0.25, linewidth=0)
-    axes.plot(curve.hours, value, color=ACCENT, marker="o", markersize=2.6)
-    axes.axvline(0, color=MUTED, linestyle=(0, (4, 3)), linewidth=1.2)
-    axes.set_title(title_text(curve.feature.removeprefix("Nuclei_")), fontsize=8)
-    axes.set_xlabel("hours from onset")
+    axes.fill_between(curve.hours, low, high, color=colour, alpha=0.25, linewidth=0)
+    axes.plot(curve.hours, value, color=colour, marker="o", markersize=2.6)

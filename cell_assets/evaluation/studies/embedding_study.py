@@ -235,7 +235,7 @@ def study_embeddings(
         replace(evaluation, notes=(*evaluation.notes, *notes)), correlations
     )
     unseen = () if embedded.channels is None else unseen_channels(features, embedded.channels)
-    remodelling = study_remodelling(evaluation, cells, features, dynamics, unseen)
+    remodelling = study_remodelling(evaluation.settings, cells, features, dynamics, unseen)
     return EmbeddingStudy(
         embedded,
         with_remodelling(evaluation, remodelling),

@@ -14,6 +14,12 @@ from sklearn.decomposition import PCA
 
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.features.cell_features import CellFeatures
+from cell_assets.evaluation.features.remodelling import (
+    Remodelling,
+    remodelling_numbers,
+    study_remodelling,
+    unseen_channels,
+)
 from cell_assets.evaluation.resampling import stated_split
 from cell_assets.evaluation.scores.predicted_states import (
     INDEPENDENT_SPLIT,
@@ -82,6 +88,8 @@ class IndependentStudy:
     """Of every annotation column of two states; calibration tracks are the experiment's own val tracks."""
     numbers: tuple[NumberDraft, ...]
     notes: tuple[str, ...]
+    remodelling: tuple[Remodelling, ...]
+    """Of channels that the network did not see, around the onset of every state (Fig. 6)."""
     own_pca: FloatArray
     """(N, 2) of the experiment's own cells, fitted on them."""
     pca: FloatArray
@@ -154,11 +162,24 @@ def study_independent(
         for column, one in labels
         if one.name == f"{column}{INDEPENDENT_SUFFIX}"
     )
+    seen = study.embedded.channels
+    remodelling = (
+        ()
+        if independent.features is None or seen is None
+        else study_remodelling(
+            replace(settings, interval_min=independent.interval_min),
+            independent.embedded.cells,
+            independent.features,
+            dynamics,
+            unseen_channels(independent.features, seen),
+        )
+    )
     simulated = settings.simulated or independent.simulated
     split = stated_split(INDEPENDENT, simulated)
     numbers = (
         *_task_numbers(tasks, settings.method, split),
         *dynamics_numbers(dynamics, settings.method, split),
+        *remodelling_numbers(remodelling, settings.method, split),
     )
     notes = (
         _statement(study, independent),
@@ -177,6 +198,7 @@ def study_independent(
         dynamics=dynamics,
         numbers=numbers,
         notes=notes,
+        remodelling=remodelling,
         own_pca=pca.transform(study.embedded.features),
         pca=pca.transform(independent.embedded.features),
         annotations={

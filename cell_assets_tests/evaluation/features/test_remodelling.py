@@ -56,10 +56,15 @@ def test_the_rise_of_an_unseen_channel_is_found_at_its_hours_from_onset(phase_al
         assert mean.value == pytest.approx(10 + RISE_H * max(hours, 0), abs=0.7)
         assert 5 <= mean.n_units <= len(turning)
         assert mean.low is not None and mean.high is not None and mean.low <= mean.value <= mean.high
+    (control,) = found.control
+    assert found.n_control == ((tracks["split"] == "test") & (tracks["course"] == "never turns")).sum() >= 5
+    # Nothing happens to GFP in tracks that do not turn.
+    assert {mean.value for mean in control.means} == {10.0}
     numbers = {
         n.name: n for n in phase_alone.evaluation.numbers if n.report == "dynaclr/infection_state_remodelling"
     }
-    assert len(numbers) == len(curve.hours)
+    assert len(numbers) == len(curve.hours) + len(control.hours)
+    assert numbers[f"{COLUMN}_control_at_+0_h"].value == 10
     assert numbers[f"{COLUMN}_at_+2.5_h"].value == curve.means[list(curve.hours).index(2.5)].value
     assert f"{COLUMN}_at_-1.5_h" in numbers
 
@@ -68,6 +73,7 @@ def test_a_figure_for_each_curve_and_its_caption_counts_the_tracks(phase_alone: 
     (figure,) = remodelling_figures(phase_alone.remodelling)
     assert figure.png.startswith(b"\x89PNG")
     assert f"over the {phase_alone.remodelling[0].n_tracks} test tracks" in figure.caption
+    assert f"the {phase_alone.remodelling[0].n_control} test tracks that never turn" in figure.caption
     none = replace(phase_alone.remodelling[0], curves=(), why_missing="it is dark")
     assert remodelling_figures([none]) == ()
 

@@ -21,6 +21,7 @@ from cell_assets.evaluation.studies.study_parameters import StudyParameters
 from cell_assets.imaging.features.parameters import FeatureParameters
 from cell_assets.imaging.features.plate_features import FEATURES_JSON, FeaturesRecord
 from cell_assets.ledger.records import NumberDraft
+from cell_assets.reporting.independent_report import independent_figures
 from cell_assets_tests.evaluation.movies import infection_movie, informative_features
 
 COLUMN = "infection_state"
@@ -443,3 +444,26 @@ def test_copies_of_own_pixels_are_refused_by_name() -> None:
         BadInputError, match=r"P9\|B/1/000 shows the same pixels as P1\|A/2/000 of experiment E1"
     ):
         refuse_copies("E1", own, {("P9", "A/1/000"): "c", ("P9", "B/1/000"): "b"})
+
+
+def test_an_unseen_channel_is_read_around_the_onsets_of_independent_plates(own: pd.DataFrame) -> None:
+    study = learned(own)
+    study = replace(study, embedded=replace(study.embedded, channels=("Phase",)))
+    movie, cells = stranger()
+    infected = movie[COLUMN] == "infected"
+    hours = movie["hours_post_perturbation"]
+    onset = hours.where(infected).groupby(movie["track_id"]).transform("min")
+    gfp = 10 + (hours - onset).clip(lower=0).fillna(0)
+    table = pd.DataFrame({"Nuclei_Intensity_MeanIntensity_GFP": gfp.to_numpy()})
+    cells = replace(cells, features=CellFeatures(table, {"Phase": "Phase", "GFP": "GFP"}))
+    found = study_independent(study, own[[*KEYS, COLUMN]], cells)
+    (one,) = found.independent.remodelling
+    assert (one.channel, one.column) == ("GFP", TASK)
+    (curve,) = one.curves
+    # In frames of two hours, and where the probe is right of every track.
+    assert {-2.0, 0.0, 2.0} <= set(curve.hours)
+    for at, mean in zip(curve.hours, curve.means, strict=True):
+        assert mean.value == pytest.approx(10 + max(at, 0), abs=0.7)
+    numbers = [n for n in found.evaluation.numbers if n.report == f"{OTHER}_remodelling"]
+    assert {n.split for n in numbers} == {"independent plates"}
+    assert any(figure.name.startswith(f"{TASK}_remodelling") for figure in independent_figures(found))
