@@ -17,7 +17,8 @@ from cell_assets.assets.checks import (
 from cell_assets.assets.choices import ExperimentChoices
 from cell_assets.assets.display import FIGURES
 from cell_assets.assets.ingest_request import IngestRequest
-from cell_assets.assets.partitions import plates, register_plate_keys
+from cell_assets.assets.launchpad import one_of, request_fields, stated_request
+from cell_assets.assets.partitions import PARTITION_SAYS, plates, register_plate_keys
 from cell_assets.assets.publishing import Making, Publisher, Written
 from cell_assets.assets.recipes import RECIPES, AssetName
 from cell_assets.assets.sizing import GC_ADVICE
@@ -43,12 +44,7 @@ class OnDuplicate(StrEnum):
     """Make nothing, and fail."""
 
 
-class IngestConfig(dg.Config):
-    """Filled in by `cell-assets ingest` and by the sensor; empty, a registered plate is made again from its source."""
-
-    request: str = ""
-    """An `IngestRequest` as JSON."""
-    on_duplicate: OnDuplicate = OnDuplicate.REGISTER
+_ON_DUPLICATE = "on_duplicate"
 
 
 @dg.multi_asset(
@@ -57,34 +53,43 @@ class IngestConfig(dg.Config):
         asset_spec(
             AssetName.RAW_ACQUISITION,
             "acquisitions",
-            "A plate as it was filmed, as OME-Zarr, equal to its source pixel for pixel.",
+            "A plate as it was filmed, as OME-Zarr, equal to its source pixel for pixel. The Launchpad's config says "
+            "where a new plate lies, as `cell-assets ingest` does; empty, a registered plate is made again from its "
+            "source.",
             {"zarr"},
         )
     ],
     partitions_def=plates,
     can_subset=True,
     check_specs=[*standing_check_specs(AssetName.RAW_ACQUISITION), quarantine_check_spec()],
+    config_schema={
+        **request_fields(IngestRequest, PARTITION_SAYS),
+        _ON_DUPLICATE: dg.Field(
+            one_of("acquisitions.OnDuplicate", [one.value for one in OnDuplicate]),
+            is_required=False,
+            description="What to do with a plate that came before, with the same bytes, from elsewhere. One of "
+            f"{', '.join(one.value for one in OnDuplicate)}. Default: {OnDuplicate.REGISTER.value}.",
+        ),
+    },
 )
 def raw_acquisition(
     context: dg.AssetExecutionContext,
-    config: IngestConfig,
     store: dg.ResourceParam[Store],
     progress: dg.ResourceParam[ProgressDisplay],
 ) -> StepResults:
     """Ingest the plate, or make it again from the source that it was registered with."""
     begin(context, store)
     plate = context.partition_key
-    request = (
-        IngestRequest.model_validate_json(config.request)
-        if config.request
-        else registered(store.ledger, plate)
-    )
+    given = dict(context.op_execution_context.op_config or {})
+    on_duplicate = OnDuplicate(given.pop(_ON_DUPLICATE, OnDuplicate.REGISTER))
     try:
+        stated = stated_request(IngestRequest, AssetName.RAW_ACQUISITION.value, given, {"plate": plate})
+        request = stated or registered(store.ledger, plate)
         refuse_other_experiment(store.ledger, request)
         with ExitStack() as fetched:
             with Progress(context, progress, f"fetching {plate}", 0) as bar:
                 local = fetched.enter_context(request.at_hand(_fetched(context, store), bar.stand))
-            _ingest(context, store, progress, request, local, config.on_duplicate)
+            _ingest(context, store, progress, request, local, on_duplicate)
     except CellAssetsError as error:
         raise dg.Failure(description=str(error), allow_retries=False) from error
     context.log_event(quarantine_check_evaluation(quarantined(store.ledger.arrivals())))

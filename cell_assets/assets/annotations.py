@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict
 from cell_assets.assets.checks import standing_check_specs
 from cell_assets.assets.corrections import refuse_absent
 from cell_assets.assets.inputs import ReadArtifact, outdated_annotations
-from cell_assets.assets.partitions import fov_key, fovs
+from cell_assets.assets.launchpad import request_fields, stated_request
+from cell_assets.assets.partitions import PARTITION_SAYS, fov_key, fovs, position_of
 from cell_assets.assets.publishing import Making, Publisher, Written
 from cell_assets.assets.recipes import RECIPES, AssetName
 from cell_assets.assets.specs import asset_spec
@@ -33,19 +34,22 @@ from cell_assets.store.store import Store
 class AnnotationRequest(BaseModel):
     """What a person hands in: a file of annotations of one position."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     plate: str
     position: str
     file: str
-    """Absolute path."""
+    """Absolute path of a CSV, or of a label image as TIFF."""
     digest: str
-    """BLAKE3 of the file's bytes, as they were when the person asked."""
+    """BLAKE3 of the file's bytes, as they were when the person asked. Default: as they are when the run reads them."""
     by: str
+    """Who saw it."""
     why: str
+    """What it was looked at for."""
     columns: tuple[str, ...] = ()
-    """See `ReadingChoices`."""
+    """Columns of states in the CSV, or the one name of what a label image shows. Default: all that are no keys."""
     names: dict[str, str] = {}
+    """What each value in the file stands for; a label image's values all need one."""
 
     @property
     def key(self) -> str:
@@ -85,20 +89,14 @@ class AnnotatedPosition:
     receipts: tuple[ReadReceipt, ...]
 
 
-class AnnotationConfig(dg.Config):
-    """Filled in by `cell-assets annotate`; left empty, annotations follow the tracks that were made anew."""
-
-    request: str = ""
-    """An `AnnotationRequest` as JSON."""
-
-
 @dg.multi_asset(
     name="annotations",
     specs=[
         asset_spec(
             AssetName.ANNOTATIONS,
             "fovs",
-            "States that people saw in cells of one FOV so far, and why; by `cell-assets annotate`.",
+            "States that people saw in cells of one FOV so far, and why; by `cell-assets annotate`, or by the "
+            "Launchpad's config. Empty, annotations follow tracks that were made anew.",
             {"parquet"},
         )
     ],
@@ -106,14 +104,12 @@ class AnnotationConfig(dg.Config):
     can_subset=True,
     backfill_policy=dg.BackfillPolicy.single_run(),
     check_specs=standing_check_specs(AssetName.ANNOTATIONS),
+    config_schema=request_fields(AnnotationRequest, PARTITION_SAYS),
 )
-def annotations(
-    context: dg.AssetExecutionContext, config: AnnotationConfig, store: dg.ResourceParam[Store]
-) -> StepResults:
+def annotations(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) -> StepResults:
     """Record what a person handed in; without a file, join what stands to tracks that were made since."""
     begin(context, store)
-    if config.request:
-        request = AnnotationRequest.model_validate_json(config.request)
+    if (request := _handed_in(context)) is not None:
         # Two people at once: the second one's file must follow the first one's, not replace it.
         with store.ledger.lock("handing in annotations", request.key):
             _publish(context, store, request.key, request)
@@ -122,6 +118,20 @@ def annotations(
             with store.ledger.lock("handing in annotations", key):
                 _publish(context, store, key, None)
     yield finished(context, store, AssetName.ANNOTATIONS.value)
+
+
+def _handed_in(context: dg.AssetExecutionContext) -> AnnotationRequest | None:
+    """What the config states; a file without its digest is taken as it is now."""
+    given = dict(context.op_execution_context.op_config or {})
+    if not given:
+        return None
+    try:
+        identity = position_of(context.partition_keys)
+        if "file" in given:
+            given.setdefault("digest", file_digest(Path(given["file"])))
+        return stated_request(AnnotationRequest, AssetName.ANNOTATIONS.value, given, identity)
+    except CellAssetsError as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from error
 
 
 def _publish(

@@ -10,7 +10,8 @@ import dagster as dg
 from pydantic import BaseModel, ConfigDict
 
 from cell_assets.assets.checks import standing_check_specs
-from cell_assets.assets.partitions import fov_key, fovs
+from cell_assets.assets.launchpad import request_fields, stated_request
+from cell_assets.assets.partitions import PARTITION_SAYS, fov_key, fovs, position_of
 from cell_assets.assets.publishing import Making, Publisher, Written
 from cell_assets.assets.recipes import RECIPES, AssetName
 from cell_assets.assets.specs import asset_spec
@@ -29,14 +30,16 @@ from cell_assets.store.store import Store
 class CorrectionRequest(BaseModel):
     """What a person hands in: corrections, or a whole edited track table, of one position."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     plate: str
     position: str
     file: str
     """Absolute path."""
     by: str
+    """Who looked."""
     why: str
+    """What was wrong."""
 
     @property
     def key(self) -> str:
@@ -60,20 +63,14 @@ class CorrectedTracks:
     n_divisions: tuple[int, int]
 
 
-class CorrectionConfig(dg.Config):
-    """Filled in by `cell-assets correct`; left empty, nothing is corrected."""
-
-    request: str = ""
-    """A `CorrectionRequest` as JSON."""
-
-
 @dg.multi_asset(
     name="track_corrections",
     specs=[
         asset_spec(
             AssetName.TRACK_CORRECTIONS,
             "fovs",
-            "What people corrected of the tracks of one FOV so far, and why; by `cell-assets correct`.",
+            "What people corrected of the tracks of one FOV so far, and why; by `cell-assets correct`, or by the "
+            "Launchpad's config.",
             {"csv"},
         )
     ],
@@ -81,20 +78,28 @@ class CorrectionConfig(dg.Config):
     can_subset=True,
     backfill_policy=dg.BackfillPolicy.single_run(),
     check_specs=standing_check_specs(AssetName.TRACK_CORRECTIONS),
+    config_schema=request_fields(CorrectionRequest, PARTITION_SAYS),
 )
-def track_corrections(
-    context: dg.AssetExecutionContext, config: CorrectionConfig, store: dg.ResourceParam[Store]
-) -> StepResults:
+def track_corrections(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) -> StepResults:
     """Record what a person handed in; asked for without a file, as by a backfill of everything, do nothing."""
     begin(context, store)
-    if config.request:
-        request = CorrectionRequest.model_validate_json(config.request)
+    if (request := _handed_in(context)) is not None:
         # Two people at once: the second one's file must follow the first one's, not replace it.
         with store.ledger.lock("handing in track_corrections", request.key):
             _record(context, store, request)
     else:
         context.log.info("corrections come from people, by `cell-assets correct`: nothing to make")
     yield finished(context, store, AssetName.TRACK_CORRECTIONS.value)
+
+
+def _handed_in(context: dg.AssetExecutionContext) -> CorrectionRequest | None:
+    """What the config states."""
+    given = context.op_execution_context.op_config or {}
+    try:
+        identity = position_of(context.partition_keys) if given else {}
+        return stated_request(CorrectionRequest, AssetName.TRACK_CORRECTIONS.value, given, identity)
+    except CellAssetsError as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from error
 
 
 def _record(context: dg.AssetExecutionContext, store: Store, request: CorrectionRequest) -> None:

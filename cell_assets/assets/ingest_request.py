@@ -32,27 +32,38 @@ _PLACES = ("source", "plate_map", "tracks", "states", "checksums")
 class IngestRequest(BaseModel):
     """One plate to bring in. Paths are absolute, or all are fsspec URLs; lengths in µm, interval in minutes."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     source: str
+    """The plate's folder or file: an absolute path, or an fsspec URL."""
     experiment: str
+    """That the plate belongs to."""
     plate: str
+    """Its name."""
     format: str = "auto"
+    """Of the source, as `cell-assets ingest --format` names them."""
     pattern: str | None = None
     """Template of the filenames, such as `{well}_{fov}_{channel}.tif`."""
     labels: str | None = None
     """Name of the label image that outlines the cells, for OME-Zarr plates with several."""
     plate_map: str | None = None
+    """CSV of what each well was treated with."""
     tracks: str | None = None
+    """Track table or folder that comes with the plate."""
     states: str | None = None
+    """CSV of states of the tracked cells."""
     channel_names: tuple[str, ...] | None = None
+    """In the order of the source, where it does not name them."""
     pixel_size_um: tuple[float, float] | None = Field(default=None)
-    """(y, x)."""
+    """(y, x), where the source does not say."""
     z_step_um: float | None = None
+    """Between planes, where the source does not say."""
     interval_min: float | None = None
+    """Minutes between time points, where the source does not say."""
     checksums: str | None = None
     """List of checksums that the files must meet before anything is read."""
     checksum_kind: ChecksumKind | None = None
+    """Of the list, where its name does not say."""
 
     @classmethod
     def of_landed(cls, folder: str, file: PlateFile) -> Self:

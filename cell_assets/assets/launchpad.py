@@ -7,18 +7,22 @@ Dagster's own sense: Dagster would fill it in, and what nobody stated could not 
 import ast
 import inspect
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from enum import Enum
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import dagster as dg
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import to_json
+
+from cell_assets.errors import BadInputError
+
+Request = TypeVar("Request", bound=BaseModel)
 
 _SCALARS: dict[Any, type] = {str: str, int: int, float: float, bool: bool, Path: str}
 _PACKAGE = "cell_assets."
@@ -49,6 +53,41 @@ def config_fields(
         )
         for name, info in model.model_fields.items()
     }
+
+
+def request_fields(model: type[BaseModel], identity: Container[str]) -> dict[str, dg.Field]:
+    """The fields of what a person hands in, but those that the partition says; all may be left out together."""
+    return {
+        name: dg.Field(one.config_type, is_required=False, description=one.description)
+        for name, one in config_fields(model).items()
+        if name not in identity
+    }
+
+
+def stated_request(
+    model: type[Request], step: str, config: Mapping[str, Any], identity: Mapping[str, str]
+) -> Request | None:
+    """What the config of `step` hands in, or None where it states nothing.
+
+    Raises:
+        BadInputError: a field is missing or has a value that it cannot have.
+    """
+    if not config:
+        return None
+    try:
+        return model.model_validate({**config, **identity})
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "missing":
+            raise BadInputError(f"config of {step}: {field} is missing; state it") from error
+        raise BadInputError(f"config of {step}: {field} is {first['input']!r}: {first['msg']}") from error
+
+
+def as_config(request: BaseModel, identity: Container[str]) -> dict[str, Any]:
+    """A request as the config that states it."""
+    stated = request.model_dump(mode="json", exclude_none=True)
+    return {name: value for name, value in stated.items() if name not in identity}
 
 
 def one_of(name: str, values: Sequence[str]) -> dg.Enum:

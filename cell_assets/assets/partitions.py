@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 import dagster as dg
 
+from cell_assets.errors import BadInputError
+
 # Multi-dimensional mappings and partitioned checks are marked beta and preview; dagster is pinned to the version
 # that they were tested on, so the notice tells a user nothing.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
@@ -17,6 +19,9 @@ warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 EXPERIMENT = "experiment"
 PLATE = "plate"
 POSITION = "position"
+
+PARTITION_SAYS = frozenset({PLATE, POSITION})
+"""Fields of a request that the config of its run leaves to the partition."""
 
 experiments = dg.DynamicPartitionsDefinition(name=EXPERIMENT)
 plates = dg.DynamicPartitionsDefinition(name=PLATE)
@@ -34,6 +39,20 @@ def split_fov_key(key: str) -> tuple[str, str]:
     """Plate and position of a FOV key."""
     plate, position = key.split("|", 1)
     return plate, position
+
+
+def position_of(keys: Sequence[str]) -> dict[str, str]:
+    """What the one FOV key of a run says of a request.
+
+    Raises:
+        BadInputError: there are several.
+    """
+    if len(keys) != 1:
+        raise BadInputError(
+            f"config was given for {len(keys)} FOVs, the first {keys[0]}; hand in a file for one FOV at a time"
+        )
+    plate, position = split_fov_key(keys[0])
+    return {PLATE: plate, POSITION: position}
 
 
 def representation_key(experiment: str, plate: str) -> str:

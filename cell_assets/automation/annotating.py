@@ -3,7 +3,8 @@
 from pydantic import BaseModel
 
 from cell_assets.assets.annotations import AnnotationRequest, annotate_cells
-from cell_assets.assets.partitions import fov_key
+from cell_assets.assets.launchpad import as_config
+from cell_assets.assets.partitions import PARTITION_SAYS, fov_key
 from cell_assets.assets.recipes import AssetName
 from cell_assets.automation.session import Session
 from cell_assets.errors import CellAssetsError
@@ -87,7 +88,7 @@ def annotate_position(session: Session, request: AnnotationRequest) -> Annotatio
         outcome = executor.materialise(
             [AssetName.ANNOTATIONS],
             partition=request.key,
-            config={"annotations": {"request": request.model_dump_json()}},
+            config={"annotations": as_config(request, PARTITION_SAYS)},
         )
     if outcome.error is not None:
         raise CellAssetsError(outcome.error)

@@ -15,7 +15,8 @@ from cell_assets.assets.acquisitions import OnDuplicate
 from cell_assets.assets.checks import first_of, quarantine_check_evaluation
 from cell_assets.assets.choices import ExperimentChoices, merge
 from cell_assets.assets.ingest_request import IngestRequest
-from cell_assets.assets.partitions import EXPERIMENT, PLATE, experiments, plates
+from cell_assets.assets.launchpad import as_config
+from cell_assets.assets.partitions import EXPERIMENT, PARTITION_SAYS, PLATE, experiments, plates
 from cell_assets.assets.recipes import AssetName
 from cell_assets.audit.counting import counted
 from cell_assets.automation.settling import ARRIVAL_TAG, settle
@@ -203,7 +204,7 @@ def _experiment_draft(ledger: Ledger, look: Look, file: ExperimentFile) -> Arriv
 
 def _run_request(arrival: Arrival, file: PlateFile) -> dg.RunRequest:
     request = IngestRequest.of_landed(arrival.folder, file)
-    config = {"request": request.model_dump_json(), "on_duplicate": OnDuplicate(file.on_duplicate).name}
+    config = {**as_config(request, PARTITION_SAYS), "on_duplicate": OnDuplicate(file.on_duplicate).value}
     return dg.RunRequest(
         # The digest, so that a corrected plate runs again; the arrival, so that a released one does.
         run_key=f"{arrival.digest}/{arrival.id}",

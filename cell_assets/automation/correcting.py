@@ -5,7 +5,8 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from cell_assets.assets.corrections import CorrectionRequest, correct_tracks, refuse_absent
-from cell_assets.assets.partitions import fov_key
+from cell_assets.assets.launchpad import as_config
+from cell_assets.assets.partitions import PARTITION_SAYS, fov_key
 from cell_assets.assets.recipes import AssetName
 from cell_assets.automation.session import Session
 from cell_assets.errors import BadInputError, CellAssetsError
@@ -108,7 +109,7 @@ def correct_position(session: Session, request: CorrectionRequest) -> Correction
         outcome = executor.materialise(
             [AssetName.TRACK_CORRECTIONS],
             partition=request.key,
-            config={"track_corrections": {"request": request.model_dump_json()}},
+            config={"track_corrections": as_config(request, PARTITION_SAYS)},
         )
     if outcome.error is not None:
         raise CellAssetsError(outcome.error)

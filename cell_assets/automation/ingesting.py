@@ -6,7 +6,8 @@ from pydantic import BaseModel
 
 from cell_assets.assets.acquisitions import refuse_other_bytes, refuse_other_experiment
 from cell_assets.assets.ingest_request import IngestRequest
-from cell_assets.assets.partitions import register_plate_keys
+from cell_assets.assets.launchpad import as_config
+from cell_assets.assets.partitions import PARTITION_SAYS, register_plate_keys
 from cell_assets.assets.recipes import AssetName
 from cell_assets.assets.sizing import GC_ADVICE, Cost, ingest_cost
 from cell_assets.automation.session import Session
@@ -56,7 +57,7 @@ def ingest_plate(session: Session, request: IngestRequest) -> IngestResult:
     with session.executor() as executor:
         positions = [position.name for position in prepared.source.positions]
         register_plate_keys(executor.instance, request.experiment, request.plate, positions)
-        config = {"raw_acquisition": {"request": request.model_dump_json()}}
+        config = {"raw_acquisition": as_config(request, PARTITION_SAYS)}
         outcome = executor.materialise(
             [AssetName.RAW_ACQUISITION, AssetName.PLATE_QC], partition=request.plate, config=config
         )

@@ -7,8 +7,13 @@ import dagster as dg
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
+from cell_assets.assets.annotations import AnnotationRequest
 from cell_assets.assets.chosen_in_launchpad import ASKED
-from cell_assets.assets.launchpad import config_fields
+from cell_assets.assets.corrections import CorrectionRequest
+from cell_assets.assets.ingest_request import IngestRequest
+from cell_assets.assets.launchpad import as_config, config_fields, request_fields, stated_request
+from cell_assets.assets.partitions import PARTITION_SAYS
+from cell_assets.errors import BadInputError
 from cell_assets.methods.registry import ENTRIES, load_method, presets_of
 
 
@@ -102,6 +107,44 @@ def test_what_nobody_stated_is_not_filled_in() -> None:
 def test_dagster_refuses_what_the_model_would(lamp: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         given(config_fields(Microscope), {"lamp": lamp})
+
+
+class Parcel(BaseModel):
+    """What somebody hands in."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    street: str
+    """Where to."""
+    house: str
+    """The number on the door."""
+    weight_kg: float | None = None
+    """On the scales."""
+
+
+def test_what_is_handed_in_is_stated_by_config_and_partition() -> None:
+    fields = request_fields(Parcel, {"house"})
+    assert set(fields) == {"street", "weight_kg"}
+    assert not any(field.is_required for field in fields.values())
+    assert fields["street"].description == "Where to."
+    given = Parcel(street="High Street", house="7", weight_kg=1.5)
+    config = as_config(given, {"house"})
+    assert config == {"street": "High Street", "weight_kg": 1.5}
+    assert stated_request(Parcel, "post", config, {"house": "7"}) == given
+    assert stated_request(Parcel, "post", {}, {"house": "7"}) is None
+    with pytest.raises(BadInputError, match="config of post: street is missing; state it"):
+        stated_request(Parcel, "post", {"weight_kg": 1.0}, {"house": "7"})
+    with pytest.raises(BadInputError, match="config of post: weight_kg is 'heavy'"):
+        stated_request(Parcel, "post", {"street": "x", "weight_kg": "heavy"}, {"house": "7"})
+
+
+@pytest.mark.parametrize("request_of", [IngestRequest, AnnotationRequest, CorrectionRequest])
+def test_every_field_of_what_people_hand_in_is_described(request_of: type[BaseModel]) -> None:
+    fields = request_fields(request_of, PARTITION_SAYS)
+    undescribed = [
+        name for name, one in fields.items() if not (one.description or "").partition("Default:")[0].strip()
+    ]
+    assert undescribed == []
 
 
 def test_a_type_that_config_cannot_say_is_named() -> None:

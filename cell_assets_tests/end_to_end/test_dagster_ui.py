@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 from playwright.sync_api import Locator
 
 from cell_assets.assets.checks import LEDGER_AGREES, NOT_WITHDRAWN
 from cell_assets.assets.choices import ExperimentChoices
 from cell_assets.assets.experiment_outputs import checkpoint_output
+from cell_assets.assets.launchpad import as_config
+from cell_assets.assets.partitions import PARTITION_SAYS, PLATE
 from cell_assets.assets.recipes import RECIPES, AssetName
 from cell_assets.audit.impact import withdraw
 from cell_assets.audit.subjects import find_subject
@@ -23,6 +26,7 @@ from cell_assets.automation.running import RunOutcome
 from cell_assets.automation.session import Session
 from cell_assets.definitions import defs
 from cell_assets.imaging.fov_chain import Stage
+from cell_assets.imaging.tracking import read_tracks
 from cell_assets.methods.dynaclr.parameters import TrainingParameters
 from cell_assets.methods.dynaclr.sampling import SamplingStrategy
 from cell_assets.settings import Settings
@@ -34,6 +38,7 @@ from cell_assets_tests.end_to_end.lab import (
     PlateFolder,
     assert_dagster_agrees,
     assert_nothing_left,
+    instance_of,
     opened,
     run,
     small_run,
@@ -356,3 +361,43 @@ def test_a_withdrawn_report_is_marked(ui: DagsterUi, lab: Lab) -> None:
     ui.open(f"/assets/{REPORT}?view=checks&checkDetail={NOT_WITHDRAWN}")
     ui.wait_for("E1: made from P1|A/1: contaminated")
     ui.screenshot("withdrawn_check")
+
+
+def test_a_plate_is_brought_in_and_annotated_from_the_launchpad(
+    ui: DagsterUi, lab: Lab, two_fovs: PlateFolder, tmp_path: Path
+) -> None:
+    assert {"source", "experiment", "interval_min", "on_duplicate"} < set(
+        ui.config_of("raw_acquisition", "raw_acquisition")
+    )
+    asked = two_fovs.request("E3", "P3")
+    with _opened(lab.home) as session, instance_of(session) as instance:
+        # As the button "Add partition" does.
+        instance.add_dynamic_partitions(PLATE, ["P3"])
+    nowhere = ui.launch(["raw_acquisition"], "P3", {"raw_acquisition": {"experiment": "E3"}})
+    ended = ui.ended(nowhere["run"]["runId"])
+    failures = [one["error"]["message"] for one in ended["eventConnection"]["events"] if one.get("error")]
+    assert "config of raw_acquisition: source is missing; state it" in failures[0]
+    config = as_config(asked, PARTITION_SAYS)
+    launched = ui.launch(["raw_acquisition"], "P3", {"raw_acquisition": config})
+    assert launched["__typename"] == "LaunchRunSuccess", launched
+    assert ui.ended(launched["run"]["runId"])["status"] == "SUCCESS"
+    with _opened(lab.home) as session:
+        plate = session.ledger.plate("P3")
+        assert plate is not None and plate.draft.experiment == "E3"
+        first, second = (session.ledger.latest(AssetName.RAW_ACQUISITION, name) for name in ("P1", "P3"))
+        assert first is not None and second is not None
+        assert second.artifact.content_digest == first.artifact.content_digest
+
+        key = "P2|A/1/000"
+        tracks = read_tracks(session.store.read(AssetName.TRACKS, key).path)
+    file = tmp_path / "seen.csv"
+    tracks[["track_id", "t"]].head(2).assign(mitosis=["no", "yes"]).to_csv(file, index=False)
+    handed = {"file": str(file), "by": "a reader", "why": "to see"}
+    seen = ui.launch(["annotations"], key, {"annotations": handed})
+    assert ui.ended(seen["run"]["runId"])["status"] == "SUCCESS"
+    with _opened(lab.home) as session:
+        made = session.ledger.latest(AssetName.ANNOTATIONS, key)
+        assert made is not None
+        assert made.run.parameters["file_digest"] == blake3(file.read_bytes()).hexdigest()
+        assert made.run.parameters["by"] == "a reader"
+        assert_nothing_left(session)

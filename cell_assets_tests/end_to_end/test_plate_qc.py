@@ -10,7 +10,8 @@ import pytest
 
 from cell_assets.assets.checks import FRAMES_WITHIN_THRESHOLDS
 from cell_assets.assets.choices import ExperimentChoices
-from cell_assets.assets.partitions import register_plate_keys
+from cell_assets.assets.launchpad import as_config
+from cell_assets.assets.partitions import PARTITION_SAYS, register_plate_keys
 from cell_assets.assets.recipes import RECIPES, AssetName
 from cell_assets.automation.ingesting import ingest_plate
 from cell_assets.automation.session import Session
@@ -73,7 +74,7 @@ def test_thresholds_that_exclude_need_a_plate_qc_of_the_standing_plate(
 ) -> None:
     with opened(new_lab()) as session, session.executor() as executor:
         asked = two_fovs.request("E1", "P1")
-        config = {"raw_acquisition": {"request": asked.model_dump_json()}}
+        config = {"raw_acquisition": as_config(asked, PARTITION_SAYS)}
         register_plate_keys(executor.instance, "E1", "P1", ["A/1/000", "A/2/000"])
         brought_in = executor.materialise([AssetName.RAW_ACQUISITION], partition="P1", config=config)
         assert brought_in.error is None, brought_in.error

@@ -9,7 +9,7 @@ from cell_assets.methods.processor import Device
 class EmbeddingParameters(BaseModel):
     """How a checkpoint is applied to plates."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     batch_size: int = Field(default=128, ge=1)
     """Patches in one pass."""
@@ -18,7 +18,10 @@ class EmbeddingParameters(BaseModel):
     device: Device = Device.CPU
     """The network always runs uncompiled in float32 here, whatever it was trained in."""
     pca_components: int = Field(default=COMPONENTS, ge=1)
+    """Principal components of the features that are kept."""
     umap_neighbors: int = Field(default=NEIGHBORS, ge=2)
+    """Of every cell, whose distances UMAP looks at."""
     umap_fit_cells: int = Field(default=FIT_CELLS, ge=16)
     """UMAP is fitted on at most so many cells, drawn with `seed`; the others are placed among them."""
     seed: int = Field(default=0, ge=0)
+    """Of UMAP."""
