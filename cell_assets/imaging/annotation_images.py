@@ -37,6 +37,8 @@ def read_annotation_image(
 ) -> GivenAnnotations:
     """Read a label image `(T, Y, X)` or `(T, Z, Y, X)` of one position, axes of length 1 left out or not.
 
+    Of a position with several planes, `(T, Y, X)` says the same in each of them.
+
     A cell has the state whose value covers more than half of its mask; where none does, that of the value at its
     centroid, so that a dot is enough and a stroke that only touches a neighbour says nothing of it. Regions (of
     connected pixels of one value) that give no cell its state are `unjoined`.
@@ -57,7 +59,7 @@ def read_annotation_image(
     (column,) = choices.columns
     if column in RESERVED:
         raise BadInputError(f"{path}: a column of states cannot be named {column!r}; take another --column")
-    image = _image(path, labels)
+    image, n_alike = _image(path, labels)
     _refuse_unnamed(image, path, choices)
     records: list[Row] = []
     lost: list[Row] = []
@@ -80,7 +82,7 @@ def read_annotation_image(
                 }
             )
         if len(speaking) < n_regions:
-            lost += _silent_regions(image[t], regions, speaking, t, column, choices)
+            lost += _silent_regions(image[t], regions, speaking, t, column, choices, n_alike)
     if not records and not lost:
         raise BadInputError(f"{path}: every value is 0, so it says nothing of any cell")
     return GivenAnnotations(
@@ -91,19 +93,23 @@ def read_annotation_image(
     )
 
 
-def _image(path: Path, labels: LabelImage) -> NDArray[np.integer]:
-    """(T, Z, Y, X)"""
+def _image(path: Path, labels: LabelImage) -> tuple[NDArray[np.integer], int]:
+    """(T, Z, Y, X), and how many planes are one and the same."""
     shape = (labels.array.shape[0], *labels.array.shape[2:])
     with opened_tiff(path) as tiff:
         image = np.asarray(tiff.asarray())
     if not np.issubdtype(image.dtype, np.integer):
         raise BadInputError(f"{path}: holds {image.dtype}; a label image holds whole numbers")
-    if [n for n in image.shape if n > 1] != [n for n in shape if n > 1]:
+    given = [n for n in image.shape if n > 1]
+    t, z, *plane = shape
+    if z > 1 and given == [n for n in (t, *plane) if n > 1]:
+        return np.broadcast_to(image.reshape(t, 1, *plane), shape), z
+    if given != [n for n in shape if n > 1]:
         raise BadInputError(
             f"{path}: is {' x '.join(map(str, image.shape))}; the position is t, z, y, x = "
             f"{' x '.join(map(str, shape))}"
         )
-    return image.reshape(shape)
+    return image.reshape(shape), 1
 
 
 def _refuse_unnamed(image: NDArray[np.integer], path: Path, choices: ReadingChoices) -> None:
@@ -148,6 +154,7 @@ def _silent_regions(
     t: int,
     column: str,
     choices: ReadingChoices,
+    n_alike: int,
 ) -> list[Row]:
     silent = []
     for region in regionprops(regions):
@@ -155,6 +162,7 @@ def _silent_regions(
             continue
         z, y, x = (float(at) for at in region.centroid)
         value = int(image[tuple(region.coords[0])])
+        n_pixels = region.num_pixels / n_alike
         silent.append(
             {
                 Column.T.value: t,
@@ -163,7 +171,7 @@ def _silent_regions(
                 Column.X.value: x,
                 column: choices.names[str(value)],
                 PLACE: f"t={t}, around y={y:.0f}, x={x:.0f}",
-                REASON: f"its {region.num_pixels:.0f} pixels cover neither half of a cell nor a cell's centroid",
+                REASON: f"its {n_pixels:.0f} pixels cover neither half of a cell nor a cell's centroid",
             }
         )
     return silent

@@ -92,6 +92,25 @@ def test_a_cell_without_a_mask_is_what_lies_at_its_centroid(
     assert cells_of(join_annotations(given, unlabelled), "infection") == {(2, 2): ("infected", "centroid")}
 
 
+def test_a_flat_image_says_the_same_in_every_plane(tmp_path: Path) -> None:
+    movie, labels, tracks = dividing_movie()
+    write_labels(tmp_path, fov_of(np.repeat(movie, 3, axis=2)), np.repeat(labels, 3, axis=1))
+    deep = open_labels(tmp_path)
+    flat = np.zeros((5, 64, 64), np.uint8)
+    flat[0, 11:15, 5:40] = 2
+    flat[1, 44, 30] = 2
+    flat[1, 1:3, 60:62] = 2
+    tracks = tracks.assign(label=tracks["track_id"], z=1.0)
+    given = read_annotation_image(painted(tmp_path, flat), INFECTION, tracks, deep)
+    found = join_annotations(given, tracks)
+    assert cells_of(found, "infection") == {(1, 0): ("infected", "mask"), (2, 1): ("infected", "centroid")}
+    (reason,) = found.unjoined["reason"]
+    assert reason == "its 4 pixels cover neither half of a cell nor a cell's centroid"
+    whole = painted(tmp_path, np.repeat(flat[:, None], 3, axis=1))
+    again = join_annotations(read_annotation_image(whole, INFECTION, tracks, deep), tracks)
+    assert cells_of(again, "infection") == cells_of(found, "infection")
+
+
 def test_what_is_no_annotation_of_this_movie_is_refused(
     tmp_path: Path, cells: tuple[LabelImage, pd.DataFrame]
 ) -> None:
