@@ -66,9 +66,10 @@ def training_labels(parameters: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
 
 
 def _value(name: str, text: str) -> str:
-    """Words speak for themselves, numbers and empty values need their name."""
-    plain = " + ".join(part.strip(' "') for part in text.strip("[]").split(","))
-    if plain and not plain.replace(".", "").replace("-", "").replace("e", "").isdigit() and plain != "null":
+    """Words speak for themselves; numbers, yes or no, and what is empty need their name."""
+    parts = [part.strip(' "') for part in text.strip("[]").split(",")]
+    plain = " + ".join(parts)
+    if all(part[:1].isalpha() and part not in ("true", "false", "null") for part in parts):
         return plain
     return f"{name.rpartition('.')[2]} {plain or 'all'}"
 

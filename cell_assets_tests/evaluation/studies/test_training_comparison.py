@@ -56,6 +56,12 @@ def test_labels_say_what_differs_and_nothing_else() -> None:
         "cell-aware, Phase, seed 1",
         "cell-aware, channels all, seed 1",
     )
+    assert training_labels(
+        [{"widths": "[48, 96]", "flip": "true"}, {"widths": "[8, 16]", "flip": "false"}]
+    ) == (
+        "widths 48 + 96, flip true",
+        "widths 8 + 16, flip false",
+    )
     assert training_labels([same, same, {**same, "learning_rate": "0.0005"}]) == (
         "as trained",
         "as trained (2)",
