@@ -37,6 +37,7 @@ GRAPH = {
             "state_segmentation",
         },
     ),
+    "dynaclr_comparison": ("experiment", {"dynaclr_report"}),
     "dynaclr_attribution": (
         "experiment",
         {
