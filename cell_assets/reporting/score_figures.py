@@ -83,7 +83,7 @@ def spectrum_figure(spectrum: FeatureSpectrum, projections: FeatureSpectrum | No
     if projections is not None:
         directions = np.arange(1, len(projections.explained) + 1)
         axes.plot(directions, projections.explained, color=RIVAL, label="projections")
-        axes.legend(loc="upper right")
+        axes.legend(loc="lower left")
     axes.set(xscale="log", yscale="log", xlabel="principal component", ylabel="share of variance")
     axes.set_ylim(bottom=max(1e-7, float(spectrum.explained[-1]) / 2))
     axes.axvline(spectrum.components_95, color=MUTED, linestyle=(0, (4, 3)), linewidth=1.2)
