@@ -47,7 +47,8 @@ class AnnotationRequest(BaseModel):
     why: str
     """What it was looked at for."""
     columns: tuple[str, ...] = ()
-    """Columns of states in the CSV, or the one name of what a label image shows. Default: all that are no keys."""
+    """Columns of states in the CSV, or the one name of what a label image shows. Default: all but what track tables
+    have, and projections."""
     names: dict[str, str] = {}
     """What each value in the file stands for; a label image's values all need one."""
 

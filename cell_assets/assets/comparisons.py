@@ -4,11 +4,12 @@ from pathlib import Path
 
 import dagster as dg
 
-from cell_assets.assets.checks import report_check_evaluations, report_check_specs
+from cell_assets.assets.checks import report_check_specs
 from cell_assets.assets.comparison_output import comparison_output
 from cell_assets.assets.partitions import experiments
-from cell_assets.assets.publishing import Making, Publisher, Written
+from cell_assets.assets.publishing import Written
 from cell_assets.assets.recipes import comparison_name
+from cell_assets.assets.report_publishing import publish_report
 from cell_assets.assets.specs import asset_spec
 from cell_assets.assets.steps import StepResults, begin, finished
 from cell_assets.methods.registry import ENTRIES, MethodEntry
@@ -49,12 +50,7 @@ def _comparison_asset(entry: MethodEntry) -> dg.AssetsDefinition:
         def write(out: Path) -> Written:
             return Written(write_comparison(out, entry.name, entry.title, experiment, output))
 
-        commit = Publisher(context, store).make(Making.of(output, context.run_id), output.receipts, write)
-        if commit is not None:
-            for evaluation in report_check_evaluations(
-                name, experiment, store.ledger.numbers_of_runs([commit.run_id])
-            ):
-                context.log_event(evaluation)
+        publish_report(context, store, output, write)
         yield finished(context, store, name)
 
     return comparison

@@ -63,7 +63,7 @@ class IngestRequest(BaseModel):
     checksums: str | None = None
     """List of checksums that the files must meet before anything is read."""
     checksum_kind: ChecksumKind | None = None
-    """Of the list, where its name does not say."""
+    """Of the list. Default: told by its number of digits, where 64 are SHA-256."""
 
     @classmethod
     def of_landed(cls, folder: str, file: PlateFile) -> Self:

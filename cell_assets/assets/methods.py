@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from cell_assets.assets.checks import report_check_evaluations, report_check_specs, standing_check_specs
+from cell_assets.assets.checks import report_check_specs, standing_check_specs
 from cell_assets.assets.chosen_in_launchpad import LAUNCHPAD_NOTE, config_of, take_choices
 from cell_assets.assets.experiment_outputs import (
     EmbeddingsOutput,
@@ -26,6 +26,7 @@ from cell_assets.assets.partitions import (
 )
 from cell_assets.assets.publishing import Making, Publisher, Written
 from cell_assets.assets.recipes import AssetName, checkpoint_name, embeddings_name, report_name
+from cell_assets.assets.report_publishing import publish_report
 from cell_assets.assets.specs import asset_spec
 from cell_assets.assets.steps import StepResults, begin, finished
 from cell_assets.errors import NotFoundError
@@ -261,12 +262,7 @@ def report_asset(entry: MethodEntry) -> dg.AssetsDefinition:
                 write_embedding_report(out, entry.name, entry.title, experiment, output.inputs, output.study)
             )
 
-        commit = Publisher(context, store).make(Making.of(output, context.run_id), output.receipts, write)
-        if commit is not None:
-            for evaluation in report_check_evaluations(
-                name, experiment, store.ledger.numbers_of_runs([commit.run_id])
-            ):
-                context.log_event(evaluation)
+        publish_report(context, store, output, write)
         yield finished(context, store, name)
 
     return report

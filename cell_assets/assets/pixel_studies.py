@@ -11,13 +11,14 @@ import dagster as dg
 
 from cell_assets.assets.attribution_output import attribution_output
 from cell_assets.assets.bleaching_output import bleaching_output
-from cell_assets.assets.checks import report_check_evaluations, report_check_specs
+from cell_assets.assets.checks import report_check_specs
 from cell_assets.assets.chosen_in_launchpad import LAUNCHPAD_NOTE, config_of, take_choices
 from cell_assets.assets.experiment_outputs import ExperimentOutput
 from cell_assets.assets.methods import shown
 from cell_assets.assets.partitions import experiments
-from cell_assets.assets.publishing import Making, Publisher, Written
+from cell_assets.assets.publishing import Written
 from cell_assets.assets.recipes import attribution_name, bleaching_name
+from cell_assets.assets.report_publishing import publish_report
 from cell_assets.assets.specs import asset_spec
 from cell_assets.assets.steps import StepResults, begin, finished
 from cell_assets.ledger.records import NumberDraft
@@ -131,13 +132,7 @@ def _study_asset(entry: MethodEntry, study: _Study) -> dg.AssetsDefinition:
             with Progress(context, progress, f"{study.doing} {experiment}", 0) as bar:
                 return Written(planned.write(out, shown(bar)))
 
-        output = planned.output
-        commit = Publisher(context, store).make(Making.of(output, context.run_id), output.receipts, write)
-        if commit is not None:
-            for evaluation in report_check_evaluations(
-                study.name, experiment, store.ledger.numbers_of_runs([commit.run_id])
-            ):
-                context.log_event(evaluation)
+        publish_report(context, store, planned.output, write)
         yield finished(context, store, study.name)
 
     return pixel_study

@@ -8,7 +8,7 @@ from cell_assets.store.store import FormatName
 
 
 class AssetName(StrEnum):
-    """The assets that every experiment has; each method adds four or more of its own."""
+    """The assets that every experiment has; each method adds its own."""
 
     RAW_ACQUISITION = "raw_acquisition"
     PLATE_QC = "plate_qc"
@@ -231,9 +231,7 @@ def _method_recipes(method: str) -> tuple[Recipe, ...]:
             comparison_name(method),
             FormatName("cell_assets.comparison", "1"),
             (
-                "cell_assets.evaluation.studies.training_comparison",
-                "cell_assets.evaluation.scores",
-                "cell_assets.evaluation.resampling",
+                "cell_assets.evaluation",
                 "cell_assets.reporting",
                 "cell_assets.assets.comparison_pages",
             ),

@@ -28,10 +28,7 @@ from cell_assets.evaluation.studies.comparison_parameters import ComparisonParam
 from cell_assets.evaluation.studies.published_study import StudiedFolders, study_published
 from cell_assets.evaluation.studies.study_parameters import StudyParameters
 from cell_assets.evaluation.studies.training_comparison import REPORT as COMPARISON_REPORT
-from cell_assets.evaluation.studies.training_comparison import (
-    paired_gains,
-    reported_trainings,
-)
+from cell_assets.evaluation.studies.training_comparison import paired_gains, reported_trainings
 from cell_assets.ledger.records import Artifact, JsonValue, Number, NumberDraft, Provenance
 from cell_assets.store.code_identity import environment_text
 from cell_assets.store.store import Store
