@@ -1,6 +1,5 @@
 """`cell-assets run`: what is missing or stale of an experiment, stage by stage, as Dagster runs."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,13 +33,11 @@ from cell_assets.automation.executing import Outcome
 from cell_assets.automation.session import Session
 from cell_assets.automation.stages import NeededRun, next_runs
 from cell_assets.errors import CellAssetsError
+from cell_assets.imaging.patches import DEFAULT_SIDE_PX
 from cell_assets.ledger.ledger import Ledger
 from cell_assets.ledger.records import ArtifactState, Number, Plate
 from cell_assets.methods.registry import is_attributable, is_bleachable, load_method
 from cell_assets.reporting.tables import left_out_text, numbers_table
-
-STORED_MARGIN = 1.5
-"""Side of a stored patch over the side that a network sees: room for rotation and scaling."""
 
 
 class RunRequest(BaseModel):
@@ -146,17 +143,18 @@ def choose(session: Session, request: RunRequest) -> ExperimentChoices:
         merge(values, {"fovs": {"segmentation": {"backend": request.segmentation}}})
     if request.tracking is not None:
         merge(values, {"fovs": {"tracking": {"backend": request.tracking}}})
-    if request.patch_px is not None:
-        merge(values, {"fovs": {"patches": {"side_px": math.ceil(STORED_MARGIN * request.patch_px)}}})
     training = ExperimentChoices.checked(values, "run").training_of(request.method)
     given = {"patch_side_px": request.patch_px, "tau_min": request.tau_min, "seed": request.seed}
     if request.seed is not None:
         merge(values, {"split": {"seed": request.seed}, "report": {"seed": request.seed}})
     chosen = training.changed(request.preset, {name: one for name, one in given.items() if one is not None})
     merge(values, {"training": {request.method: chosen.model_dump(mode="json")}})
-    choices = ExperimentChoices.checked(values, "run")
     method = load_method(request.method)
-    method.parameters(chosen.preset, chosen.changes)
+    needed = method.stored_side_px(method.parameters(chosen.preset, chosen.changes))
+    stored = ExperimentChoices.checked(values, "run").fovs.patches.side_px
+    if request.patch_px is not None or (stored is None and needed > DEFAULT_SIDE_PX):
+        merge(values, {"fovs": {"patches": {"side_px": needed}}})
+    choices = ExperimentChoices.checked(values, "run")
     method.embedding_parameters(choices.embedding.get(request.method, {}))
     independent_plates(session.store, request.experiment, choices.report.independent_plates)
     if choices.baseline is not None:

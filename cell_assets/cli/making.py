@@ -120,7 +120,8 @@ def ingest(
 @click.option(
     "--patch-px",
     type=click.IntRange(32),
-    help="Side of the patch that the network sees, in pixels; kept from the last run.",
+    help="Side of the patch that the network sees, in pixels; larger ones are stored, so that training can turn them. "
+    "Kept from the last run.",
 )
 @click.option(
     "--tau-min", type=float, help="Time offset τ of positive pairs, in minutes; kept from the last run."

@@ -92,6 +92,10 @@ class Method(Protocol):
         """What this machine can run of `parameters`; record the result, not the request."""
         ...
 
+    def stored_side_px(self, parameters: BaseModel) -> int:
+        """Side of the stored patches from which these parameters' training never looks past an edge."""
+        ...
+
     def train(
         self,
         tables: Sequence[TrainingTable],

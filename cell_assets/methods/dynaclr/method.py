@@ -22,6 +22,7 @@ from cell_assets.methods.contract import (
     TrainingTable,
 )
 from cell_assets.methods.dynaclr.attribution import open_encoder
+from cell_assets.methods.dynaclr.augmentation import side_without_padding
 from cell_assets.methods.dynaclr.bleaching import embed_cells_dimmed
 from cell_assets.methods.dynaclr.checkpoint import load_config
 from cell_assets.methods.dynaclr.embedding import embed
@@ -52,6 +53,11 @@ class DynaclrMethod:
         """What this machine can run of `parameters`."""
         resolved, messages = supported(_own(parameters))
         return Resolution(resolved, messages)
+
+    def stored_side_px(self, parameters: BaseModel) -> int:
+        """See `augmentation.side_without_padding`."""
+        own = _own(parameters)
+        return side_without_padding(own.patch_side_px, own.augmentation)
 
     def train(
         self,

@@ -70,6 +70,10 @@ def test_equal_parameters_give_equal_bytes(tmp_path: Path) -> None:
     assert other["model.safetensors"] != first["model.safetensors"]
 
 
+def test_reading_ahead_changes_no_byte(tmp_path: Path) -> None:
+    assert train_into(tmp_path / "ahead", small(), workers=2) == train_into(tmp_path / "none", small())
+
+
 def test_a_fresh_process_gives_the_same_bytes(tmp_path: Path) -> None:
     here = train_into(tmp_path / "here", small())
     code = (
