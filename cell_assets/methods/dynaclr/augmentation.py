@@ -27,8 +27,13 @@ class AugmentedBatch:
 
 def normalise(patches: Tensor, offset: Tensor, scale: Tensor) -> Tensor:
     """(N, C, Z, Y, X) stored intensities → (x - offset) / scale, float32; offset and scale are (N, C)."""
+    return normalise_(patches.to(torch.float32, copy=True), offset, scale)
+
+
+def normalise_(patches: Tensor, offset: Tensor, scale: Tensor) -> Tensor:
+    """`normalise` of float32 patches, in place."""
     shape = (*offset.shape, 1, 1, 1)
-    return patches.to(torch.float32, copy=True).sub_(offset.view(shape)).div_(scale.view(shape))
+    return patches.sub_(offset.view(shape)).div_(scale.view(shape))
 
 
 def center_crop(patches: Tensor, side: int) -> Tensor:
@@ -139,30 +144,34 @@ class PatchAugmentation:
         self.kinds = tuple(kinds)
         self.side = side
 
-    def __call__(self, patches: Tensor, generator: Generator) -> AugmentedBatch:
-        """(N, C, Z, Y', X') normalised → (N, C, Z, side, side). `generator` lives on the CPU.
+    def __call__(self, stored: Tensor, offset: Tensor, scale: Tensor, generator: Generator) -> AugmentedBatch:
+        """(N, C, Z, Y', X') stored intensities → (N, C, Z, side, side), normalised. `generator` lives on the CPU.
 
         Geometry first, then contrast, intensity, smoothing and noise in Table 2's order; the last four are
         drawn for every channel apart. The noise field is drawn on the patches' own device, seeded by
         `generator`.
+
+        Args:
+            offset, scale: (N, C) of `normalise`, which interpolation may come before: of patches of 192 pixels, of
+                which 128 are left, that saves a tenth of the time.
         """
-        moved, share_outside = self._affine(patches, generator)
-        images = moved.flatten(0, 1)  # (N * C, Z, side, side), a view: the steps below work in place
+        moved = self._affine(stored.to(torch.float32), generator)
+        patches = normalise_(moved.patches, offset, scale)
+        images = patches.flatten(0, 1)  # (N * C, Z, side, side), a view: the steps below work in place
         self._contrast(images, generator)
         self._intensity(images, generator)
         self._smooth(images, generator)
         self._noise(images, generator)
-        return AugmentedBatch(moved, share_outside)
+        return AugmentedBatch(patches, moved.share_outside)
 
-    def _affine(self, patches: Tensor, generator: Generator) -> tuple[Tensor, float]:
+    def _affine(self, patches: Tensor, generator: Generator) -> AugmentedBatch:
         n, p = len(patches), self.parameters
         chosen = torch.rand(n, generator=generator) < p.affine_probability
         angle = torch.rand(n, generator=generator) * p.rotation_rad
         scale = (torch.rand(n, 2, generator=generator) * 2 - 1) * p.scale
         shear = torch.rand(n, 2, generator=generator) * p.shear
         matrix = torch.where(chosen[:, None, None], affine_matrix(angle, shear, scale), torch.eye(2))
-        moved = resample(patches, matrix, self.side)
-        return moved.patches, moved.share_outside
+        return resample(patches, matrix, self.side)
 
     def _contrast(self, images: Tensor, generator: Generator) -> None:
         low, high = self.parameters.contrast_gamma

@@ -162,10 +162,10 @@ class PatchSource:
             parts.append(opened.read(row[place]))
             places.append(place)
             offset[place], scale[place] = opened.offset[row[place]], opened.scale[row[place]]
-        patches = np.concatenate(parts)
-        ordered = np.empty(patches.shape, patches.dtype.newbyteorder("="))
-        ordered[np.concatenate(places)] = patches
-        return PatchBatch(ordered, offset, scale)
+        patches = np.empty((len(row), *parts[0].shape[1:]), np.result_type(*parts).newbyteorder("="))
+        for place, part in zip(places, parts, strict=True):
+            patches[place] = part
+        return PatchBatch(patches, offset, scale)
 
 
 def open_tables(

@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 
 from cell_assets.imaging.channels import ChannelKind
 from cell_assets.methods.dynaclr.augmentation import (
+    AugmentedBatch,
     PatchAugmentation,
     add_noise_,
     adjust_contrast_,
@@ -45,6 +46,14 @@ def patches(n: int = 8, side: int = 40, depth: int = 3) -> Tensor:
     return torch.randn(n, 2, depth, side, side, generator=seeded(9))
 
 
+def augmented(
+    parameters: AugmentationParameters, side: int, normalised: Tensor, generator: Generator
+) -> AugmentedBatch:
+    """Of patches that are normalised already."""
+    zero, one = (torch.full(normalised.shape[:2], value) for value in (0.0, 1.0))
+    return PatchAugmentation(parameters, KINDS, side)(normalised, zero, one, generator)
+
+
 def changed_share(given: Tensor, made: Tensor) -> Tensor:
     """Per channel, the share of patches that differ."""
     return ((given - made).abs().amax((2, 3, 4)) > 1e-5).float().mean(0)
@@ -59,26 +68,34 @@ def test_normalise_by_hand() -> None:
 @pytest.mark.parametrize("side", [40, 41])
 def test_without_any_change_it_is_the_center_crop(side: int) -> None:
     given = patches(side=side)
-    made = PatchAugmentation(STILL, KINDS, 32)(given, seeded())
+    made = augmented(STILL, 32, given, seeded())
     torch.testing.assert_close(made.patches, center_crop(given, 32), atol=1e-5, rtol=1e-5)
     assert made.share_outside == 0
 
 
 def test_equal_generators_give_equal_patches_and_others_do_not() -> None:
-    augment = PatchAugmentation(AugmentationParameters(), KINDS, 24)
-    first, again, other = (augment(patches(), seeded(s)).patches for s in (1, 1, 2))
+    first, again, other = (
+        augmented(AugmentationParameters(), 24, patches(), seeded(s)).patches for s in (1, 1, 2)
+    )
     assert torch.equal(first, again)
     assert not torch.allclose(first, other)
+
+
+def test_normalising_after_interpolation_is_normalising_before() -> None:
+    stored = torch.randint(0, 4000, (8, 2, 3, 40, 40), generator=seeded(3)).to(torch.uint16)
+    offset, scale = (torch.rand(8, 2, generator=seeded(s)) * 900 + 100 for s in (4, 5))
+    made = PatchAugmentation(AugmentationParameters(), KINDS, 24)(stored, offset, scale, seeded())
+    before = augmented(AugmentationParameters(), 24, normalise(stored, offset, scale), seeded())
+    torch.testing.assert_close(made.patches, before.patches, atol=1e-4, rtol=1e-4)
 
 
 def test_no_padding_where_the_stored_patch_is_large_enough() -> None:
     parameters = AugmentationParameters(affine_probability=1)
     needed = side_without_padding(24, parameters)
     assert needed == math.ceil(24 * math.sqrt(2) * 1.3 * 1.0101) + 1
-    augment = PatchAugmentation(parameters, KINDS, 24)
     large = patches(n=400, side=needed, depth=1)
-    assert augment(large, seeded()).share_outside == 0
-    assert augment(center_crop(large, 30), seeded()).share_outside > 0.01
+    assert augmented(parameters, 24, large, seeded()).share_outside == 0
+    assert augmented(parameters, 24, center_crop(large, 30), seeded()).share_outside > 0.01
 
 
 def gradients(parameters: AugmentationParameters) -> Tensor:
@@ -86,7 +103,7 @@ def gradients(parameters: AugmentationParameters) -> Tensor:
     ramp = torch.arange(64.0) - 31.5
     y, x = torch.meshgrid(ramp, ramp, indexing="ij")
     given = torch.stack([y, x])[None, :, None].expand(500, 2, 1, 64, 64).contiguous()
-    made = PatchAugmentation(parameters, KINDS, 24)(given, seeded()).patches[:, :, 0]
+    made = augmented(parameters, 24, given, seeded()).patches[:, :, 0]
     along = torch.stack([made[..., 1, 0] - made[..., 0, 0], made[..., 0, 1] - made[..., 0, 0]], -1)
     # Affine everywhere: the patch's first corner differs from its last by 23 steps each way.
     torch.testing.assert_close(made[..., -1, -1] - made[..., 0, 0], 23 * along.sum(-1), atol=1e-3, rtol=1e-4)
@@ -116,7 +133,7 @@ def test_scaling_stretches_each_axis_by_up_to_its_share() -> None:
 def test_slices_and_channels_move_together() -> None:
     parameters = STILL.model_copy(update={"affine_probability": 1.0})
     plane = torch.randn(4, 1, 1, 40, 40, generator=seeded(3)).expand(4, 2, 3, 40, 40).contiguous()
-    made = PatchAugmentation(parameters, KINDS, 24)(plane, seeded()).patches
+    made = augmented(parameters, 24, plane, seeded()).patches
     torch.testing.assert_close(made, made[:, :1, :1].expand_as(made))
 
 
@@ -132,14 +149,14 @@ def test_slices_and_channels_move_together() -> None:
 )
 def test_probabilities_are_per_kind(changes: dict[str, float], expected: tuple[float, float]) -> None:
     given = patches(n=1500, side=8, depth=1)
-    made = PatchAugmentation(STILL.model_copy(update=changes), KINDS, 8)(given, seeded()).patches
+    made = augmented(STILL.model_copy(update=changes), 8, given, seeded()).patches
     torch.testing.assert_close(changed_share(given, made), torch.tensor(expected), atol=0.05, rtol=0)
 
 
 def test_noise_is_stronger_in_fluorescence() -> None:
     given = torch.zeros(800, 2, 1, 8, 8)
     parameters = STILL.model_copy(update={"noise_probability": 1.0})
-    made = PatchAugmentation(parameters, KINDS, 8)(given, seeded()).patches
+    made = augmented(parameters, 8, given, seeded()).patches
     # A uniform σ in [0, s] gives a root mean square of s / √3.
     spread = made.square().mean((0, 2, 3, 4)).sqrt()
     torch.testing.assert_close(spread, torch.tensor([0.2, 0.5]) / math.sqrt(3), atol=0.02, rtol=0)
@@ -147,9 +164,7 @@ def test_noise_is_stronger_in_fluorescence() -> None:
 
 def test_contrast_keeps_the_range_and_intensity_keeps_zero() -> None:
     given = patches(n=50)
-    made = PatchAugmentation(STILL.model_copy(update={"contrast_probability": 1.0}), KINDS, 40)(
-        given, seeded()
-    )
+    made = augmented(STILL.model_copy(update={"contrast_probability": 1.0}), 40, given, seeded())
     torch.testing.assert_close(
         made.patches.amax((3, 4)).amax(2), given.amax((3, 4)).amax(2), atol=1e-4, rtol=1e-4
     )
@@ -157,7 +172,7 @@ def test_contrast_keeps_the_range_and_intensity_keeps_zero() -> None:
         made.patches.amin((3, 4)).amin(2), given.amin((3, 4)).amin(2), atol=1e-4, rtol=1e-4
     )
     always = {"intensity_probability_phase": 1.0, "intensity_probability_fluorescence": 1.0}
-    made = PatchAugmentation(STILL.model_copy(update=always), KINDS, 40)(given, seeded())
+    made = augmented(STILL.model_copy(update=always), 40, given, seeded())
     factor = made.patches / center_crop(given, 40)
     assert float(factor.std((2, 3, 4)).max()) < 1e-2
     assert 0.5 <= float(factor.mean((2, 3, 4)).min()) < 0.7
@@ -166,12 +181,11 @@ def test_contrast_keeps_the_range_and_intensity_keeps_zero() -> None:
 
 def test_smoothing_keeps_a_constant_and_spreads_a_point() -> None:
     parameters = STILL.model_copy(update={"smooth_probability": 1.0, "smooth_sigma_px": (0.75, 0.75)})
-    augment = PatchAugmentation(parameters, KINDS, 9)
     flat = torch.full((1, 2, 1, 9, 9), 3.0)
-    torch.testing.assert_close(augment(flat, seeded()).patches, flat)
+    torch.testing.assert_close(augmented(parameters, 9, flat, seeded()).patches, flat)
     point = torch.zeros(1, 2, 1, 9, 9)
     point[..., 4, 4] = 1
-    made = augment(point, seeded()).patches
+    made = augmented(parameters, 9, point, seeded()).patches
     across = norm.cdf([-0.5, 0.5, 1.5], scale=0.75)
     expected = (across[1] - across[0]) * (across[2] - across[1])
     assert float(made[0, 0, 0, 4, 5]) == pytest.approx(expected, rel=1e-3)

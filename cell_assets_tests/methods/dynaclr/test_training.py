@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -16,10 +17,11 @@ from cell_assets.errors import BadInputError
 from cell_assets.evaluation.manifest import FrozenCells
 from cell_assets.imaging.channels import ChannelKind
 from cell_assets.methods.contract import Progress
-from cell_assets.methods.dynaclr import training
+from cell_assets.methods.dynaclr import lightning_module, training
+from cell_assets.methods.dynaclr.augmentation import PatchAugmentation
 from cell_assets.methods.dynaclr.cells import IntArray
 from cell_assets.methods.dynaclr.checkpoint import load_checkpoint
-from cell_assets.methods.dynaclr.lightning_module import DynaclrModule
+from cell_assets.methods.dynaclr.lightning_module import DynaclrModule, augmented_triplets
 from cell_assets.methods.dynaclr.loading import EpochBatches
 from cell_assets.methods.dynaclr.parameters import TrainingParameters
 from cell_assets.methods.dynaclr.patches import PatchArray, PatchSource
@@ -72,6 +74,23 @@ def test_equal_parameters_give_equal_bytes(tmp_path: Path) -> None:
 
 def test_reading_ahead_changes_no_byte(tmp_path: Path) -> None:
     assert train_into(tmp_path / "ahead", small(), workers=2) == train_into(tmp_path / "none", small())
+
+
+def test_threads_change_no_byte_of_what_is_augmented() -> None:
+    source, parameters = two_plates(), small()
+    sampler = TripletSampler(
+        source.index(manifest_of(source)), "train", SamplingStrategy.CLASSICAL, 0, parameters.tau_min
+    )
+    batch = EpochBatches(source, sampler, 0, 12)[0]
+    augmentation = PatchAugmentation(parameters.augmentation, source.kinds, parameters.patch_side_px)
+
+    def made(threads: int) -> torch.Tensor:
+        with prepared(Device.CPU, threads, seed=0), patch.object(lightning_module, "CPU_PART_BYTES", 1):
+            done = augmented_triplets(batch, augmentation, torch.Generator().manual_seed(1))
+            assert torch.get_num_threads() == threads
+        return done.patches
+
+    assert torch.equal(made(1), made(3))
 
 
 def test_a_fresh_process_gives_the_same_bytes(tmp_path: Path) -> None:
