@@ -1,0 +1,156 @@
+"""Mean average precision: whether the profiles nearest to one are those that it belongs with.
+
+Similarity is the cosine. Average precision and its significance are copairs' (Kalinin et al. 2025), which the field
+compares by; what is around them is here: who may be compared, who has no partner, intervals, and chance.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from copairs.map import average_precision, mean_average_precision
+
+from cell_assets.errors import BadInputError
+from cell_assets.evaluation.resampling import Estimate, Statistic, bootstrap_interval
+from cell_assets.evaluation.retrieval.profiles import Profiles
+from cell_assets.evaluation.units import BoolArray, FloatArray, StrArray, require_columns
+
+N_POSITIVES = "n_positives"
+N_RANKED = "n_ranked"
+PREVALENCE = "prevalence"
+AVERAGE_PRECISION = "average_precision"
+CHANCE = "chance"
+NEAREST = "nearest_is_right"
+_NULL_SIZE = 10_000
+
+
+@dataclass(frozen=True)
+class Question:
+    """Which profiles belong together, and which of them may be compared at all."""
+
+    label: str
+    """Metadata column: profiles with the same value belong together."""
+    apart: tuple[str, ...] = ()
+    """Columns in which two profiles must differ to be compared: the compound, where mechanisms are asked for, and the
+    batch, where what its plates share must not help."""
+    unit: str = "Metadata_Compound"
+    """Column of what is resampled and tested: profiles with one value are not independent."""
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """The answer."""
+
+    question: Question
+    queries: pd.DataFrame
+    """One row for every profile that has a partner, with its metadata and `n_positives, n_ranked, prevalence,
+    average_precision, chance, nearest_is_right`."""
+    without_partner: pd.DataFrame
+    """Metadata of profiles that have none. They ask nothing, and stay among those that others are ranked against."""
+    mean_average_precision: Estimate
+    """Over queries, with the interval over units."""
+    nearest: Estimate
+    """Share of queries whose nearest neighbour belongs with them."""
+    chance: float
+    """Mean average precision of a random order, which is more than `prevalence`: the first ranks count most."""
+    prevalence: float
+    """Mean share of right ones among those that are ranked; often stated as chance, and right for `nearest`."""
+    by_unit: pd.DataFrame
+    """Unit, `mean_average_precision, p_value, corrected_p_value` (Benjamini-Hochberg), by permutation."""
+
+
+def retrieve(profiles: Profiles, question: Question, *, seed: int = 0, n_resamples: int = 1000) -> Retrieval:
+    """Every profile asks, all that may be compared with it are ranked.
+
+    Memory is that of N² similarities and pairs.
+
+    Raises:
+        BadInputError: a column is missing, or no profile has a partner.
+    """
+    known = profiles.metadata
+    require_columns(known, [question.label, *question.apart, question.unit], "profiles'")
+    comparable = _comparable(known, question.apart)
+    label = known[question.label].to_numpy()
+    positive = comparable & (label[:, None] == label[None, :])
+    n_positives, n_ranked = positive.sum(1), comparable.sum(1)
+    asks = n_positives > 0
+    if not asks.any():
+        raise BadInputError(
+            f"no profile has another of its {question.label} from which it differs in {', '.join(question.apart)}; ask "
+            "for another label, or let fewer columns differ"
+        )
+    found = average_precision(
+        known,
+        profiles.features,
+        pos_sameby=[question.label],
+        pos_diffby=list(question.apart),
+        neg_sameby=[],
+        neg_diffby=[question.label, *question.apart],
+        progress_bar=False,
+    )
+    queries = known.assign(
+        **{
+            N_POSITIVES: n_positives,
+            N_RANKED: n_ranked,
+            AVERAGE_PRECISION: found["average_precision"].to_numpy(),
+            PREVALENCE: n_positives / np.maximum(n_ranked, 1),
+            CHANCE: expected_average_precision(n_positives, n_ranked),
+            NEAREST: _nearest_is_right(profiles.features, comparable, positive),
+        }
+    )[asks]
+    units = queries[question.unit].to_numpy(str)
+    return Retrieval(
+        question,
+        queries.reset_index(drop=True),
+        known[~asks].reset_index(drop=True),
+        _mean(queries[AVERAGE_PRECISION], units, seed, n_resamples),
+        _mean(queries[NEAREST], units, seed, n_resamples),
+        float(queries[CHANCE].mean()),
+        float(queries[PREVALENCE].mean()),
+        _by_unit(found[asks], question.unit, seed),
+    )
+
+
+def expected_average_precision(n_positives: np.ndarray, n_ranked: np.ndarray) -> FloatArray:
+    """Of a random order of `n_ranked` profiles, `n_positives` of which are right: the exact mean, NaN without any.
+
+    At rank k stands a right one with probability M/N; the precision there is (1 + (k - 1)(M - 1)/(N - 1)) / k.
+    """
+    total, right = n_ranked.astype(np.float64), n_positives.astype(np.float64)
+    harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, int(n_ranked.max(initial=0)) + 1))])[
+        n_ranked
+    ]
+    others = (right - 1) / np.maximum(total - 1, 1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = others + (1 - others) * harmonic / total
+    return np.where(n_positives > 0, mean, np.nan)
+
+
+def _comparable(known: pd.DataFrame, apart: Sequence[str]) -> BoolArray:
+    """(N, N): which two profiles may be compared; none with itself."""
+    allowed = ~np.eye(len(known), dtype=bool)
+    for column in apart:
+        values = known[column].to_numpy()
+        allowed &= values[:, None] != values[None, :]
+    return allowed
+
+
+def _nearest_is_right(features: FloatArray, comparable: BoolArray, positive: BoolArray) -> FloatArray:
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    similarity = np.where(comparable, unit @ unit.T, -np.inf)
+    return positive[np.arange(len(unit)), similarity.argmax(1)].astype(np.float64)
+
+
+def _mean(values: pd.Series, units: StrArray, seed: int, n_resamples: int) -> Estimate:
+    own = values.to_numpy(np.float64)
+    statistic = Statistic(lambda weights: weights @ own / weights.sum(1), "no profile is drawn")
+    return bootstrap_interval(units, statistic, seed=seed, n_resamples=n_resamples)
+
+
+def _by_unit(found: pd.DataFrame, unit: str, seed: int) -> pd.DataFrame:
+    columns = [unit, "mean_average_precision", "p_value", "corrected_p_value"]
+    tested: pd.DataFrame = mean_average_precision(
+        found, sameby=[unit], null_size=_NULL_SIZE, threshold=0.05, seed=seed, progress_bar=False
+    )
+    return tested[columns].sort_values(unit).reset_index(drop=True)
