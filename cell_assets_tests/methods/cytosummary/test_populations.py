@@ -1,0 +1,90 @@
+"""Populations that no mean tells apart (paper, Supplement B, in idea): equal means, another covariance or skewness."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from numpy.typing import NDArray
+from scipy.stats import special_ortho_group
+
+from cell_assets.evaluation.retrieval.profiles import Profiles
+from cell_assets.evaluation.retrieval.retrieval import Question, retrieve
+from cell_assets.methods.cytosummary.network import CytoSummaryNet, NetworkConfig, profile_wells
+from cell_assets.methods.cytosummary.objective import supcon_loss
+from cell_assets.methods.cytosummary.sets import SetParameters, WellCells, draw_sets
+
+COMPOUNDS, WELLS, CELLS, D = 10, 8, 400, 5
+"""The first half of every compound's wells is learned from."""
+Values = NDArray[np.float64]
+
+
+def rotated(random: np.random.Generator) -> Callable[[], Values]:
+    """Normal cells with a covariance of one shape, turned another way for every compound."""
+    turn = special_ortho_group.rvs(D, random_state=random.integers(2**31))
+    scale = np.array([3.0, 2.0, 1.0, 0.5, 0.25])
+    return lambda: random.normal(size=(CELLS, D)) * scale @ turn.T
+
+
+def skewed(random: np.random.Generator) -> Callable[[], Values]:
+    """Cells of unit variance in every direction, skewed along another one for every compound."""
+    turn = special_ortho_group.rvs(D, random_state=random.integers(2**31))
+
+    def draw() -> Values:
+        cells = random.normal(size=(CELLS, D))
+        cells[:, 0] = random.exponential(size=CELLS) - 1
+        return np.asarray(cells @ turn.T)
+
+    return draw
+
+
+def populations(
+    kind: Callable[[np.random.Generator], Callable[[], Values]], seed: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Cells of all wells, each with a mean of exactly 0, and each well's compound."""
+    random = np.random.default_rng(seed)
+    draws = [kind(random) for _ in range(COMPOUNDS)]
+    wells = [draws[compound]() for compound in np.repeat(np.arange(COMPOUNDS), WELLS)]
+    cells = np.concatenate([well - well.mean(0) for well in wells]).astype(np.float32)
+    return cells, np.repeat(np.arange(COMPOUNDS), WELLS)
+
+
+def replicates(profiles: Values, compound: NDArray[np.int64], seed: int) -> tuple[float, float]:
+    """Mean average precision of retrieving a compound's other wells, and chance."""
+    metadata = pd.DataFrame({"Metadata_Compound": compound.astype(str)})
+    table = Profiles(metadata, profiles, tuple(f"f{i}" for i in range(profiles.shape[1])))
+    found = retrieve(table, Question("Metadata_Compound"), seed=seed, n_resamples=100)
+    assert found.mean_average_precision.value is not None
+    return found.mean_average_precision.value, found.chance
+
+
+@pytest.mark.parametrize("kind", [rotated, skewed])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_what_the_mean_cannot_see_is_learned(
+    kind: Callable[[np.random.Generator], Callable[[], Values]], seed: int
+) -> None:
+    cells, compound = populations(kind, seed)
+    starts = np.arange(len(compound) + 1) * CELLS
+    seen = np.arange(len(compound)) % WELLS < WELLS // 2
+    by_well = cells.reshape(len(compound), CELLS, D)
+    learned = WellCells(np.arange(seen.sum() + 1) * CELLS, compound[seen])
+    table = torch.from_numpy(by_well[seen].reshape(-1, D))
+    torch.manual_seed(seed)
+    network = CytoSummaryNet(NetworkConfig(features=D, cell_width=64, hidden_width=32, profile_width=32))
+    optimizer = torch.optim.AdamW(network.parameters(), 3e-3)
+    generator = np.random.default_rng(seed)
+    parameters = SetParameters(mean_cells=200, sd_cells=40)
+    for _ in range(120):
+        draw = draw_sets(learned, parameters, generator)
+        profiles = network(table[draw.cells], torch.from_numpy(draw.counts))
+        loss = supcon_loss(profiles, torch.from_numpy(draw.compound))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    unseen = profile_wells(network, by_well[~seen].reshape(-1, D), starts[: (~seen).sum() + 1])
+    found, chance = replicates(unseen.astype(np.float64), compound[~seen], seed)
+    # Means are 0 but for rounding, so what a mean says of a well is noise.
+    mean, _ = replicates(by_well[~seen].mean(1, dtype=np.float64), compound[~seen], seed)
+    assert mean < chance + 0.12
+    assert found > (0.95 if kind is rotated else chance + 0.3)
