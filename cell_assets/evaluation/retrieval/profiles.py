@@ -12,8 +12,7 @@ import pandas as pd
 
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.units import FloatArray, require_columns
-
-METADATA = "Metadata_"
+from cell_assets.imaging.feature_tables.columns import METADATA
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,168 @@
+"""The table that every source becomes: one row per cell, `Metadata_*` columns as they were, features as float32.
+
+On disk `cells.parquet` and `feature_table.json`. Nothing is dropped here: which features and cells are used is chosen
+where they are used, and what is missing is counted for that choice.
+"""
+
+from collections import Counter
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from cell_assets.errors import BadInputError
+from cell_assets.imaging.feature_tables.cell_parquet import CellParquet
+from cell_assets.imaging.feature_tables.cellprofiler_sqlite import CellProfilerDatabase
+from cell_assets.imaging.feature_tables.columns import PLATE, WELL
+from cell_assets.imaging.feature_tables.source import CellSource
+
+CELLS_PARQUET = "cells.parquet"
+FEATURE_TABLE_JSON = "feature_table.json"
+_PARQUET_SUFFIXES = (".parquet", ".pq")
+
+
+class FeatureTableRecord(BaseModel):
+    """What a feature table holds, and what became of the source."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal["cell_assets.feature_table"] = "cell_assets.feature_table"
+    version: Literal[1] = 1
+    cells: int
+    features: int
+    wells: dict[str, int]
+    """Cells by `plate|well`."""
+    missing: dict[str, int]
+    """Cells without a finite value, by feature; features that all cells have are not named."""
+    constant: tuple[str, ...]
+    """Features of one value in all cells that have any."""
+    left_over: dict[str, int]
+    """Objects that belong to no whole cell, by compartment."""
+
+
+def open_source(path: Path) -> CellSource:
+    """The reader for a file, by its name.
+
+    Raises:
+        BadInputError: it cannot be read.
+    """
+    return CellParquet(path) if path.suffix in _PARQUET_SUFFIXES else CellProfilerDatabase(path)
+
+
+def write_feature_table(source: CellSource, out: Path) -> FeatureTableRecord:
+    """Write `source` into the existing folder `out`; memory is that of a batch and 8 bytes a cell.
+
+    Raises:
+        BadInputError: a column of features holds text, a cell comes twice, or there is none.
+    """
+    missing, wells = np.zeros(len(source.features), np.int64), Counter[str]()
+    least, most = np.full((2, len(source.features)), np.nan, np.float32)
+    keys: list[NDArray[np.uint64]] = []
+    writer: pq.ParquetWriter | None = None
+    try:
+        for batch in source.batches():
+            if batch.empty:
+                continue
+            features = _numbers(batch, source)
+            missing += np.isnan(features).sum(0)
+            least, most = np.fmin(least, _ends(np.fmin, features)), np.fmax(most, _ends(np.fmax, features))
+            wells.update((batch[PLATE].astype(str) + "|" + batch[WELL].astype(str)).tolist())
+            named = pd.util.hash_pandas_object(batch[list(source.keys)], index=False)
+            keys.append(named.to_numpy().astype(np.uint64))
+            schema = _schema(batch, source) if writer is None else writer.schema
+            writer = writer or pq.ParquetWriter(out / CELLS_PARQUET, schema, compression="zstd")
+            writer.write_table(_table(batch[list(source.known)], features, schema, source))
+    finally:
+        if writer is not None:
+            writer.close()
+    if not keys:
+        raise BadInputError(
+            f"{source.path}: holds no whole cell, so there is nothing to profile; give another file"
+        )
+    _refuse_twice(np.concatenate(keys), source)
+    record = FeatureTableRecord(
+        cells=sum(map(len, keys)),
+        features=len(source.features),
+        wells=dict(sorted(wells.items())),
+        missing={name: int(n) for name, n in zip(source.features, missing, strict=True) if n},
+        constant=tuple(np.array(source.features)[least == most].tolist()),
+        left_over={name: n for name, n in source.left_over().items() if n},
+    )
+    (out / FEATURE_TABLE_JSON).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    return record
+
+
+def read_feature_table_record(folder: Path) -> FeatureTableRecord:
+    """`feature_table.json` of the feature table in `folder`.
+
+    Raises:
+        BadInputError: it is not there, or not readable.
+    """
+    file = folder / FEATURE_TABLE_JSON
+    try:
+        return FeatureTableRecord.model_validate_json(file.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise BadInputError(
+            f"{file}: cannot be read ({error}); give the folder of a feature table"
+        ) from error
+
+
+def _numbers(batch: pd.DataFrame, source: CellSource) -> NDArray[np.float32]:
+    """(n, D); what is no finite number is NaN."""
+    columns = batch[list(source.features)]
+    for name in columns.columns[[not pd.api.types.is_numeric_dtype(kind) for kind in columns.dtypes]]:
+        # A column of which a whole batch is missing comes as objects, too.
+        wrong = columns[name].dropna().map(lambda value: isinstance(value, str | bytes))
+        if wrong.any():
+            raise BadInputError(
+                f"{source.path}: feature {name} is {columns[name][wrong.idxmax()]!r} in a cell and not a number; mend "
+                "the cell or leave the column out"
+            )
+    values = columns.astype(np.float64).to_numpy(np.float32)
+    values[~np.isfinite(values)] = np.nan
+    return values
+
+
+def _ends(end: np.ufunc, features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(D,) least or greatest value of every feature; NaN where all are missing."""
+    ends: NDArray[np.float32] = end.reduce(features, axis=0)
+    return ends
+
+
+def _schema(batch: pd.DataFrame, source: CellSource) -> pa.Schema:
+    known = pa.Schema.from_pandas(batch[list(source.known)], preserve_index=False).remove_metadata()
+    # Of a column that is missing in the first cells nothing is known; as text it can hold what comes.
+    fields = [pa.field(one.name, pa.string() if pa.types.is_null(one.type) else one.type) for one in known]
+    return pa.schema([*fields, *(pa.field(name, pa.float32()) for name in source.features)])
+
+
+def _table(
+    known: pd.DataFrame, features: NDArray[np.float32], schema: pa.Schema, source: CellSource
+) -> pa.Table:
+    arrays = []
+    for name in known.columns:
+        try:
+            arrays.append(pa.array(known[name], schema.field(name).type, from_pandas=True))
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise BadInputError(
+                f"{source.path}: column {name} is {schema.field(name).type} in its first cells and something else "
+                f"later ({error}); write it as one type"
+            ) from error
+    arrays += [
+        pa.array(column, pa.float32(), from_pandas=True) for column in np.ascontiguousarray(features.T)
+    ]
+    return pa.table(arrays, schema=schema)
+
+
+def _refuse_twice(keys: NDArray[np.uint64], source: CellSource) -> None:
+    n_twice = len(keys) - len(np.unique(keys))
+    if n_twice:
+        raise BadInputError(
+            f"{source.path}: {n_twice} cells come twice (equal {', '.join(source.keys)}); was a well or a plate "
+            "appended to the file again? Take it out"
+        )

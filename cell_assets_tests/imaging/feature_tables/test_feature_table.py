@@ -1,0 +1,193 @@
+"""Real tables of single cells from other programs, against SQL and Arrow on the source; and what is refused."""
+
+import json
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from cell_assets.errors import BadInputError
+from cell_assets.imaging.feature_tables.cell_parquet import CellParquet
+from cell_assets.imaging.feature_tables.cellprofiler_sqlite import CellProfilerDatabase
+from cell_assets.imaging.feature_tables.columns import is_feature
+from cell_assets.imaging.feature_tables.feature_table import (
+    open_source,
+    read_feature_table_record,
+    write_feature_table,
+)
+from cell_assets_tests.shared_data import shared_data
+
+
+@pytest.fixture
+def database() -> Path:
+    return shared_data("cellprofiler_sqlite") / "all_cellprofiler.sqlite"
+
+
+@pytest.fixture
+def cytotable() -> Path:
+    return shared_data("nf1_cell_painting") / "Plate_2_with_image_data_shrunken.parquet"
+
+
+def test_a_real_database_agrees_with_sql(database: Path, tmp_path: Path) -> None:
+    record = write_feature_table(CellProfilerDatabase(database, images_at_once=5), tmp_path)
+    found = pd.read_parquet(tmp_path / "cells.parquet")
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as sql:
+        expected = pd.read_sql(
+            "SELECT i.Image_Metadata_Well AS well, c.ImageNumber AS image, c.Cells_Number_Object_Number AS number, "
+            "c.Cells_AreaShape_Area, y.Cytoplasm_Texture_Variance_RFP_3_03_256, n.Nuclei_AreaShape_Area "
+            "FROM Per_Cytoplasm y JOIN Per_Image i USING (ImageNumber) "
+            "JOIN Per_Cells c ON c.ImageNumber = y.ImageNumber "
+            "AND c.Cells_Number_Object_Number = y.Cytoplasm_Parent_Cells "
+            "JOIN Per_Nuclei n ON n.ImageNumber = y.ImageNumber "
+            "AND n.Nuclei_Number_Object_Number = y.Cytoplasm_Parent_Nuclei ORDER BY image, number",
+            sql,
+        )
+    assert (record.cells, len(found)) == (242, 242)
+    assert found["Metadata_Well"].tolist() == expected["well"].tolist()
+    assert found["Metadata_ImageNumber"].tolist() == expected["image"].tolist()
+    assert found["Metadata_Plate"].unique().tolist() == ["001"]
+    for name in expected.columns[3:]:
+        assert found[name].dtype == np.float32
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-6)
+    assert record.wells == {f"001|{well}": int(n) for well, n in expected["well"].value_counts().items()}
+    # 433 nuclei and 242 cells: 191 nuclei lie in no cell.
+    assert record.left_over == {"Nuclei": 191}
+    assert record.missing == {}
+    constant = [name for name in found.columns if is_feature(name) and found[name].nunique() == 1]
+    assert list(record.constant) == constant and len(constant) > 3
+    assert (
+        record.features
+        == sum(map(is_feature, found.columns))
+        == len(found.columns) - sum(name.startswith("Metadata_") for name in found.columns)
+    )
+    assert record == read_feature_table_record(tmp_path)
+
+
+@pytest.mark.parametrize("images_at_once", [1, 1000])
+def test_batches_decide_no_value(database: Path, tmp_path: Path, images_at_once: int) -> None:
+    folders = [tmp_path / name for name in "ab"]
+    for folder, images in zip(folders, (7, images_at_once), strict=True):
+        folder.mkdir()
+        write_feature_table(CellProfilerDatabase(database, images), folder)
+    one, other = (pq.read_table(folder / "cells.parquet") for folder in folders)
+    assert one.equals(other)
+    assert json.loads((folders[0] / "feature_table.json").read_text()) == json.loads(
+        (folders[1] / "feature_table.json").read_text()
+    )
+
+
+def test_a_real_cytotable_file_agrees_with_arrow(cytotable: Path, tmp_path: Path) -> None:
+    record = write_feature_table(CellParquet(cytotable, rows_at_once=2), tmp_path)
+    found, source = pd.read_parquet(tmp_path / "cells.parquet"), pd.read_parquet(cytotable)
+    assert (record.cells, len(found)) == (5, 5)
+    assert found["Metadata_Well"].tolist() == source["Image_Metadata_Well_x"].tolist()
+    names = [name for name in found.columns if not name.startswith("Metadata_")]
+    assert record.features == len(names) > 1000
+    np.testing.assert_allclose(found[names], source[names], rtol=1e-6)
+    assert record.wells == {f"Plate_2|{well}": 1 for well in source["Image_Metadata_Well_x"]}
+
+
+def test_where_a_cell_lies_and_what_it_is_called_are_no_features() -> None:
+    for name in (
+        "Cells_Number_Object_Number",
+        "Cells_Parent_Nuclei",
+        "Nuclei_Children_Cells_Count",
+        "Nuclei_Location_Center_X",
+        "Cells_AreaShape_Center_X",
+        "Cytoplasm_AreaShape_BoundingBoxMinimum_Y",
+        "Cells_Neighbors_FirstClosestObjectNumber_Adjacent",
+        "Image_Count_Cells",
+        "Metadata_Well",
+    ):
+        assert not is_feature(name), name
+    for name in (
+        "Cells_AreaShape_BoundingBoxArea",
+        "Nuclei_Neighbors_NumberOfNeighbors_Adjacent",
+        "Cells_Texture_Variance_RFP_3_01_256",
+        "Cells_Correlation_Correlation_DAPI_GFP",
+    ):
+        assert is_feature(name), name
+
+
+def cells(**columns: object) -> pd.DataFrame:
+    """Three cells of one well."""
+    return pd.DataFrame(
+        {
+            "Metadata_Plate": "P",
+            "Metadata_Well": "A1",
+            "Metadata_ObjectNumber": [1, 2, 3],
+            "Cells_AreaShape_Area": [1.0, 2.0, 3.0],
+        }
+        | columns
+    )
+
+
+def written(table: pd.DataFrame, folder: Path) -> Path:
+    path = folder / "given.parquet"
+    table.to_parquet(path)
+    return path
+
+
+def test_missing_values_are_counted_by_feature_and_kept_missing(tmp_path: Path) -> None:
+    given = cells(Cells_Intensity_Mean=[np.inf, 5.0, np.nan], Nuclei_AreaShape_Area=[None, None, None])
+    record = write_feature_table(CellParquet(written(given, tmp_path), rows_at_once=1), tmp_path)
+    assert record.missing == {"Cells_Intensity_Mean": 2, "Nuclei_AreaShape_Area": 3}
+    found = pd.read_parquet(tmp_path / "cells.parquet")
+    assert found["Cells_Intensity_Mean"].isna().tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"Metadata_ObjectNumber": [1, 2, 2]}, "1 cells come twice"),
+        (
+            {"Cells_Intensity_Mean": ["1", "high", "2"]},
+            "feature Cells_Intensity_Mean is '1' in a cell and not a number",
+        ),
+        (
+            {"Image_Metadata_Well_y": ["A1", "A1", "B2"]},
+            "columns Metadata_Well and Image_Metadata_Well_y differ",
+        ),
+    ],
+)
+def test_what_cannot_be_used_is_named(columns: dict[str, object], said: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match=said):
+        write_feature_table(CellParquet(written(cells(**columns), tmp_path)), tmp_path)
+
+
+def test_files_of_another_kind_are_named(database: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="no column says well of a cell"):
+        CellParquet(written(cells().drop(columns="Metadata_Well"), tmp_path))
+    with pytest.raises(BadInputError, match="no column is a feature"):
+        CellParquet(written(cells().drop(columns="Cells_AreaShape_Area"), tmp_path))
+    with pytest.raises(BadInputError, match="cannot be read as Parquet"):
+        CellParquet(database)
+    text = tmp_path / "text.sqlite"
+    text.write_text("no database, and long enough to be taken for one" * 40)
+    with pytest.raises(BadInputError, match="is no SQLite database"):
+        open_source(text)
+    with pytest.raises(BadInputError, match="there is no such file"):
+        open_source(tmp_path / "none.sqlite")
+    other = tmp_path / "other.sqlite"
+    with closing(sqlite3.connect(other)) as sql:
+        sql.execute("CREATE TABLE Per_Image (ImageNumber INTEGER)")
+    with pytest.raises(BadInputError, match="has no table Per_Cells with a column ImageNumber"):
+        open_source(other)
+
+
+def test_names_of_columns_reach_sql_as_names_alone(database: Path, tmp_path: Path) -> None:
+    path = tmp_path / "odd.sqlite"
+    shutil.copy(database, path)
+    path.chmod(0o644)
+    odd = 'Cells_Odd_"; DROP TABLE Per_Cells; --'
+    with closing(sqlite3.connect(path)) as sql:
+        sql.execute(f'ALTER TABLE Per_Cells ADD COLUMN "{odd.replace(chr(34), chr(34) * 2)}" float')
+        sql.execute("UPDATE Per_Cells SET ({}) = 7".format('"' + odd.replace('"', '""') + '"'))
+        sql.commit()
+    write_feature_table(open_source(path), tmp_path)
+    assert pd.read_parquet(tmp_path / "cells.parquet")[odd].eq(7).all()
