@@ -68,7 +68,7 @@ def _wells(
 ) -> tuple[NDArray[np.int64], pd.DataFrame]:
     """Code (n,) of every used cell's well, and the wells by code."""
     groups = place.groupby([PLATE, WELL], sort=True)
-    codes = groups.ngroup().to_numpy(np.int64)
+    codes = groups.ngroup().to_numpy().astype(np.int64)
     wells = pd.DataFrame(list(groups.groups), columns=[PLATE, WELL])
     empty = np.flatnonzero(np.bincount(codes[rows], minlength=len(wells)) == 0)
     if len(empty):
@@ -77,8 +77,7 @@ def _wells(
             f"{folder}: {len(empty)} wells ({names}) have no cell with all features, and so no profile; leave them "
             "out, or lower max_missing_share so that the features go instead"
         )
-    used: NDArray[np.int64] = codes[rows]
-    return used, wells
+    return codes[rows], wells
 
 
 def _columns(folder: Path, features: Sequence[str]) -> Iterator[tuple[slice, NDArray[np.float32]]]:
