@@ -1,0 +1,78 @@
+"""How much every cell has to say in its well's profile (paper, Interpretability analysis).
+
+Two scores: sensitivity, how far the loss moves with the cell's features (Eq. 3), and activation, how large φ of the
+cell is, as in the critical points of PointNet (Qi et al. 2017). Both are scaled to 0 to 1 within each well, and so is
+their sum.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from cell_assets.errors import BadInputError
+from cell_assets.methods.cytosummary.network import NEGATIVE_SLOPE, CytoSummaryNet, blocks, sums_of_wells
+from cell_assets.methods.cytosummary.objective import Denominator, supcon_loss
+
+
+@dataclass(frozen=True)
+class Relevance:
+    """Scores (N,) of N cells, each from 0 (least of its well) to 1 (most)."""
+
+    sensitivity: NDArray[np.float64]
+    activation: NDArray[np.float64]
+    combined: NDArray[np.float64]
+
+
+def cell_relevance(
+    network: CytoSummaryNet,
+    features: NDArray[np.float32],
+    starts: NDArray[np.int64],
+    compound: NDArray[np.int64],
+    temperature: float = 0.1,
+    denominator: Denominator = Denominator.ALL_OTHERS,
+    cells_at_once: int = 4096,
+) -> Relevance:
+    """Scores of every cell of one plate's wells, each well held against all others by the training's loss.
+
+    A well's loss reaches a cell through the well's sum alone, so one gradient of W sums is carried on to the cells
+    block by block: twice the work of profiling, and memory that does not grow with the cells.
+
+    Args:
+        features: (N, D), the cells of well 0, then those of well 1 and so on.
+        starts: (W + 1,).
+        compound: (W,) codes.
+
+    Raises:
+        BadInputError: a well has fewer than two cells, of which none can be more relevant than another.
+    """
+    few = np.flatnonzero(np.diff(starts) < 2)
+    if len(few):
+        raise BadInputError(
+            f"wells at places {', '.join(map(str, few[:5]))} have fewer than two cells, and relevance compares those "
+            "of one well; leave them out"
+        )
+    device = network.phi.weight.device
+    sums = sums_of_wells(network, features, starts, cells_at_once=cells_at_once).requires_grad_()
+    loss = supcon_loss(network.of_sums(sums), torch.from_numpy(compound).to(device), temperature, denominator)
+    (pull,) = torch.autograd.grad(loss, sums)
+    sensitivity, activation = np.empty(len(features)), np.empty(len(features))
+    with torch.no_grad():
+        for block, wells, within in blocks(starts, cells_at_once):
+            cells = torch.from_numpy(np.ascontiguousarray(features[block])).to(device)
+            linear = network.phi(cells)
+            slope = torch.where(linear > 0, 1.0, NEGATIVE_SLOPE)
+            own = pull[wells.start : wells.stop][torch.from_numpy(within).to(device)]
+            sensitivity[block] = ((slope * own) @ network.phi.weight).abs().sum(1).cpu().numpy()
+            activation[block] = F.leaky_relu(linear, NEGATIVE_SLOPE).abs().sum(1).cpu().numpy()
+    sensitivity, activation = (_within_wells(score, starts) for score in (sensitivity, activation))
+    return Relevance(sensitivity, activation, _within_wells(sensitivity + activation, starts))
+
+
+def _within_wells(score: NDArray[np.float64], starts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """From 0 to 1 in every well; a well whose cells all score the same has none above another, and they are 0."""
+    n = np.diff(starts)
+    least, most = (end.reduceat(score, starts[:-1]).repeat(n) for end in (np.minimum, np.maximum))
+    return np.divide(score - least, most - least, out=np.zeros_like(score), where=most > least)
