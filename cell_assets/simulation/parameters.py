@@ -25,7 +25,7 @@ TYPICAL_NUCLEUS_RADIUS_UM = 6.0
 CAMERA_MAXIMUM = 65_535
 
 
-class _CheckedParameters(BaseModel):
+class CheckedParameters(BaseModel):
     """Frozen values whose faults reach a person as one `BadInputError` that names the field."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,7 +37,7 @@ class _CheckedParameters(BaseModel):
             raise BadInputError(_sentence(type(self).__name__, fault)) from fault
 
 
-class ConditionParameters(_CheckedParameters):
+class ConditionParameters(CheckedParameters):
     """What the wells of one plate column were given."""
 
     virus: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.+-]*$")
@@ -47,7 +47,7 @@ class ConditionParameters(_CheckedParameters):
     is_control: bool = False
 
 
-class SimulationParameters(_CheckedParameters):
+class SimulationParameters(CheckedParameters):
     """One plate: columns are conditions, rows are replicate wells. The defaults are the demo.
 
     Axes are (T, C, Z, Y, X), lengths µm, intervals minutes, ages and infection times hours.
