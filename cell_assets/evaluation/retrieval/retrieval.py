@@ -68,14 +68,35 @@ def retrieve(profiles: Profiles, question: Question, *, seed: int = 0, n_resampl
     Raises:
         BadInputError: a column is missing, or no profile has a partner.
     """
+    found = ranked_queries(profiles, question)
+    asks = (found[N_POSITIVES] > 0).to_numpy()
+    queries = found[asks].reset_index(drop=True)
+    units = queries[question.unit].to_numpy(str)
+    return Retrieval(
+        question,
+        queries,
+        profiles.metadata[~asks].reset_index(drop=True),
+        _mean(queries[AVERAGE_PRECISION], units, seed, n_resamples),
+        _mean(queries[NEAREST], units, seed, n_resamples),
+        float(queries[CHANCE].mean()),
+        float(queries[PREVALENCE].mean()),
+        _by_unit(queries, question.unit, seed),
+    )
+
+
+def ranked_queries(profiles: Profiles, question: Question) -> pd.DataFrame:
+    """The profiles' metadata (N rows) with the columns of `Retrieval.queries`; NaN where there is no partner.
+
+    Raises:
+        BadInputError: a column is missing, or no profile has a partner.
+    """
     known = profiles.metadata
     require_columns(known, [question.label, *question.apart, question.unit], "profiles'")
     comparable = _comparable(known, question.apart)
     label = known[question.label].to_numpy()
     positive = comparable & (label[:, None] == label[None, :])
     n_positives, n_ranked = positive.sum(1), comparable.sum(1)
-    asks = n_positives > 0
-    if not asks.any():
+    if not n_positives.any():
         raise BadInputError(
             f"no profile has another of its {question.label} from which it differs in {', '.join(question.apart)}; ask "
             "for another label, or let fewer columns differ"
@@ -89,26 +110,15 @@ def retrieve(profiles: Profiles, question: Question, *, seed: int = 0, n_resampl
         neg_diffby=[question.label, *question.apart],
         progress_bar=False,
     )
-    queries = known.assign(
+    return known.assign(
         **{
             N_POSITIVES: n_positives,
             N_RANKED: n_ranked,
-            AVERAGE_PRECISION: found["average_precision"].to_numpy(),
             PREVALENCE: n_positives / np.maximum(n_ranked, 1),
+            AVERAGE_PRECISION: np.where(n_positives > 0, found["average_precision"], np.nan),
             CHANCE: expected_average_precision(n_positives, n_ranked),
             NEAREST: _nearest_is_right(profiles.features, comparable, positive),
         }
-    )[asks]
-    units = queries[question.unit].to_numpy(str)
-    return Retrieval(
-        question,
-        queries.reset_index(drop=True),
-        known[~asks].reset_index(drop=True),
-        _mean(queries[AVERAGE_PRECISION], units, seed, n_resamples),
-        _mean(queries[NEAREST], units, seed, n_resamples),
-        float(queries[CHANCE].mean()),
-        float(queries[PREVALENCE].mean()),
-        _by_unit(found[asks], question.unit, seed),
     )
 
 
@@ -148,9 +158,12 @@ def _mean(values: pd.Series, units: StrArray, seed: int, n_resamples: int) -> Es
     return bootstrap_interval(units, statistic, seed=seed, n_resamples=n_resamples)
 
 
-def _by_unit(found: pd.DataFrame, unit: str, seed: int) -> pd.DataFrame:
+def _by_unit(queries: pd.DataFrame, unit: str, seed: int) -> pd.DataFrame:
     columns = [unit, "mean_average_precision", "p_value", "corrected_p_value"]
+    named = queries.rename(columns={N_POSITIVES: "n_pos_pairs", N_RANKED: "n_total_pairs"})
+    # A column that copairs averages beside; it decides nothing here.
+    named["normalized_average_precision"] = named[AVERAGE_PRECISION]
     tested: pd.DataFrame = mean_average_precision(
-        found, sameby=[unit], null_size=_NULL_SIZE, threshold=0.05, seed=seed, progress_bar=False
+        named, sameby=[unit], null_size=_NULL_SIZE, threshold=0.05, seed=seed, progress_bar=False
     )
     return tested[columns].sort_values(unit).reset_index(drop=True)

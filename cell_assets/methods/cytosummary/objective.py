@@ -3,23 +3,12 @@
 Everything is computed in float32, whatever the profiles come in.
 """
 
-from enum import StrEnum
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from cell_assets.errors import BadInputError
-
-
-class Denominator(StrEnum):
-    """Which similarities a positive pair's is held against."""
-
-    ALL_OTHERS = "all-others"
-    """Those of the anchor to every other set, its positives too: SupCon (Khosla et al. 2020, Eq. 2), and what the
-    published CytoSummaryNet was trained with."""
-    NEGATIVES = "negatives"
-    """Those to sets of other compounds alone, as the paper prints it."""
+from cell_assets.methods.cytosummary.parameters import Denominator
 
 
 def supcon_loss(

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from cell_assets.errors import BadInputError
 from cell_assets.methods.cytosummary.network import NEGATIVE_SLOPE, CytoSummaryNet, blocks, sums_of_wells
-from cell_assets.methods.cytosummary.objective import Denominator, supcon_loss
+from cell_assets.methods.cytosummary.objective import supcon_loss
+from cell_assets.methods.cytosummary.parameters import Denominator
 
 
 @dataclass(frozen=True)

@@ -33,19 +33,31 @@ class SetParameters(BaseModel):
 
 @dataclass(frozen=True)
 class WellCells:
-    """Where the cells of W wells lie in a table of N cells that is ordered by well."""
+    """Where the cells of W wells lie in a table that is ordered by well."""
 
-    starts: IntArray
-    """(W + 1,) first cell of each well, and N."""
+    first: IntArray
+    """(W,) first row of each well."""
+    size: IntArray
+    """(W,) cells of each well."""
     compound: IntArray
     """(W,) codes."""
 
     def __post_init__(self) -> None:
-        empty = np.flatnonzero(np.diff(self.starts) < 1)
+        empty = np.flatnonzero(self.size < 1)
         if len(empty):
             raise BadInputError(
                 f"wells at places {', '.join(map(str, empty[:5]))} have no cell to draw; leave them out of training"
             )
+
+    @classmethod
+    def of(cls, starts: IntArray, compound: IntArray) -> "WellCells":
+        """Wells that lie one after another and begin at `starts` (W + 1,), the last of which is the end."""
+        return cls(starts[:-1], np.diff(starts), compound)
+
+    def among(self, compounds: IntArray) -> "WellCells":
+        """The wells of these compounds."""
+        chosen = np.isin(self.compound, compounds)
+        return WellCells(self.first[chosen], self.size[chosen], self.compound[chosen])
 
 
 @dataclass(frozen=True)
@@ -74,8 +86,8 @@ def draw_sets(wells: WellCells, parameters: SetParameters, generator: np.random.
     pair = np.stack([place, (place + step) % n_wells[code]], 1)
     well = order[first_well[code][:, None] + pair]  # (S, 2)
     half = _cells_of_a_set(parameters, generator) // 2
-    size = np.diff(wells.starts)[well]
-    drawn = wells.starts[well][..., None] + generator.integers(0, size[..., None], (*well.shape, half))
+    within = generator.integers(0, wells.size[well][..., None], (*well.shape, half))
+    drawn = wells.first[well][..., None] + within
     cells, column = np.unique(drawn, return_inverse=True)
     row = np.arange(len(code)).repeat(2 * half)
     counts = np.bincount(row * len(cells) + column.ravel(), minlength=len(code) * len(cells))

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from cell_assets.errors import BadInputError
-from cell_assets.methods.cytosummary.objective import Denominator, supcon_loss
+from cell_assets.methods.cytosummary.objective import supcon_loss
+from cell_assets.methods.cytosummary.parameters import Denominator
 
 COMPOUND = torch.tensor([0, 0, 1, 1, 1, 2])
 

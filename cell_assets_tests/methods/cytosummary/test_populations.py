@@ -5,15 +5,16 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from numpy.typing import NDArray
 from scipy.stats import special_ortho_group
 
 from cell_assets.evaluation.retrieval.profiles import Profiles
 from cell_assets.evaluation.retrieval.retrieval import Question, retrieve
-from cell_assets.methods.cytosummary.network import CytoSummaryNet, NetworkConfig, profile_wells
-from cell_assets.methods.cytosummary.objective import supcon_loss
-from cell_assets.methods.cytosummary.sets import SetParameters, WellCells, draw_sets
+from cell_assets.methods.cytosummary.network import profile_wells
+from cell_assets.methods.cytosummary.parameters import TrainingParameters
+from cell_assets.methods.cytosummary.plate_cells import PlateCells
+from cell_assets.methods.cytosummary.sets import SetParameters
+from cell_assets.methods.cytosummary.training import train_network
 
 COMPOUNDS, WELLS, CELLS, D = 10, 8, 400, 5
 """The first half of every compound's wells is learned from."""
@@ -68,20 +69,20 @@ def test_what_the_mean_cannot_see_is_learned(
     starts = np.arange(len(compound) + 1) * CELLS
     seen = np.arange(len(compound)) % WELLS < WELLS // 2
     by_well = cells.reshape(len(compound), CELLS, D)
-    learned = WellCells(np.arange(seen.sum() + 1) * CELLS, compound[seen])
-    table = torch.from_numpy(by_well[seen].reshape(-1, D))
-    torch.manual_seed(seed)
-    network = CytoSummaryNet(NetworkConfig(features=D, cell_width=64, hidden_width=32, profile_width=32))
-    optimizer = torch.optim.AdamW(network.parameters(), 3e-3)
-    generator = np.random.default_rng(seed)
-    parameters = SetParameters(mean_cells=200, sd_cells=40)
-    for _ in range(120):
-        draw = draw_sets(learned, parameters, generator)
-        profiles = network(table[draw.cells], torch.from_numpy(draw.counts))
-        loss = supcon_loss(profiles, torch.from_numpy(draw.compound))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    wells = pd.DataFrame({"compound": compound[seen].astype(str), "is_control": False})
+    plate = PlateCells("P", by_well[seen].reshape(-1, D), starts[: seen.sum() + 1], wells)
+    parameters = TrainingParameters.quick().model_copy(
+        update={
+            "cell_width": 64,
+            "hidden_width": 32,
+            "profile_width": 32,
+            "sets": SetParameters(mean_cells=200, sd_cells=40),
+            "learning_rate": 3e-3,
+            "max_epochs": 120,
+            "seed": seed,
+        }
+    )
+    network = train_network([plate], sorted(set(wells["compound"])), parameters).network
     unseen = profile_wells(network, by_well[~seen].reshape(-1, D), starts[: (~seen).sum() + 1])
     found, chance = replicates(unseen.astype(np.float64), compound[~seen], seed)
     # Means are 0 but for rounding, so what a mean says of a well is noise.

@@ -8,7 +8,8 @@ import torch
 
 from cell_assets.errors import BadInputError
 from cell_assets.methods.cytosummary.network import CytoSummaryNet, NetworkConfig
-from cell_assets.methods.cytosummary.objective import Denominator, supcon_loss
+from cell_assets.methods.cytosummary.objective import supcon_loss
+from cell_assets.methods.cytosummary.parameters import Denominator
 from cell_assets.methods.cytosummary.relevance import cell_relevance
 
 STARTS = np.array([0, 5, 25, 28, 60])

@@ -12,7 +12,7 @@ SIZES = np.array([30, 1, 50, 20, 40, 10])
 STARTS = np.concatenate([[0], np.cumsum(SIZES)])
 COMPOUND = np.array([7, 3, 7, 3, 7, 9])
 """Compound 9 has one well, and one well of compound 3 one cell."""
-WELLS = WellCells(STARTS, COMPOUND)
+WELLS = WellCells.of(STARTS, COMPOUND)
 FEW = SetParameters(sets_per_compound=5, mean_cells=40, sd_cells=20, min_cells=10)
 
 
@@ -58,6 +58,12 @@ def test_numbers_of_cells_follow_the_stated_normal_distribution() -> None:
     assert np.mean(number) == pytest.approx(1500, abs=40) and np.std(number) == pytest.approx(200, abs=30)
 
 
+def test_sets_of_some_compounds_lie_where_their_wells_lie() -> None:
+    draw = draw_sets(WELLS.among(np.array([9, 3])), FEW, np.random.default_rng(0))
+    assert draw.compound.tolist() == [3] * 5 + [9] * 5
+    assert {int(COMPOUND[well]) for wells in wells_of(draw) for well in wells} == {3, 9}
+
+
 def test_equal_generators_draw_equal_sets() -> None:
     one, other, third = (draw_sets(WELLS, FEW, np.random.default_rng(seed)) for seed in (4, 4, 5))
     assert np.array_equal(one.cells, other.cells) and np.array_equal(one.counts, other.counts)
@@ -66,6 +72,6 @@ def test_equal_generators_draw_equal_sets() -> None:
 
 def test_what_cannot_be_drawn_is_named() -> None:
     with pytest.raises(BadInputError, match="wells at places 1 have no cell to draw"):
-        WellCells(np.array([0, 3, 3, 5]), np.array([0, 0, 1]))
+        WellCells.of(np.array([0, 3, 3, 5]), np.array([0, 0, 1]))
     with pytest.raises(BadInputError, match="mean_cells=20 and sd_cells=10 hardly ever give min_cells=100"):
         draw_sets(WELLS, SetParameters(mean_cells=20, sd_cells=10), np.random.default_rng(0))

@@ -1,0 +1,112 @@
+"""The training loop's body for Lightning: a step is all plates of one chunk of compounds, one after another."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import lightning as L
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.data import DataLoader
+
+from cell_assets.evaluation.retrieval.profiles import Profiles
+from cell_assets.evaluation.retrieval.retrieval import Question, ranked_queries
+from cell_assets.methods.cytosummary.batches import EpochSets, SetBatch
+from cell_assets.methods.cytosummary.network import CytoSummaryNet, profile_wells
+from cell_assets.methods.cytosummary.objective import supcon_loss
+from cell_assets.methods.cytosummary.parameters import TrainingParameters
+from cell_assets.methods.cytosummary.plate_cells import PlateCells
+from cell_assets.methods.cytosummary.sets import WellCells
+from cell_assets.methods.processor import Precision
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One row of the history."""
+
+    epoch: int
+    train_loss: float
+    """Mean over batches."""
+    validation_map: float | None
+    """Of retrieving replicates of validation compounds on their plate, mean over plates; None without any."""
+
+
+class CytoSummaryModule(L.LightningModule):
+    """Contrastive training of a `CytoSummaryNet`; every draw is seeded by (seed, epoch, batch)."""
+
+    def __init__(
+        self,
+        network: CytoSummaryNet,
+        parameters: TrainingParameters,
+        validation: Sequence[PlateCells],
+    ) -> None:
+        super().__init__()
+        # Several batches are one step.
+        self.automatic_optimization = False
+        self.network = network
+        self.settings = parameters
+        self.validation = validation
+        self.history: list[Epoch] = []
+        self.best: dict[str, torch.Tensor] | None = None
+        self._losses: list[float] = []
+
+    def training_step(self, batch: SetBatch, _: int) -> None:
+        half = self.settings.precision is Precision.BFLOAT16
+        with torch.autocast(batch.cells.device.type, torch.bfloat16, enabled=half):
+            profiles = self.network(batch.cells, batch.counts)
+        settings = self.settings
+        loss = supcon_loss(profiles, batch.compound, settings.temperature, settings.denominator)
+        self.manual_backward(loss * batch.weight)
+        self._losses.append(float(loss.detach()))
+        if batch.ends_step:
+            optimizer = self.optimizers()
+            assert not isinstance(optimizer, list)
+            optimizer.step()
+            optimizer.zero_grad()
+
+    def on_train_epoch_end(self) -> None:
+        found = replicate_retrieval(self.network, self.validation, self.settings.precision)
+        best = max(
+            (one.validation_map for one in self.history if one.validation_map is not None), default=-1.0
+        )
+        if found is not None and found > best:
+            self.best = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+        self.history.append(Epoch(self.current_epoch, float(np.mean(self._losses)), found))
+        self._losses = []
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        settings = self.settings
+        return torch.optim.AdamW(
+            self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+
+
+class SetData(L.LightningDataModule):
+    """Batches drawn anew for the trainer's epoch."""
+
+    def __init__(
+        self, plates: Sequence[PlateCells], wells: Sequence[WellCells], parameters: TrainingParameters
+    ) -> None:
+        super().__init__()
+        self.plates, self.wells, self.parameters = plates, wells, parameters
+
+    def train_dataloader(self) -> DataLoader[SetBatch]:
+        """The current epoch's batches; the trainer asks every epoch."""
+        trainer = self.trainer
+        if trainer is None:
+            raise RuntimeError("the data module needs its trainer, which knows the epoch")
+        batches = EpochSets(self.plates, self.wells, self.parameters, trainer.current_epoch)
+        return DataLoader(batches, batch_size=None, shuffle=False)
+
+
+def replicate_retrieval(
+    network: CytoSummaryNet, plates: Sequence[PlateCells], precision: Precision
+) -> float | None:
+    """Mean average precision of wells that ask for their replicates on the same plate, mean over plates."""
+    found = []
+    for plate in plates:
+        profiles = profile_wells(network, plate.features, plate.starts, precision).astype(np.float64)
+        metadata = pd.DataFrame({"Metadata_Compound": plate.wells["compound"].to_numpy(str)})
+        table = Profiles(metadata, profiles, tuple(f"profile_{i}" for i in range(profiles.shape[1])))
+        found.append(ranked_queries(table, Question("Metadata_Compound"))["average_precision"].mean())
+    return float(np.mean(found)) if found else None

@@ -1,0 +1,98 @@
+"""Every value that decides a CytoSummaryNet checkpoint's bytes, and the presets; free of torch.
+
+Where the paper states no value, the published code's is taken (van Dijk et al. 2024, `main11.py`).
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from cell_assets.methods.cytosummary.sets import SetParameters
+from cell_assets.methods.processor import Device, Precision
+
+
+class Denominator(StrEnum):
+    """Which similarities a positive pair's is held against."""
+
+    ALL_OTHERS = "all-others"
+    """Those of the anchor to every other set, its positives too: SupCon (Khosla et al. 2020, Eq. 2), and what the
+    published CytoSummaryNet was trained with."""
+    NEGATIVES = "negatives"
+    """Those to sets of other compounds alone, as the paper prints it."""
+
+
+class Positives(StrEnum):
+    """Where a set looks for its likes."""
+
+    WITHIN_PLATE = "within-plate"
+    """On its own plate: replicates lie on every plate, and what a plate does to all its wells teaches nothing."""
+    ACROSS_PLATES = "across-plates"
+    """On all plates: replicates lie on different ones."""
+
+
+class TrainingParameters(BaseModel):
+    """One training run. The defaults are the paper's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    preset: str = "paper"
+    """Which values hold for every field that is not stated."""
+    cell_width: int = Field(default=2048, ge=1)
+    """Features that φ makes of a cell."""
+    hidden_width: int = Field(default=512, ge=1)
+    """Between the two layers of ρ."""
+    profile_width: int = Field(default=2048, ge=1)
+    """Features of a profile."""
+    sets: SetParameters = SetParameters()
+    """How sets of cells are drawn."""
+    compounds_per_batch: int = Field(default=18, ge=2)
+    """Compounds whose sets are compared at once."""
+    positives: Positives = Positives.WITHIN_PLATE
+    """Whether sets of other plates are compared too."""
+    temperature: float = Field(default=0.1, gt=0)
+    """τ of the loss."""
+    denominator: Denominator = Denominator.ALL_OTHERS
+    """Of the loss."""
+    learning_rate: float = Field(default=5e-4, gt=0)
+    """Of AdamW."""
+    weight_decay: float = Field(default=1e-2, ge=0)
+    """Of AdamW."""
+    max_epochs: int = Field(default=100, ge=1)
+    """An epoch shows every compound once on every plate. The weights of the epoch that retrieves replicates of
+    validation compounds best are kept, or the last where there are none."""
+    seed: int = Field(default=0, ge=0)
+    """Of every random draw of the training."""
+    threads: int = Field(default=2, ge=1)
+    """Threads of one operation on the CPU."""
+    device: Device = Device.CPU
+    """Kind of processor that trains; results differ between kinds."""
+    precision: Precision = Precision.BFLOAT16
+    """Arithmetic of the forward pass; parameters, sums over blocks and optimizer are always float32."""
+
+    @classmethod
+    def paper(cls) -> Self:
+        """The paper's values."""
+        return cls()
+
+    @classmethod
+    def quick(cls) -> Self:
+        """Minutes on two cores: a narrower network, smaller sets, fewer epochs at a higher rate."""
+        return cls(
+            preset="quick",
+            cell_width=256,
+            hidden_width=128,
+            profile_width=256,
+            sets=SetParameters(mean_cells=300, sd_cells=100, min_cells=50),
+            learning_rate=1e-3,
+            max_epochs=40,
+            threads=1,
+            precision=Precision.FLOAT32,
+        )
+
+
+PRESETS: Mapping[str, TrainingParameters] = {
+    "paper": TrainingParameters.paper(),
+    "quick": TrainingParameters.quick(),
+}

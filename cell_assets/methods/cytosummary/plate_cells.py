@@ -1,0 +1,52 @@
+"""Cells of several plates as training takes them: standardised by plate, ordered by well."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cell_assets.errors import BadInputError
+from cell_assets.methods.cytosummary.sets import IntArray, WellCells
+
+
+@dataclass(frozen=True)
+class PlateCells:
+    """N cells of one plate's W wells."""
+
+    plate: str
+    features: NDArray[np.float32]
+    """(N, D), of zero mean and unit variance over all of the plate's cells (paper, Preprocessing); may be a memory
+    map."""
+    starts: IntArray
+    """(W + 1,) where the cells of each well begin, and N."""
+    wells: pd.DataFrame
+    """W rows with `compound` and `is_control`."""
+
+
+def trained_wells(plates: Sequence[PlateCells], compounds: Sequence[str]) -> tuple[WellCells, ...]:
+    """Wells of every plate that training draws from: of `compounds`, by their place in that list, without controls.
+
+    Raises:
+        BadInputError: plates differ in features, or a compound has no well.
+    """
+    widths = {plate.plate: plate.features.shape[1] for plate in plates}
+    if len(set(widths.values())) > 1:
+        said = ", ".join(f"{plate} has {width}" for plate, width in widths.items())
+        raise BadInputError(f"plates differ in features: {said}; give those that all have")
+    code = {compound: place for place, compound in enumerate(compounds)}
+    found = []
+    for plate in plates:
+        used = plate.wells["compound"].isin(code.keys()) & ~plate.wells["is_control"].astype(bool)
+        chosen = np.flatnonzero(used.to_numpy())
+        codes = plate.wells["compound"].iloc[chosen].map(code).to_numpy().astype(np.int64)
+        found.append(WellCells(plate.starts[chosen], np.diff(plate.starts)[chosen], codes))
+    seen = np.unique(np.concatenate([wells.compound for wells in found]))
+    without = [compound for compound, place in code.items() if place not in set(seen.tolist())]
+    if without:
+        raise BadInputError(
+            f"compound {without[0]} ({len(without)} in all) has no treated well on these plates; leave it out of "
+            "training"
+        )
+    return tuple(found)

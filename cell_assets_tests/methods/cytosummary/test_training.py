@@ -1,0 +1,150 @@
+"""Training: what it draws, that it learns, that equal parameters give equal weights, and which epoch is kept."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from cell_assets.errors import BadInputError
+from cell_assets.methods.cytosummary.batches import EpochSets
+from cell_assets.methods.cytosummary.checkpoint import CheckpointConfig, load_checkpoint, save_checkpoint
+from cell_assets.methods.cytosummary.lightning_module import replicate_retrieval
+from cell_assets.methods.cytosummary.parameters import Positives, TrainingParameters
+from cell_assets.methods.cytosummary.plate_cells import PlateCells, trained_wells
+from cell_assets.methods.cytosummary.sets import SetParameters
+from cell_assets.methods.cytosummary.training import train_network
+from cell_assets.methods.processor import Precision
+
+COMPOUNDS = [f"c{i}" for i in range(6)]
+CELLS, D = 120, 5
+
+
+def plate(name: str, seed: int, compounds: Sequence[str] = COMPOUNDS, wells_each: int = 2) -> PlateCells:
+    """Cells whose features 0 and 1 are correlated as their compound says, and nothing else; and a control well."""
+    random = np.random.default_rng(seed)
+    known = [(c, False) for c in compounds for _ in range(wells_each)] + [("none", True)]
+    parts = []
+    for compound, _ in known:
+        r = 0.0 if compound == "none" else np.linspace(-0.9, 0.9, len(COMPOUNDS))[COMPOUNDS.index(compound)]
+        cells = random.normal(size=(CELLS, D))
+        cells[:, 1] = r * cells[:, 0] + np.sqrt(1 - r**2) * cells[:, 1]
+        parts.append(cells.astype(np.float32))
+    wells = pd.DataFrame(known, columns=["compound", "is_control"])
+    return PlateCells(name, np.concatenate(parts), np.arange(len(known) + 1) * CELLS, wells)
+
+
+def small(**changes: object) -> TrainingParameters:
+    values: dict[str, object] = {
+        "cell_width": 32,
+        "hidden_width": 16,
+        "profile_width": 16,
+        "sets": SetParameters(mean_cells=80, sd_cells=10, min_cells=20),
+        "compounds_per_batch": 3,
+        "learning_rate": 5e-3,
+        "max_epochs": 3,
+    }
+    return TrainingParameters.model_validate(TrainingParameters.quick().model_dump() | values | changes)
+
+
+def weights(network: torch.nn.Module) -> list[torch.Tensor]:
+    return [value.clone() for value in network.state_dict().values()]
+
+
+def test_equal_parameters_give_equal_weights() -> None:
+    plates = [plate("P", 1), plate("Q", 2)]
+    first = train_network(plates, COMPOUNDS, small())
+    torch.rand(100)
+    again, other = train_network(plates, COMPOUNDS, small()), train_network(plates, COMPOUNDS, small(seed=1))
+    assert all(torch.equal(a, b) for a, b in zip(weights(first.network), weights(again.network), strict=True))
+    assert not torch.equal(weights(first.network)[0], weights(other.network)[0])
+    assert [one.epoch for one in first.history] == [0, 1, 2] and first.kept_epoch == 2
+
+
+@pytest.mark.parametrize("positives", list(Positives))
+@pytest.mark.parametrize("precision", list(Precision))
+def test_it_learns_what_no_mean_says(positives: Positives, precision: Precision) -> None:
+    plates = [plate("P", 1), plate("Q", 2)]
+    changes = {"positives": positives, "precision": precision, "max_epochs": 60, "compounds_per_batch": 6}
+    trained = train_network(plates, COMPOUNDS, small(**changes))
+    assert trained.history[-1].train_loss < trained.history[0].train_loss - 0.3
+    unseen = plate("R", 3, wells_each=4)
+    treated = PlateCells("R", unseen.features[: 24 * CELLS], unseen.starts[:25], unseen.wells[:24])
+    found = replicate_retrieval(trained.network, [treated], Precision.FLOAT32)
+    fresh = train_network(plates, COMPOUNDS, small(max_epochs=1, learning_rate=1e-9)).network
+    untrained = replicate_retrieval(fresh, [treated], Precision.FLOAT32)
+    assert found is not None and untrained is not None
+    assert found > 0.5 > untrained + 0.1
+
+
+def test_the_best_epoch_on_held_out_compounds_is_kept() -> None:
+    plates, held_out = [plate("P", 1, COMPOUNDS[:4])], plate("P", 4, COMPOUNDS[4:], wells_each=4)
+    validation = PlateCells("P", held_out.features[: 8 * CELLS], held_out.starts[:9], held_out.wells[:8])
+    trained = train_network(plates, COMPOUNDS[:4], small(max_epochs=6), [validation])
+    scores = [one.validation_map for one in trained.history]
+    assert trained.kept_epoch == int(np.argmax(np.array(scores, float)))
+    again = replicate_retrieval(trained.network, [validation], Precision.FLOAT32)
+    assert again == pytest.approx(scores[trained.kept_epoch])
+
+
+@pytest.mark.parametrize("positives", list(Positives))
+def test_an_epoch_shows_every_compound_once_on_every_plate(positives: Positives) -> None:
+    plates = [plate("P", 1), plate("Q", 2, COMPOUNDS[:4])]
+    wells = trained_wells(plates, COMPOUNDS)
+    parameters = small(positives=positives)
+    batches = EpochSets(plates, wells, parameters, epoch=0)
+    steps = [batches[i] for i in range(len(batches))]
+    seen = np.concatenate([np.unique(batch.compound) for batch in steps])
+    within = positives is Positives.WITHIN_PLATE
+    assert sorted(seen.tolist()) == sorted([*range(6), *range(4)] if within else range(6))
+    assert sum(batch.ends_step for batch in steps) == 2
+    assert sum(batch.weight for batch in steps) == pytest.approx(2)
+    for place, batch in enumerate(steps):
+        assert batch.cells.shape[1] == D and batch.counts.shape == (len(batch.compound), len(batch.cells))
+        assert torch.equal(batch.cells, batches[place].cells)
+    other = EpochSets(plates, wells, parameters, epoch=1)
+    assert other[0].cells.shape != steps[0].cells.shape or not torch.equal(other[0].cells, steps[0].cells)
+
+
+def test_across_plates_the_cells_of_each_set_are_its_compounds() -> None:
+    plates = [plate("P", 1), plate("Q", 2)]
+    for one in plates:
+        # Feature 4 says which compound a cell is of.
+        codes = one.wells["compound"].map({name: i for i, name in enumerate([*COMPOUNDS, "none"])})
+        one.features[:, 4] = codes.to_numpy().repeat(CELLS)
+    batches = EpochSets(plates, trained_wells(plates, COMPOUNDS), small(positives=Positives.ACROSS_PLATES), 0)
+    for batch in (batches[i] for i in range(len(batches))):
+        mean = batch.counts @ batch.cells[:, 4] / batch.counts.sum(1)
+        torch.testing.assert_close(mean, batch.compound.float())
+
+
+def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
+    plates = [plate("P", 1)]
+    trained = train_network(plates, COMPOUNDS, small(max_epochs=1))
+    config = CheckpointConfig(
+        network=trained.network.config,
+        features=tuple(f"f{i}" for i in range(D)),
+        compounds=tuple(COMPOUNDS),
+        parameters=small(),
+        torch_version=torch.__version__,
+    )
+    save_checkpoint(trained.network, config, tmp_path)
+    network, again = load_checkpoint(tmp_path)
+    assert again == config
+    assert all(torch.equal(a, b) for a, b in zip(weights(network), weights(trained.network), strict=True))
+    (tmp_path / "model.safetensors").write_bytes(b"none")
+    with pytest.raises(BadInputError, match="does not hold the network"):
+        load_checkpoint(tmp_path)
+    with pytest.raises(BadInputError, match="is not there or not understood"):
+        load_checkpoint(tmp_path / "none")
+
+
+def test_what_cannot_be_learned_from_is_named() -> None:
+    with pytest.raises(BadInputError, match=r"compound none \(1 in all\) has no treated well"):
+        train_network([plate("P", 1)], [*COMPOUNDS, "none"], small())
+    narrow = plate("Q", 2)
+    narrow = PlateCells("Q", narrow.features[:, :4], narrow.starts, narrow.wells)
+    with pytest.raises(BadInputError, match="plates differ in features: P has 5, Q has 4"):
+        train_network([plate("P", 1), narrow], COMPOUNDS, small())
