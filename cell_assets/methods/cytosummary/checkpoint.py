@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from cell_assets.errors import BadInputError
-from cell_assets.methods.cytosummary.network import CytoSummaryNet, NetworkConfig
+from cell_assets.methods.cytosummary.building import SetNetwork, network_of
 from cell_assets.methods.cytosummary.parameters import TrainingParameters
 
 WEIGHTS_FILE = "model.safetensors"
@@ -23,7 +23,6 @@ class CheckpointConfig(BaseModel):
 
     format: Literal["cell_assets.cytosummary_checkpoint"] = "cell_assets.cytosummary_checkpoint"
     version: Literal[1] = 1
-    network: NetworkConfig
     features: tuple[str, ...]
     """Names of the D features of a cell, in the network's order."""
     compounds: tuple[str, ...]
@@ -33,7 +32,7 @@ class CheckpointConfig(BaseModel):
     """Part of the environment that decides the bytes."""
 
 
-def save_checkpoint(network: CytoSummaryNet, config: CheckpointConfig, folder: Path) -> None:
+def save_checkpoint(network: SetNetwork, config: CheckpointConfig, folder: Path) -> None:
     """Writes `model.safetensors` and `config.json` into `folder`."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     save_file(tensors, folder / WEIGHTS_FILE)
@@ -41,7 +40,7 @@ def save_checkpoint(network: CytoSummaryNet, config: CheckpointConfig, folder: P
     (folder / CONFIG_FILE).write_text(content + "\n", encoding="utf-8")
 
 
-def load_checkpoint(folder: Path) -> tuple[CytoSummaryNet, CheckpointConfig]:
+def load_checkpoint(folder: Path) -> tuple[SetNetwork, CheckpointConfig]:
     """The trained network in evaluation mode, and how it was made.
 
     Raises:
@@ -54,7 +53,7 @@ def load_checkpoint(folder: Path) -> tuple[CytoSummaryNet, CheckpointConfig]:
             f"checkpoint {folder.name}: {CONFIG_FILE} is not there or not understood ({error}); use the version of "
             "cell-assets that wrote it, or train again"
         ) from error
-    network = CytoSummaryNet(config.network)
+    network = network_of(config.parameters, len(config.features))
     try:
         network.load_state_dict(load_file(folder / WEIGHTS_FILE))
     except (SafetensorError, OSError, RuntimeError) as error:

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from cell_assets.evaluation.retrieval.profiles import Profiles
 from cell_assets.evaluation.retrieval.retrieval import Question, ranked_queries
 from cell_assets.methods.cytosummary.batches import EpochSets, SetBatch
-from cell_assets.methods.cytosummary.network import CytoSummaryNet, profile_wells
+from cell_assets.methods.cytosummary.building import SetNetwork
 from cell_assets.methods.cytosummary.objective import supcon_loss
 from cell_assets.methods.cytosummary.parameters import TrainingParameters
 from cell_assets.methods.cytosummary.plate_cells import PlateCells
@@ -32,11 +32,11 @@ class Epoch:
 
 
 class CytoSummaryModule(L.LightningModule):
-    """Contrastive training of a `CytoSummaryNet`; every draw is seeded by (seed, epoch, batch)."""
+    """Contrastive training of a network of sets; every draw is seeded by (seed, epoch, batch)."""
 
     def __init__(
         self,
-        network: CytoSummaryNet,
+        network: SetNetwork,
         parameters: TrainingParameters,
         validation: Sequence[PlateCells],
     ) -> None:
@@ -100,12 +100,12 @@ class SetData(L.LightningDataModule):
 
 
 def replicate_retrieval(
-    network: CytoSummaryNet, plates: Sequence[PlateCells], precision: Precision
+    network: SetNetwork, plates: Sequence[PlateCells], precision: Precision
 ) -> float | None:
     """Mean average precision of wells that ask for their replicates on the same plate, mean over plates."""
     found = []
     for plate in plates:
-        profiles = profile_wells(network, plate.features, plate.starts, precision).astype(np.float64)
+        profiles = network.profiles_of(plate.features, plate.starts, precision).astype(np.float64)
         metadata = pd.DataFrame({"Metadata_Compound": plate.wells["compound"].to_numpy(str)})
         table = Profiles(metadata, profiles, tuple(f"profile_{i}" for i in range(profiles.shape[1])))
         found.append(ranked_queries(table, Question("Metadata_Compound"))["average_precision"].mean())

@@ -69,64 +69,62 @@ class CytoSummaryNet(nn.Module):
         profiles: Tensor = self.rho(sums)
         return profiles
 
+    @torch.no_grad()
+    def profiles_of(
+        self,
+        features: NDArray[np.float32],
+        starts: NDArray[np.int64],
+        precision: Precision = Precision.FLOAT32,
+        cells_at_once: int = 4096,
+    ) -> NDArray[np.float32]:
+        """Profiles (W, P) of whole wells, each of as many cells as it has: ρ of `sums_of_wells`.
 
-@torch.no_grad()
-def profile_wells(
-    network: CytoSummaryNet,
-    features: NDArray[np.float32],
-    starts: NDArray[np.int64],
-    precision: Precision = Precision.FLOAT32,
-    cells_at_once: int = 4096,
-) -> NDArray[np.float32]:
-    """Profiles (W, P) of whole wells, each of as many cells as it has: ρ of `sums_of_wells`.
+        Raises:
+            BadInputError: a well has no cell, and so no profile; or features are not as many as the network's.
+        """
+        # ρ in float32: it is a thousandth of the work, and would round what was summed so carefully.
+        return self.of_sums(self.sums_of_wells(features, starts, precision, cells_at_once)).cpu().numpy()
 
-    Raises:
-        BadInputError: a well has no cell, and so no profile; or features are not as many as the network's.
-    """
-    # ρ in float32: it is a thousandth of the work, and would round what was summed so carefully.
-    return network.of_sums(sums_of_wells(network, features, starts, precision, cells_at_once)).cpu().numpy()
+    @torch.no_grad()
+    def sums_of_wells(
+        self,
+        features: NDArray[np.float32],
+        starts: NDArray[np.int64],
+        precision: Precision = Precision.FLOAT32,
+        cells_at_once: int = 4096,
+    ) -> Tensor:
+        """(W, cell_width) sums of φ over the cells of every well, in float32 over blocks whatever the precision.
 
+        Memory holds φ of `cells_at_once` cells beside the sums, so `features` may be a memory map; a well may reach
+        over several such blocks.
 
-@torch.no_grad()
-def sums_of_wells(
-    network: CytoSummaryNet,
-    features: NDArray[np.float32],
-    starts: NDArray[np.int64],
-    precision: Precision = Precision.FLOAT32,
-    cells_at_once: int = 4096,
-) -> Tensor:
-    """(W, cell_width) sums of φ over the cells of every well, in float32 over blocks whatever the precision.
+        Args:
+            features: (N, D), the cells of well 0, then those of well 1 and so on; scaled as in training.
+            starts: (W + 1,), where the cells of each well begin, and N.
 
-    Memory holds φ of `cells_at_once` cells beside the sums, so `features` may be a memory map; a well may reach over
-    several such blocks.
-
-    Args:
-        features: (N, D), the cells of well 0, then those of well 1 and so on; scaled as in training.
-        starts: (W + 1,), where the cells of each well begin, and N.
-
-    Raises:
-        BadInputError: a well has no cell; or features are not as many as the network's.
-    """
-    empty = np.flatnonzero(np.diff(starts) < 1)
-    if len(empty):
-        raise BadInputError(
-            f"wells at places {', '.join(map(str, empty[:5]))} have no cell and so no profile; leave them out"
-        )
-    if features.shape[1] != network.config.features:
-        raise BadInputError(
-            f"cells have {features.shape[1]} features and the network was trained on {network.config.features}; give "
-            "those that its checkpoint names"
-        )
-    device = network.phi.weight.device
-    sums = torch.zeros(len(starts) - 1, network.config.cell_width, device=device)
-    with torch.autocast(device.type, torch.bfloat16, enabled=precision is Precision.BFLOAT16):
-        for block, wells, within in blocks(starts, cells_at_once):
-            of_cells = network.of_cells(torch.from_numpy(np.ascontiguousarray(features[block])).to(device))
-            # A product with zeros and ones: an `index_add_` would read φ several times from memory.
-            members = torch.zeros(len(wells), len(within), device=device)
-            members[torch.from_numpy(within), torch.arange(len(within))] = 1
-            sums[wells.start : wells.stop] += (members @ of_cells).float()
-    return sums
+        Raises:
+            BadInputError: a well has no cell; or features are not as many as the network's.
+        """
+        empty = np.flatnonzero(np.diff(starts) < 1)
+        if len(empty):
+            raise BadInputError(
+                f"wells at places {', '.join(map(str, empty[:5]))} have no cell and so no profile; leave them out"
+            )
+        if features.shape[1] != self.config.features:
+            raise BadInputError(
+                f"cells have {features.shape[1]} features and the network was trained on {self.config.features}; give "
+                "those that its checkpoint names"
+            )
+        device = self.phi.weight.device
+        sums = torch.zeros(len(starts) - 1, self.config.cell_width, device=device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision is Precision.BFLOAT16):
+            for block, wells, within in blocks(starts, cells_at_once):
+                of_cells = self.of_cells(torch.from_numpy(np.ascontiguousarray(features[block])).to(device))
+                # A product with zeros and ones: an `index_add_` would read φ several times from memory.
+                members = torch.zeros(len(wells), len(within), device=device)
+                members[torch.from_numpy(within), torch.arange(len(within))] = 1
+                sums[wells.start : wells.stop] += (members @ of_cells).float()
+        return sums
 
 
 def blocks(starts: NDArray[np.int64], cells_at_once: int) -> Iterator[tuple[slice, range, NDArray[np.int64]]]:

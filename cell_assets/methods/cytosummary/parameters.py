@@ -23,6 +23,17 @@ class Denominator(StrEnum):
     """Those to sets of other compounds alone, as the paper prints it."""
 
 
+class Summary(StrEnum):
+    """What the cells of a set are summarised by."""
+
+    LEARNED = "learned"
+    """The sum of φ over them: CytoSummaryNet."""
+    MEAN = "mean"
+    """Their mean, before φ: a control that shows what supervision gives alone."""
+    MOMENTS = "mean, standard deviation and covariance"
+    """These, before φ: a control that sees heterogeneity without learning where to look."""
+
+
 class Positives(StrEnum):
     """Where a set looks for its likes."""
 
@@ -39,6 +50,8 @@ class TrainingParameters(BaseModel):
 
     preset: str = "paper"
     """Which values hold for every field that is not stated."""
+    summary: Summary = Summary.LEARNED
+    """What the cells of a set are summarised by; all but the first are controls."""
     cell_width: int = Field(default=2048, ge=1)
     """Features that φ makes of a cell."""
     hidden_width: int = Field(default=512, ge=1)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from cell_assets.errors import BadInputError
-from cell_assets.methods.cytosummary.network import NEGATIVE_SLOPE, CytoSummaryNet, blocks, sums_of_wells
+from cell_assets.methods.cytosummary.network import NEGATIVE_SLOPE, CytoSummaryNet, blocks
 from cell_assets.methods.cytosummary.objective import supcon_loss
 from cell_assets.methods.cytosummary.parameters import Denominator
 
@@ -56,7 +56,7 @@ def cell_relevance(
             "of one well; leave them out"
         )
     device = network.phi.weight.device
-    sums = sums_of_wells(network, features, starts, cells_at_once=cells_at_once).requires_grad_()
+    sums = network.sums_of_wells(features, starts, cells_at_once=cells_at_once).requires_grad_()
     loss = supcon_loss(network.of_sums(sums), torch.from_numpy(compound).to(device), temperature, denominator)
     (pull,) = torch.autograd.grad(loss, sums)
     sensitivity, activation = np.empty(len(features)), np.empty(len(features))

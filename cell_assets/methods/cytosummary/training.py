@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import lightning as L
 
+from cell_assets.methods.cytosummary.building import SetNetwork, network_of
 from cell_assets.methods.cytosummary.lightning_module import CytoSummaryModule, Epoch, SetData
-from cell_assets.methods.cytosummary.network import CytoSummaryNet, NetworkConfig
 from cell_assets.methods.cytosummary.parameters import TrainingParameters
 from cell_assets.methods.cytosummary.plate_cells import PlateCells, trained_wells
 from cell_assets.methods.execution import prepared
@@ -17,7 +17,7 @@ from cell_assets.methods.execution import prepared
 class Trained:
     """A finished training."""
 
-    network: CytoSummaryNet
+    network: SetNetwork
     """In evaluation mode, on the CPU."""
     history: tuple[Epoch, ...]
     kept_epoch: int
@@ -41,17 +41,13 @@ def train_network(
         BadInputError: plates differ in features, or a compound has no well there.
     """
     wells = trained_wells(plates, compounds)
-    config = NetworkConfig(
-        features=plates[0].features.shape[1],
-        cell_width=parameters.cell_width,
-        hidden_width=parameters.hidden_width,
-        profile_width=parameters.profile_width,
-    )
     with (
         prepared(parameters.device, parameters.threads, parameters.seed),
         tempfile.TemporaryDirectory() as root,
     ):
-        module = CytoSummaryModule(CytoSummaryNet(config), parameters, validation)
+        module = CytoSummaryModule(
+            network_of(parameters, plates[0].features.shape[1]), parameters, validation
+        )
         trainer = L.Trainer(
             accelerator="gpu" if parameters.device.value == "cuda" else "cpu",
             devices=1,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cell_assets.errors import BadInputError
-from cell_assets.methods.cytosummary.network import CytoSummaryNet, NetworkConfig, profile_wells
+from cell_assets.methods.cytosummary.network import CytoSummaryNet, NetworkConfig
 from cell_assets.methods.processor import Precision
 
 D = 7
@@ -80,11 +80,11 @@ def test_neither_order_nor_blocks_of_cells_change_a_well(
 ) -> None:
     net, x = network(), cells(301).numpy()
     starts = np.array([0, 1, 60, 61, 300, 301])  # two wells of many cells, three of one
-    whole = profile_wells(net, x, starts, precision)
+    whole = net.profiles_of(x, starts, precision)
     order = np.concatenate(
         [np.random.default_rng(0).permutation(np.arange(a, b)) for a, b in pairwise(starts)]
     )
-    again = profile_wells(net, x[order], starts, precision, cells_at_once)
+    again = net.profiles_of(x[order], starts, precision, cells_at_once)
     scale = np.abs(whole).max(1, keepdims=True)
     np.testing.assert_allclose(again / scale, whole / scale, atol=tolerance)
     with torch.no_grad():
@@ -104,6 +104,6 @@ def test_halves_of_a_well_add_up_to_it() -> None:
 def test_a_well_without_cells_and_other_features_are_named() -> None:
     net = network()
     with pytest.raises(BadInputError, match="wells at places 1 have no cell"):
-        profile_wells(net, cells(4).numpy(), np.array([0, 2, 2, 4]))
+        net.profiles_of(cells(4).numpy(), np.array([0, 2, 2, 4]))
     with pytest.raises(BadInputError, match="cells have 6 features and the network was trained on 7"):
-        profile_wells(net, cells(4).numpy()[:, :6], np.array([0, 4]))
+        net.profiles_of(cells(4).numpy()[:, :6], np.array([0, 4]))

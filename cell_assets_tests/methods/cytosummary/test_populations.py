@@ -10,7 +10,6 @@ from scipy.stats import special_ortho_group
 
 from cell_assets.evaluation.retrieval.profiles import Profiles
 from cell_assets.evaluation.retrieval.retrieval import Question, retrieve
-from cell_assets.methods.cytosummary.network import profile_wells
 from cell_assets.methods.cytosummary.parameters import TrainingParameters
 from cell_assets.methods.cytosummary.plate_cells import PlateCells
 from cell_assets.methods.cytosummary.sets import SetParameters
@@ -83,7 +82,7 @@ def test_what_the_mean_cannot_see_is_learned(
         }
     )
     network = train_network([plate], sorted(set(wells["compound"])), parameters).network
-    unseen = profile_wells(network, by_well[~seen].reshape(-1, D), starts[: (~seen).sum() + 1])
+    unseen = network.profiles_of(by_well[~seen].reshape(-1, D), starts[: (~seen).sum() + 1])
     found, chance = replicates(unseen.astype(np.float64), compound[~seen], seed)
     # Means are 0 but for rounding, so what a mean says of a well is noise.
     mean, _ = replicates(by_well[~seen].mean(1, dtype=np.float64), compound[~seen], seed)

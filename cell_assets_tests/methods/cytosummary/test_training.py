@@ -10,11 +10,13 @@ import torch
 
 from cell_assets.errors import BadInputError
 from cell_assets.methods.cytosummary.batches import EpochSets
+from cell_assets.methods.cytosummary.building import network_of
 from cell_assets.methods.cytosummary.checkpoint import CheckpointConfig, load_checkpoint, save_checkpoint
 from cell_assets.methods.cytosummary.lightning_module import replicate_retrieval
-from cell_assets.methods.cytosummary.parameters import Positives, TrainingParameters
+from cell_assets.methods.cytosummary.parameters import Positives, Summary, TrainingParameters
 from cell_assets.methods.cytosummary.plate_cells import PlateCells, trained_wells
 from cell_assets.methods.cytosummary.sets import SetParameters
+from cell_assets.methods.cytosummary.summary_network import SKETCH, SummaryNet
 from cell_assets.methods.cytosummary.training import train_network
 from cell_assets.methods.processor import Precision
 
@@ -34,6 +36,22 @@ def plate(name: str, seed: int, compounds: Sequence[str] = COMPOUNDS, wells_each
         parts.append(cells.astype(np.float32))
     wells = pd.DataFrame(known, columns=["compound", "is_control"])
     return PlateCells(name, np.concatenate(parts), np.arange(len(known) + 1) * CELLS, wells)
+
+
+def treated(name: str, seed: int, compounds: Sequence[str] = COMPOUNDS) -> PlateCells:
+    """A plate without its control well, four wells of each compound."""
+    whole = plate(name, seed, compounds, wells_each=4)
+    n = 4 * len(compounds)
+    return PlateCells(name, whole.features[: n * CELLS], whole.starts[: n + 1], whole.wells[:n])
+
+
+def config_of(parameters: TrainingParameters) -> CheckpointConfig:
+    return CheckpointConfig(
+        features=tuple(f"f{i}" for i in range(D)),
+        compounds=tuple(COMPOUNDS),
+        parameters=parameters,
+        torch_version=torch.__version__,
+    )
 
 
 def small(**changes: object) -> TrainingParameters:
@@ -63,6 +81,41 @@ def test_equal_parameters_give_equal_weights() -> None:
     assert [one.epoch for one in first.history] == [0, 1, 2] and first.kept_epoch == 2
 
 
+@pytest.mark.parametrize(
+    ("summary", "finds_more", "finds_less"), [(Summary.MEAN, 0.0, 0.4), (Summary.MOMENTS, 0.5, 1.01)]
+)
+def test_controls_find_what_their_summary_holds(
+    summary: Summary, finds_more: float, finds_less: float, tmp_path: Path
+) -> None:
+    plates = [plate("P", 1), plate("Q", 2)]
+    parameters = small(summary=summary, max_epochs=60, compounds_per_batch=6)
+    trained = train_network(plates, COMPOUNDS, parameters)
+    found = replicate_retrieval(trained.network, [treated("R", 3)], Precision.FLOAT32)
+    assert found is not None and finds_more < found < finds_less
+    config = config_of(parameters)
+    save_checkpoint(trained.network, config, tmp_path)
+    again = replicate_retrieval(load_checkpoint(tmp_path)[0], [treated("R", 3)], Precision.FLOAT32)
+    assert again == found
+
+
+def test_moments_of_sets_against_numpy() -> None:
+    cells = np.random.default_rng(0).normal(size=(40, D)).astype(np.float32)
+    drawn = np.random.default_rng(1).integers(0, 40, (2, 90))
+    counts = np.stack([np.bincount(row, minlength=40) for row in drawn]).astype(np.float32)
+    network = network_of(small(summary=Summary.MOMENTS), D)
+    assert isinstance(network, SummaryNet)
+    found = network.summaries(torch.from_numpy(cells), torch.from_numpy(counts)).numpy()
+    for row, own in zip(drawn, found, strict=True):
+        np.testing.assert_allclose(own[:D], cells[row].mean(0), atol=1e-5)
+        np.testing.assert_allclose(own[D : 2 * D], cells[row].std(0), atol=1e-5)
+        covariance = np.cov((cells[row] @ network.directions.numpy()).T, bias=True)
+        np.testing.assert_allclose(own[2 * D :], covariance[np.triu_indices(SKETCH)], atol=1e-5)
+    whole = network.profiles_of(cells, np.array([0, 40]))
+    with torch.no_grad():
+        again = network(torch.from_numpy(cells), torch.ones(1, 40)).numpy()
+    np.testing.assert_allclose(whole, again, atol=1e-5)
+
+
 @pytest.mark.parametrize("positives", list(Positives))
 @pytest.mark.parametrize("precision", list(Precision))
 def test_it_learns_what_no_mean_says(positives: Positives, precision: Precision) -> None:
@@ -70,18 +123,15 @@ def test_it_learns_what_no_mean_says(positives: Positives, precision: Precision)
     changes = {"positives": positives, "precision": precision, "max_epochs": 60, "compounds_per_batch": 6}
     trained = train_network(plates, COMPOUNDS, small(**changes))
     assert trained.history[-1].train_loss < trained.history[0].train_loss - 0.3
-    unseen = plate("R", 3, wells_each=4)
-    treated = PlateCells("R", unseen.features[: 24 * CELLS], unseen.starts[:25], unseen.wells[:24])
-    found = replicate_retrieval(trained.network, [treated], Precision.FLOAT32)
+    found = replicate_retrieval(trained.network, [treated("R", 3)], Precision.FLOAT32)
     fresh = train_network(plates, COMPOUNDS, small(max_epochs=1, learning_rate=1e-9)).network
-    untrained = replicate_retrieval(fresh, [treated], Precision.FLOAT32)
+    untrained = replicate_retrieval(fresh, [treated("R", 3)], Precision.FLOAT32)
     assert found is not None and untrained is not None
     assert found > 0.5 > untrained + 0.1
 
 
 def test_the_best_epoch_on_held_out_compounds_is_kept() -> None:
-    plates, held_out = [plate("P", 1, COMPOUNDS[:4])], plate("P", 4, COMPOUNDS[4:], wells_each=4)
-    validation = PlateCells("P", held_out.features[: 8 * CELLS], held_out.starts[:9], held_out.wells[:8])
+    plates, validation = [plate("P", 1, COMPOUNDS[:4])], treated("P", 4, COMPOUNDS[4:])
     trained = train_network(plates, COMPOUNDS[:4], small(max_epochs=6), [validation])
     scores = [one.validation_map for one in trained.history]
     assert trained.kept_epoch == int(np.argmax(np.array(scores, float)))
@@ -123,13 +173,7 @@ def test_across_plates_the_cells_of_each_set_are_its_compounds() -> None:
 def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
     plates = [plate("P", 1)]
     trained = train_network(plates, COMPOUNDS, small(max_epochs=1))
-    config = CheckpointConfig(
-        network=trained.network.config,
-        features=tuple(f"f{i}" for i in range(D)),
-        compounds=tuple(COMPOUNDS),
-        parameters=small(),
-        torch_version=torch.__version__,
-    )
+    config = config_of(small())
     save_checkpoint(trained.network, config, tmp_path)
     network, again = load_checkpoint(tmp_path)
     assert again == config
