@@ -7,16 +7,17 @@ learned here: the difficulty stands before any model does.
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from cell_assets.evaluation.retrieval.profiles import Profiles, read_profiles, treatment_profiles
-from cell_assets.evaluation.retrieval.retrieval import Question, retrieve
+from cell_assets.evaluation.retrieval.retrieval import Question, ranked_queries
 from cell_assets.simulation.cell_populations import (
     Object,
     PopulationParameters,
@@ -76,13 +77,10 @@ def summaries(n_features: int) -> dict[str, Summary]:
 def well_profiles(screen: Screen, simulated: list[SimulatedWell], summary: Summary) -> Profiles:
     """Cells standardised over their plate, summarised by well, and scaled by the plate's control wells."""
     known = screen.wells.metadata
-    plates = known["Metadata_Plate"].to_numpy(str)
     is_control = (known["Metadata_moa"] == CONTROL).to_numpy()
     profiles: dict[int, Values] = {}
-    for plate in np.unique(plates):
-        rows = np.flatnonzero(plates == plate)
-        cells = np.concatenate([simulated[row].features for row in rows]).astype(np.float64)
-        mean, sd = cells.mean(0), cells.std(0)
+    for _, rows in wells_of_plates(screen):
+        mean, sd = plate_scale(simulated, rows)
         values = np.stack(
             [summary((simulated[row].features - mean) / sd, simulated[row].objects) for row in rows]
         )
@@ -91,18 +89,44 @@ def well_profiles(screen: Screen, simulated: list[SimulatedWell], summary: Summa
         spread = 1.4826 * np.median(np.abs(control - middle), axis=0)
         # A feature that control wells agree upon to the last digit cannot scale anything.
         profiles |= dict(zip(rows.tolist(), (values - middle) / np.maximum(spread, 1e-6), strict=True))
-    features = np.stack([profiles[row] for row in range(len(known))])
-    return Profiles(known, features, tuple(f"summary_{i}" for i in range(features.shape[1])))
+    return named_profiles(screen, np.stack([profiles[row] for row in range(len(known))]))
 
 
-def mechanisms_found(wells: Profiles, differences: dict[str, str]) -> dict[str, float]:
-    """Mean average precision over treatments, of all and of mechanisms by how they differ; and chance."""
+def wells_of_plates(screen: Screen) -> Iterator[tuple[str, NDArray[np.int64]]]:
+    """Every plate and the rows of its wells."""
+    plates = screen.wells.metadata["Metadata_Plate"].to_numpy(str)
+    for plate in np.unique(plates):
+        yield str(plate), np.flatnonzero(plates == plate)
+
+
+def plate_scale(simulated: list[SimulatedWell], rows: NDArray[np.int64]) -> tuple[Values, Values]:
+    """Mean and standard deviation (D,) over all cells of a plate."""
+    cells = np.concatenate([simulated[row].features for row in rows]).astype(np.float64)
+    return cells.mean(0), cells.std(0)
+
+
+def named_profiles(screen: Screen, features: Values) -> Profiles:
+    """(W, P) of all wells."""
+    return Profiles(screen.wells.metadata, features, tuple(f"profile_{i}" for i in range(features.shape[1])))
+
+
+def treatments_asking(wells: Profiles) -> pd.DataFrame:
+    """Every treatment with the average precision of its mechanism's other compounds."""
     treated = wells.select(wells.metadata["Metadata_moa"] != CONTROL)
     treatments = treatment_profiles(treated, ["Metadata_Compound", "Metadata_Concentration"])
-    found = retrieve(treatments, MECHANISM, n_resamples=100)
-    precision = found.queries["average_precision"]
-    kinds = precision.groupby(found.queries["Metadata_moa"].map(differences)).mean()
-    values = {"all": precision.mean(), "chance": found.chance, **{str(kind): v for kind, v in kinds.items()}}
+    return ranked_queries(treatments, MECHANISM)
+
+
+def mechanisms_found(wells: Profiles, differences: Mapping[str, str]) -> dict[str, float]:
+    """Mean average precision over treatments, of all and of mechanisms by how they differ; and chance."""
+    asked = treatments_asking(wells)
+    precision = asked["average_precision"]
+    kinds = precision.groupby(asked["Metadata_moa"].map(dict(differences))).mean()
+    values = {
+        "all": precision.mean(),
+        "chance": asked["chance"].mean(),
+        **{str(kind): v for kind, v in kinds.items()},
+    }
     return {name: round(float(value), 3) for name, value in values.items()}
 
 

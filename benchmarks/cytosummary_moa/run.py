@@ -1,0 +1,153 @@
+"""Do learned sums find mechanisms that neither means nor supervised moments find? On compounds, and plates, not seen.
+
+`benchmarks/cytosummary_moa/run.py BBBC021.csv [--seeds 1,2,3]`: every treatment asks for its mechanism with the network
+that did not learn from its compound (folds by compound), nor from any plate of its week (folds by week).
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from benchmarks.cytosummary_moa.difficulty import (
+    CONTROL,
+    SEEDS,
+    named_profiles,
+    plate_scale,
+    summaries,
+    treatments_asking,
+    well_profiles,
+    wells_of_plates,
+)
+from cell_assets.evaluation.resampling import Statistic, bootstrap_interval
+from cell_assets.evaluation.retrieval.profiles import read_profiles
+from cell_assets.methods.cytosummary.parameters import Positives, Summary, TrainingParameters
+from cell_assets.methods.cytosummary.plate_cells import PlateCells
+from cell_assets.methods.cytosummary.training import train_network
+from cell_assets.simulation.cell_populations import (
+    PopulationParameters,
+    Screen,
+    SimulatedWell,
+    simulate_populations,
+)
+
+HERE = Path(__file__).parent
+N_FOLDS = 3
+WITHOUT_LEARNING = ("mean", "median", "mean and standard deviation", "mean and covariance")
+TREATMENT = ["Metadata_Compound", "Metadata_Concentration"]
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("wells", type=Path)
+    arguments.add_argument("--seeds", default=",".join(map(str, SEEDS)))
+    asked = arguments.parse_args()
+    wells = read_profiles(asked.wells)
+    wells.metadata["week"] = wells.metadata["Metadata_Plate"].str.partition("_")[0]
+    results = {}
+    for seed in map(int, asked.seeds.split(",")):
+        screen = Screen.of(wells, CONTROL, seed)
+        simulated = list(simulate_populations(screen, PopulationParameters(seed=seed)))
+        for folds in ("compound", "week"):
+            results[f"seed {seed}, folds by {folds}"] = study(screen, simulated, folds, seed)
+    (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+def study(screen: Screen, simulated: list[SimulatedWell], folds: str, seed: int) -> dict[str, object]:
+    """Mean average precision of every kind of profile, and what CytoSummaryNet gains over each."""
+    plates = plate_cells(screen, simulated)
+    made = summaries(screen.wells.features.shape[1])
+    found = {
+        name: treatments_asking(well_profiles(screen, simulated, made[name])) for name in WITHOUT_LEARNING
+    }
+    seconds = {}
+    for summary in Summary:
+        started = time.monotonic()
+        found[f"supervised, {summary}"] = asked_by_folds(screen, plates, folds, summary, seed)
+        seconds[summary.value] = round(time.monotonic() - started, 1)
+    learned = found[f"supervised, {Summary.LEARNED}"]
+    result: dict[str, object] = {"seconds": seconds}
+    for name, queries in found.items():
+        kinds = queries.groupby(queries["Metadata_moa"].map(screen.differences))["average_precision"].mean()
+        result[name] = {
+            "all": rounded(interval(queries["average_precision"], queries, seed)),
+            "gain of learned sums": rounded(
+                interval(learned["average_precision"] - queries["average_precision"], queries, seed)
+            ),
+            **{str(kind): round(float(value), 3) for kind, value in kinds.items()},
+        }
+        print(folds, seed, name, result[name], flush=True)
+    return result
+
+
+def plate_cells(screen: Screen, simulated: list[SimulatedWell]) -> list[PlateCells]:
+    """Cells standardised over all of their plate's."""
+    known, plates = screen.wells.metadata, []
+    for plate, rows in wells_of_plates(screen):
+        mean, sd = plate_scale(simulated, rows)
+        cells = np.concatenate([(simulated[row].features - mean) / sd for row in rows]).astype(np.float32)
+        starts = np.cumsum([0, *(len(simulated[row].objects) for row in rows)])
+        wells = pd.DataFrame(
+            {
+                "compound": known["Metadata_Compound"].to_numpy(str)[rows],
+                "is_control": (known["Metadata_moa"] == CONTROL).to_numpy()[rows],
+            }
+        )
+        plates.append(PlateCells(plate, cells, starts, wells))
+    return plates
+
+
+def asked_by_folds(
+    screen: Screen, plates: list[PlateCells], folds: str, summary: Summary, seed: int
+) -> pd.DataFrame:
+    """Every treatment once, by the network of the fold that held it out."""
+    known = screen.wells.metadata
+    treated = known[known["Metadata_moa"] != CONTROL]
+    unit = "Metadata_Compound" if folds == "compound" else "week"
+    units = np.random.default_rng([seed, 9]).permutation(np.unique(treated[unit].to_numpy(str)))
+    fold = {str(one): place % N_FOLDS for place, one in enumerate(units)}
+    parameters = TrainingParameters.quick().model_copy(
+        update={"summary": summary, "positives": Positives.ACROSS_PLATES, "max_epochs": 60, "seed": seed}
+    )
+    parts = []
+    for held_out in range(N_FOLDS):
+        is_held = treated[unit].map(fold) == held_out
+        compounds = sorted(set(treated.loc[~is_held, "Metadata_Compound"]))
+        seen = [
+            plate
+            for plate, (_, rows) in zip(plates, wells_of_plates(screen), strict=True)
+            if unit != "week" or fold.get(known["week"].iloc[rows[0]]) != held_out
+        ]
+        network = train_network(seen, compounds, parameters).network
+        profiles = np.empty((len(known), parameters.profile_width))
+        for plate, (_, rows) in zip(plates, wells_of_plates(screen), strict=True):
+            profiles[rows] = network.profiles_of(plate.features, plate.starts)
+        asked = treatments_asking(named_profiles(screen, profiles))
+        parts.append(asked[asked[unit].map(fold) == held_out])
+    return pd.concat(parts).sort_values(TREATMENT).reset_index(drop=True)
+
+
+def interval(values: pd.Series, queries: pd.DataFrame, seed: int) -> list[float]:
+    """Mean with its 95 % interval over compounds."""
+    own = values.to_numpy(np.float64)
+    found = bootstrap_interval(
+        queries["Metadata_Compound"].to_numpy(str),
+        Statistic(lambda weights: weights @ own / weights.sum(1), "no treatment is drawn"),
+        seed=seed,
+    )
+    assert found.value is not None and found.low is not None and found.high is not None
+    return [found.value, found.low, found.high]
+
+
+def rounded(values: list[float]) -> list[float]:
+    return [round(value, 3) for value in values]
+
+
+if __name__ == "__main__":
+    main()
