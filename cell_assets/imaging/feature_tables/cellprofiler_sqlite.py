@@ -1,4 +1,4 @@
-"""A CellProfiler database (ExportToDatabase, one table per object): a cell is a cytoplasm with its cell and nucleus."""
+"""A CellProfiler database: ExportToDatabase, one table per object type."""
 
 import sqlite3
 from collections import Counter
@@ -17,9 +17,8 @@ from cell_assets.imaging.feature_tables.columns import (
     known_name,
     require_place,
 )
+from cell_assets.imaging.feature_tables.compartments import IMAGE_NUMBER, OBJECT_NUMBER, joined_cells
 
-IMAGE_NUMBER = "ImageNumber"
-OBJECT_NUMBER = "Number_Object_Number"
 _TABLES = {name: f"Per_{name}" for name in ("Image", *COMPARTMENTS)}
 
 
@@ -62,24 +61,14 @@ class CellProfilerDatabase:
             for start in range(0, len(numbers), self._images_at_once):
                 few = numbers[start : start + self._images_at_once]
                 parts = {name: self._rows(database, name, few[0], few[-1]) for name in _TABLES}
-                cells = self._joined(parts).rename(columns=self._names)
+                found, left_over = joined_cells(parts.pop("Image"), parts)
+                self._left_over.update(left_over)
+                cells = found.rename(columns=self._names)
                 yield cells[[*self.known, *self.features]].reset_index(drop=True)
 
     def left_over(self) -> Mapping[str, int]:
         """See `CellSource`."""
         return dict(self._left_over)
-
-    def _joined(self, parts: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-        found = parts["Cytoplasm"].merge(parts["Image"], on=IMAGE_NUMBER)
-        for name in ("Cells", "Nuclei"):
-            found = found.merge(
-                parts[name],
-                left_on=[IMAGE_NUMBER, f"Cytoplasm_Parent_{name}"],
-                right_on=[IMAGE_NUMBER, f"{name}_{OBJECT_NUMBER}"],
-            )
-        for name in COMPARTMENTS:
-            self._left_over[name] += len(parts[name]) - len(found)
-        return found.sort_values([IMAGE_NUMBER, f"Cells_{OBJECT_NUMBER}"])
 
     def _rows(self, database: sqlite3.Connection, name: str, first: int, last: int) -> pd.DataFrame:
         columns: Sequence[str] = self._columns[name]

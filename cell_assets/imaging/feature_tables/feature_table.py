@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cell_assets.errors import BadInputError
 from cell_assets.imaging.feature_tables.cell_parquet import CellParquet
+from cell_assets.imaging.feature_tables.cellprofiler_csv import CellProfilerCsv
 from cell_assets.imaging.feature_tables.cellprofiler_sqlite import CellProfilerDatabase
 from cell_assets.imaging.feature_tables.columns import PLATE, WELL
 from cell_assets.imaging.feature_tables.source import CellSource
@@ -46,11 +47,13 @@ class FeatureTableRecord(BaseModel):
 
 
 def open_source(path: Path) -> CellSource:
-    """The reader for a file, by its name.
+    """The reader for a file by its name, or for a folder of CSV files.
 
     Raises:
         BadInputError: it cannot be read.
     """
+    if path.is_dir():
+        return CellProfilerCsv(path)
     return CellParquet(path) if path.suffix in _PARQUET_SUFFIXES else CellProfilerDatabase(path)
 
 

@@ -12,7 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from cell_assets.errors import BadInputError
+from cell_assets.imaging.feature_tables import cellprofiler_csv
 from cell_assets.imaging.feature_tables.cell_parquet import CellParquet
+from cell_assets.imaging.feature_tables.cellprofiler_csv import CellProfilerCsv
 from cell_assets.imaging.feature_tables.cellprofiler_sqlite import CellProfilerDatabase
 from cell_assets.imaging.feature_tables.columns import is_feature
 from cell_assets.imaging.feature_tables.feature_table import (
@@ -79,6 +81,48 @@ def test_batches_decide_no_value(database: Path, tmp_path: Path, images_at_once:
     assert json.loads((folders[0] / "feature_table.json").read_text()) == json.loads(
         (folders[1] / "feature_table.json").read_text()
     )
+
+
+def as_csv(database: Path, folder: Path) -> Path:
+    """The same measurements as ExportToSpreadsheet writes them: without the object's name before each column."""
+    folder.mkdir()
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as sql:
+        for name in ("Image", "Cells", "Cytoplasm", "Nuclei"):
+            table = pd.read_sql(f"SELECT * FROM Per_{name}", sql)
+            special = {f"{name}_Number_Object_Number": "ObjectNumber"}
+            names = {column: special.get(column, column.removeprefix(f"{name}_")) for column in table.columns}
+            table.rename(columns=names).to_csv(folder / f"{name}.csv", index=False)
+    return folder
+
+
+@pytest.mark.parametrize(("images", "rows"), [(3, 7), (64, 20_000)])
+def test_csv_files_give_the_table_that_the_database_gives(
+    database: Path, tmp_path: Path, images: int, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cellprofiler_csv, "_ROWS_AT_ONCE", rows)
+    folders = [tmp_path / name for name in ("from_csv", "from_sqlite")]
+    for folder in folders:
+        folder.mkdir()
+    csv = CellProfilerCsv(as_csv(database, tmp_path / "csv"), images)
+    records = [
+        write_feature_table(source, folder)
+        for source, folder in zip((csv, CellProfilerDatabase(database)), folders, strict=True)
+    ]
+    assert records[0] == records[1]
+    found, expected = (pd.read_parquet(folder / "cells.parquet") for folder in folders)
+    pd.testing.assert_frame_equal(found[expected.columns], expected, check_dtype=False, rtol=1e-6)
+    assert found["Metadata_Plate"].unique().tolist() == ["001"]
+
+
+def test_csv_files_that_cannot_be_read_side_by_side_are_named(database: Path, tmp_path: Path) -> None:
+    folder = as_csv(database, tmp_path / "csv")
+    cells = pd.read_csv(folder / "Cells.csv")
+    cells.iloc[::-1].to_csv(folder / "Cells.csv", index=False)
+    with pytest.raises(BadInputError, match=r"Cells.csv: its images are not in ascending order"):
+        write_feature_table(open_source(folder), tmp_path)
+    (folder / "Cells.csv").unlink()
+    with pytest.raises(BadInputError, match=r"Cells.csv: cannot be read"):
+        open_source(folder)
 
 
 def test_a_real_cytotable_file_agrees_with_arrow(cytotable: Path, tmp_path: Path) -> None:
