@@ -93,5 +93,5 @@ def test_the_organelle_gathers_after_the_onset_that_was_called_without_it(lab: S
     assert rise > 5
     assert abs(spread(recorded, "+3", "_control") - spread(recorded, "-1", "_control")) < 0.7 * rise
     after = recorded[f"{SPREAD}_at_+3_h"].draft
-    assert after.split == "test fovs (simulated)" and after.unit == "tracks"
+    assert after.split == "test FOVs (simulated)" and after.unit == "tracks"
     assert after.n >= 5 and after.ci_low is not None and after.ci_low > spread(recorded, "+3", "_control")
