@@ -57,7 +57,8 @@ CONDITION_COLUMNS = (
 )
 
 DEFAULT_SIDE_PX = 120
-"""A network that sees 64 pixels turns, shears and widens its view by up to 1.86 of that in training."""
+"""Side of a stored patch: a network that sees 64 pixels is trained on views turned, sheared and widened to 1.86 times
+that."""
 _ROW_BYTES = 300
 """A row of `cells.parquet` without its scalings: indices, centroid, condition."""
 _SCALING_BYTES = 9

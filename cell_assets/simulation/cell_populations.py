@@ -51,7 +51,7 @@ class Object(IntEnum):
 
 
 class PopulationParameters(CheckedParameters):
-    """The defaults are the difficulty that models are compared at; they were chosen by the mean profile alone."""
+    """The defaults are the difficulty that models are compared at; they stood before any model learned from them."""
 
     seed: int = Field(default=0, ge=0)
     cells_per_well: float = Field(default=400, gt=0)

@@ -85,7 +85,8 @@ def retrieve(profiles: Profiles, question: Question, *, seed: int = 0, n_resampl
 
 
 def ranked_queries(profiles: Profiles, question: Question) -> pd.DataFrame:
-    """The profiles' metadata (N rows) with the columns of `Retrieval.queries`; NaN where there is no partner.
+    """The profiles' metadata (N rows) with the columns of `Retrieval.queries`; what is asked of a profile without a
+    partner is NaN.
 
     Raises:
         BadInputError: a column is missing, or no profile has a partner.
@@ -97,9 +98,9 @@ def ranked_queries(profiles: Profiles, question: Question) -> pd.DataFrame:
     positive = comparable & (label[:, None] == label[None, :])
     n_positives, n_ranked = positive.sum(1), comparable.sum(1)
     if not n_positives.any():
+        apart = f" from which it differs in {', '.join(question.apart)}" if question.apart else ""
         raise BadInputError(
-            f"no profile has another of its {question.label} from which it differs in {', '.join(question.apart)}; ask "
-            "for another label, or let fewer columns differ"
+            f"no profile has another of its {question.label}{apart}; ask for another label, or let fewer columns differ"
         )
     found = average_precision(
         known,
@@ -110,6 +111,7 @@ def ranked_queries(profiles: Profiles, question: Question) -> pd.DataFrame:
         neg_diffby=[question.label, *question.apart],
         progress_bar=False,
     )
+    nearest = _nearest_is_right(profiles.features, comparable, positive)
     return known.assign(
         **{
             N_POSITIVES: n_positives,
@@ -117,7 +119,7 @@ def ranked_queries(profiles: Profiles, question: Question) -> pd.DataFrame:
             PREVALENCE: n_positives / np.maximum(n_ranked, 1),
             AVERAGE_PRECISION: np.where(n_positives > 0, found["average_precision"], np.nan),
             CHANCE: expected_average_precision(n_positives, n_ranked),
-            NEAREST: _nearest_is_right(profiles.features, comparable, positive),
+            NEAREST: np.where(n_positives > 0, nearest, np.nan),
         }
     )
 

@@ -1,21 +1,13 @@
 """A folder of CellProfiler's CSV files: ExportToSpreadsheet, one file per object type."""
 
-from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from cell_assets.errors import BadInputError
-from cell_assets.imaging.feature_tables.columns import (
-    COMPARTMENTS,
-    IMAGE,
-    METADATA,
-    is_feature,
-    known_name,
-    require_place,
-)
-from cell_assets.imaging.feature_tables.compartments import IMAGE_NUMBER, OBJECT_NUMBER, joined_cells
+from cell_assets.imaging.feature_tables.columns import COMPARTMENTS, IMAGE, METADATA
+from cell_assets.imaging.feature_tables.compartments import IMAGE_NUMBER, OBJECT_NUMBER, CellJoin
 
 _ROWS_AT_ONCE = 20_000
 
@@ -30,18 +22,14 @@ class CellProfilerCsv:
     def __init__(self, path: Path, images_at_once: int = 64) -> None:
         self.path = path
         self._images_at_once = images_at_once
-        self._left_over: Counter[str] = Counter()
         images = self._header("Image")
         self._of_images = [IMAGE_NUMBER, *(column for column in images if column.startswith(METADATA))]
         objects = [
             named for name in COMPARTMENTS for named in self._named(name).values() if named != IMAGE_NUMBER
         ]
-        self.features = tuple(column for column in objects if is_feature(column))
-        others = [column for column in (*self._of_images, *objects) if not is_feature(column)]
-        self._names = {column: name for column in others if (name := known_name(column)) is not None}
-        self.known = tuple(self._names.values())
-        self.keys: tuple[str, ...] = (self._names[IMAGE_NUMBER], self._names[f"Cells_{OBJECT_NUMBER}"])
-        require_place(self.known, path)
+        self._join = CellJoin(path, self._of_images, objects)
+        self.features, self.known = self._join.features, self._join.known
+        self.keys: tuple[str, ...] = self._join.keys
 
     def batches(self) -> Iterator[pd.DataFrame]:
         """Whole cells, ordered by image and object.
@@ -49,7 +37,7 @@ class CellProfilerCsv:
         Raises:
             BadInputError: a file's images are not in ascending order, so that files cannot be read side by side.
         """
-        self._left_over.clear()
+        self._join.left_over.clear()
         # As text, because a plate `001` is not plate 1.
         types: dict[Hashable, str] = dict.fromkeys(self._of_images[1:], "str")
         images = pd.read_csv(self.path / "Image.csv", usecols=self._of_images, dtype=types)
@@ -58,13 +46,11 @@ class CellProfilerCsv:
         for start in range(0, len(images), self._images_at_once):
             few = images.iloc[start : start + self._images_at_once]
             last = int(few[IMAGE_NUMBER].iloc[-1])
-            found, left_over = joined_cells(few, {name: file.until(last) for name, file in files.items()})
-            self._left_over.update(left_over)
-            yield found.rename(columns=self._names)[[*self.known, *self.features]].reset_index(drop=True)
+            yield self._join.cells(few, {name: file.until(last) for name, file in files.items()})
 
     def left_over(self) -> Mapping[str, int]:
         """See `CellSource`."""
-        return dict(self._left_over)
+        return dict(self._join.left_over)
 
     def _named(self, compartment: str) -> dict[str, str]:
         """Columns of a file to what a database calls them."""

@@ -1,7 +1,6 @@
 """A CellProfiler database: ExportToDatabase, one table per object type."""
 
 import sqlite3
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -9,15 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from cell_assets.errors import BadInputError
-from cell_assets.imaging.feature_tables.columns import (
-    COMPARTMENTS,
-    IMAGE,
-    METADATA,
-    is_feature,
-    known_name,
-    require_place,
-)
-from cell_assets.imaging.feature_tables.compartments import IMAGE_NUMBER, OBJECT_NUMBER, joined_cells
+from cell_assets.imaging.feature_tables.columns import COMPARTMENTS, IMAGE, METADATA
+from cell_assets.imaging.feature_tables.compartments import IMAGE_NUMBER, CellJoin
 
 _TABLES = {name: f"Per_{name}" for name in ("Image", *COMPARTMENTS)}
 
@@ -35,7 +27,6 @@ class CellProfilerDatabase:
     def __init__(self, path: Path, images_at_once: int = 64) -> None:
         self.path = path
         self._images_at_once = images_at_once
-        self._left_over: Counter[str] = Counter()
         with closing(self._open()) as database:
             self._columns = {name: self._columns_of(database, table) for name, table in _TABLES.items()}
         place = [column for column in self._columns["Image"] if column.startswith(f"{IMAGE}{METADATA}")]
@@ -43,16 +34,13 @@ class CellProfilerDatabase:
         objects = [
             column for name in COMPARTMENTS for column in self._columns[name] if column != IMAGE_NUMBER
         ]
-        self.features = tuple(column for column in objects if is_feature(column))
-        others = [column for column in (*self._columns["Image"], *objects) if not is_feature(column)]
-        self._names = {column: name for column in others if (name := known_name(column)) is not None}
-        self.known = tuple(self._names.values())
-        self.keys: tuple[str, ...] = (self._names[IMAGE_NUMBER], self._names[f"Cells_{OBJECT_NUMBER}"])
-        require_place(self.known, path)
+        self._join = CellJoin(path, self._columns["Image"], objects)
+        self.features, self.known = self._join.features, self._join.known
+        self.keys: tuple[str, ...] = self._join.keys
 
     def batches(self) -> Iterator[pd.DataFrame]:
         """Whole cells, ordered by image and object."""
-        self._left_over.clear()
+        self._join.left_over.clear()
         with closing(self._open()) as database:
             numbers = [
                 row[0]
@@ -61,14 +49,11 @@ class CellProfilerDatabase:
             for start in range(0, len(numbers), self._images_at_once):
                 few = numbers[start : start + self._images_at_once]
                 parts = {name: self._rows(database, name, few[0], few[-1]) for name in _TABLES}
-                found, left_over = joined_cells(parts.pop("Image"), parts)
-                self._left_over.update(left_over)
-                cells = found.rename(columns=self._names)
-                yield cells[[*self.known, *self.features]].reset_index(drop=True)
+                yield self._join.cells(parts.pop("Image"), parts)
 
     def left_over(self) -> Mapping[str, int]:
         """See `CellSource`."""
-        return dict(self._left_over)
+        return dict(self._join.left_over)
 
     def _rows(self, database: sqlite3.Connection, name: str, first: int, last: int) -> pd.DataFrame:
         columns: Sequence[str] = self._columns[name]

@@ -1,4 +1,7 @@
-"""Batches of sets: an epoch shows every compound once, in chunks that are drawn anew."""
+"""Batches of sets: an epoch goes once through all compounds, in chunks that are drawn anew.
+
+A plate takes part in a chunk of which it holds two compounds at least, since one alone is told from nothing.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from cell_assets.errors import BadInputError
 from cell_assets.methods.cytosummary.parameters import Positives, TrainingParameters
 from cell_assets.methods.cytosummary.plate_cells import PlateCells
 from cell_assets.methods.cytosummary.sets import SetDraw, WellCells, draw_sets
@@ -91,7 +95,7 @@ def _together(wells: Sequence[WellCells], first: np.ndarray) -> WellCells:
 
 
 def _batches(wells: Sequence[WellCells], parameters: TrainingParameters, epoch: int) -> list[_Batch]:
-    """Chunks of compounds in a random order; a source that holds fewer than two of a chunk takes no part in it."""
+    """Chunks of compounds in a random order, and of every chunk the sources that hold two of it."""
     compounds = np.unique(np.concatenate([one.compound for one in wells]))
     order = np.random.default_rng([parameters.seed, 2, epoch]).permutation(compounds)
     # As even as can be, so that no chunk is a compound alone.
@@ -102,4 +106,9 @@ def _batches(wells: Sequence[WellCells], parameters: TrainingParameters, epoch: 
             source for source, one in enumerate(wells) if len(np.intersect1d(one.compound, chunk)) >= 2
         ]
         found += [_Batch(source, chunk, 1 / len(sources), source == sources[-1]) for source in sources]
+    if not found:
+        raise BadInputError(
+            "no plate holds two compounds that are compared, so there is nothing to learn; train on more compounds, or "
+            "with positives=across-plates"
+        )
     return found

@@ -31,6 +31,15 @@ class Epoch:
     """Of retrieving replicates of validation compounds on their plate, mean over plates; None without any."""
 
 
+@dataclass(frozen=True)
+class Kept:
+    """The best epoch so far."""
+
+    epoch: int
+    validation_map: float
+    weights: dict[str, torch.Tensor]
+
+
 class CytoSummaryModule(L.LightningModule):
     """Contrastive training of a network of sets; every draw is seeded by (seed, epoch, batch)."""
 
@@ -47,7 +56,7 @@ class CytoSummaryModule(L.LightningModule):
         self.settings = parameters
         self.validation = validation
         self.history: list[Epoch] = []
-        self.best: dict[str, torch.Tensor] | None = None
+        self.kept: Kept | None = None
         self._losses: list[float] = []
 
     def training_step(self, batch: SetBatch, _: int) -> None:
@@ -66,11 +75,9 @@ class CytoSummaryModule(L.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         found = replicate_retrieval(self.network, self.validation, self.settings.precision)
-        best = max(
-            (one.validation_map for one in self.history if one.validation_map is not None), default=-1.0
-        )
-        if found is not None and found > best:
-            self.best = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+        if found is not None and (self.kept is None or found > self.kept.validation_map):
+            weights = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+            self.kept = Kept(self.current_epoch, found, weights)
         self.history.append(Epoch(self.current_epoch, float(np.mean(self._losses)), found))
         self._losses = []
 

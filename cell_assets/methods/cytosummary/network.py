@@ -51,7 +51,7 @@ class CytoSummaryNet(nn.Module):
     def forward(self, cells: Tensor, counts: Tensor) -> Tensor:
         """Profiles (S, P) of S sets that are drawn with replacement from U different cells.
 
-        φ sees each cell once, however often it was drawn, so this is exact and costs no more than the cells.
+        φ sees each cell once, however often it was drawn, so that nothing but rounding differs and no cell costs twice.
 
         Args:
             cells: (U, D).
@@ -105,16 +105,7 @@ class CytoSummaryNet(nn.Module):
         Raises:
             BadInputError: a well has no cell; or features are not as many as the network's.
         """
-        empty = np.flatnonzero(np.diff(starts) < 1)
-        if len(empty):
-            raise BadInputError(
-                f"wells at places {', '.join(map(str, empty[:5]))} have no cell and so no profile; leave them out"
-            )
-        if features.shape[1] != self.config.features:
-            raise BadInputError(
-                f"cells have {features.shape[1]} features and the network was trained on {self.config.features}; give "
-                "those that its checkpoint names"
-            )
+        require_profilable(features, starts, self.config)
         device = self.phi.weight.device
         sums = torch.zeros(len(starts) - 1, self.config.cell_width, device=device)
         with torch.autocast(device.type, torch.bfloat16, enabled=precision is Precision.BFLOAT16):
@@ -125,6 +116,26 @@ class CytoSummaryNet(nn.Module):
                 members[torch.from_numpy(within), torch.arange(len(within))] = 1
                 sums[wells.start : wells.stop] += (members @ of_cells).float()
         return sums
+
+
+def require_profilable(
+    features: NDArray[np.float32], starts: NDArray[np.int64], config: NetworkConfig
+) -> None:
+    """Refuse wells that have no profile.
+
+    Raises:
+        BadInputError: a well has no cell; or features are not as many as the network's.
+    """
+    empty = np.flatnonzero(np.diff(starts) < 1)
+    if len(empty):
+        raise BadInputError(
+            f"wells at places {', '.join(map(str, empty[:5]))} have no cell and so no profile; leave them out"
+        )
+    if features.shape[1] != config.features:
+        raise BadInputError(
+            f"cells have {features.shape[1]} features and the network was trained on {config.features}; give "
+            "those that its checkpoint names"
+        )
 
 
 def blocks(starts: NDArray[np.int64], cells_at_once: int) -> Iterator[tuple[slice, range, NDArray[np.int64]]]:

@@ -11,7 +11,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cell_assets.methods.cytosummary.network import NEGATIVE_SLOPE, CytoSummaryNet, NetworkConfig
+from cell_assets.methods.cytosummary.network import (
+    NEGATIVE_SLOPE,
+    CytoSummaryNet,
+    NetworkConfig,
+    require_profilable,
+)
 from cell_assets.methods.cytosummary.parameters import Summary
 from cell_assets.methods.processor import Precision
 
@@ -64,7 +69,8 @@ class SummaryNet(nn.Module):
     def profiles_of(
         self, features: NDArray[np.float32], starts: NDArray[np.int64], _: Precision = Precision.FLOAT32
     ) -> NDArray[np.float32]:
-        """As `CytoSummaryNet.profiles_of`, well by well."""
+        """As `CytoSummaryNet.profiles_of`, but well by well and always in float32."""
+        require_profilable(features, starts, self.config)
         device = self.directions.device
         found = []
         for start, end in pairwise(starts):

@@ -38,7 +38,7 @@ def train_network(
         validation: plates of the wells alone that decide which epoch is kept, of compounds that are not learned from.
 
     Raises:
-        BadInputError: plates differ in features, or a compound has no well there.
+        BadInputError: plates differ in features, a compound has no well there, or no plate holds two to compare.
     """
     wells = trained_wells(plates, compounds)
     with (
@@ -61,8 +61,7 @@ def train_network(
         )
         trainer.fit(module, datamodule=SetData(plates, wells, parameters))
     network = module.network.cpu()
-    kept = module.history[-1].epoch
-    if module.best is not None:
-        network.load_state_dict(module.best)
-        kept = max(module.history, key=lambda one: (one.validation_map or 0.0, -one.epoch)).epoch
-    return Trained(network.eval(), tuple(module.history), kept)
+    if module.kept is not None:
+        network.load_state_dict(module.kept.weights)
+    kept_epoch = module.history[-1].epoch if module.kept is None else module.kept.epoch
+    return Trained(network.eval(), tuple(module.history), kept_epoch)

@@ -29,7 +29,8 @@ from cell_assets.methods.processor import Precision
 
 CPU_PART_BYTES = 18 * 2**20
 """Size of a part, as float32. The C library gives larger blocks back to the system at once, and getting
-their pages again cost more than the arithmetic: 0.20 s against 0.04 s to normalise 135 patches."""
+their pages again cost more than the arithmetic: 0.20 s against 0.04 s to normalise 135 patches. By two threads, parts
+of 18 MB took 4.7 ms a patch of [2, 15, 192, 192], of 8 MB 5.3 and of 60 MB 7.8."""
 
 
 class EpochLoss(BaseModel):

@@ -118,16 +118,8 @@ def train_on(
         config = _config(source, network, parameters, started_from)
         record = SamplingRecord(training)
         module = DynaclrModule(network, parameters, source.kinds, record, _fingerprint(config, source, cells))
-        _fit(
-            module,
-            source,
-            training,
-            validation,
-            parameters,
-            progress,
-            work,
-            READERS[parameters.device] if workers is None else workers,
-        )
+        readers = READERS[parameters.device] if workers is None else workers
+        _fit(module, source, training, validation, parameters, progress, work, readers)
     side_needed = side_without_padding(parameters.patch_side_px, parameters.augmentation)
     report = record.report(validation, parameters.tau_min, side_needed)
     if rank() == 0:

@@ -12,7 +12,12 @@ from sklearn.metrics import average_precision_score
 
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.retrieval.profiles import Profiles, read_profiles, treatment_profiles
-from cell_assets.evaluation.retrieval.retrieval import Question, expected_average_precision, retrieve
+from cell_assets.evaluation.retrieval.retrieval import (
+    Question,
+    expected_average_precision,
+    ranked_queries,
+    retrieve,
+)
 from cell_assets_tests.shared_data import shared_data
 
 COMPOUND, MOA = "Metadata_Compound", "Metadata_moa"
@@ -87,6 +92,8 @@ def test_against_scikit_learn(seed: int) -> None:
             expected.append(average_precision_score(moa[may] == moa[row], (unit @ unit[row])[may]))
     assert found.queries["average_precision"].to_numpy() == pytest.approx(expected)
     assert set(found.without_partner[COMPOUND]) == {"c11"}
+    alone = ranked_queries(profiles, MECHANISM).set_index(COMPOUND).loc["c11"]
+    assert alone[["average_precision", "chance", "nearest_is_right"]].isna().all(axis=None)
 
 
 @given(ranked=st.integers(1, 7), positives=st.integers(1, 7))

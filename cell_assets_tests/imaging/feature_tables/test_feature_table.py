@@ -83,6 +83,24 @@ def test_batches_decide_no_value(database: Path, tmp_path: Path, images_at_once:
     )
 
 
+@pytest.mark.parametrize("emptied", [("Cells", "Cytoplasm"), ("Cells", "Cytoplasm", "Nuclei"), ("Nuclei",)])
+def test_images_without_cells_give_none(database: Path, tmp_path: Path, emptied: tuple[str, ...]) -> None:
+    path = tmp_path / "fewer.sqlite"
+    shutil.copy(database, path)
+    path.chmod(0o644)
+    with closing(sqlite3.connect(path)) as sql:
+        for name in emptied:
+            sql.execute(f"DELETE FROM Per_{name} WHERE ImageNumber IN (1, 7)")
+        sql.commit()
+        (n,) = sql.execute("SELECT count(*) FROM Per_Cytoplasm WHERE ImageNumber NOT IN (1, 7)").fetchone()
+    csv = as_csv(path, tmp_path / "csv")
+    for number, source in enumerate((CellProfilerDatabase(path, 1), CellProfilerCsv(csv, 1))):
+        out = tmp_path / str(number)
+        out.mkdir()
+        assert write_feature_table(source, out).cells == n < 242
+        assert not set(pd.read_parquet(out / "cells.parquet")["Metadata_ImageNumber"]) & {1, 7}
+
+
 def as_csv(database: Path, folder: Path) -> Path:
     """The same measurements as ExportToSpreadsheet writes them: without the object's name before each column."""
     folder.mkdir()

@@ -188,6 +188,11 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
 def test_what_cannot_be_learned_from_is_named() -> None:
     with pytest.raises(BadInputError, match=r"compound none \(1 in all\) has no treated well"):
         train_network([plate("P", 1)], [*COMPOUNDS, "none"], small())
+    with pytest.raises(BadInputError, match="no plate holds two compounds that are compared"):
+        train_network([plate("P", 1, COMPOUNDS[:1]), plate("Q", 2, COMPOUNDS[1:2])], COMPOUNDS[:2], small())
+    control = network_of(small(summary=Summary.MEAN), D)
+    with pytest.raises(BadInputError, match="wells at places 1 have no cell"):
+        control.profiles_of(np.zeros((4, D), np.float32), np.array([0, 2, 2, 4]))
     narrow = plate("Q", 2)
     narrow = PlateCells("Q", narrow.features[:, :4], narrow.starts, narrow.wells)
     with pytest.raises(BadInputError, match="plates differ in features: P has 5, Q has 4"):

@@ -90,13 +90,15 @@ def test_the_randomised_network_shares_no_value_that_was_learned(study: Study) -
 
 
 def test_integrated_gradients_sum_to_the_difference_of_logits(study: Study) -> None:
-    found = study.explain(5)
+    logits = study.head().logit(np.asarray(study.embedded.X, np.float64))
+    # Of an image of whichever cell the head is surest of, so that there is something to share out.
+    row = int(np.abs(logits).argmax())
+    found = study.explain(row)
     difference = float(found.logit[0] - found.baseline_logit[0])
     total = float(found.maps[MapKind.INTEGRATED_GRADIENTS].sum())
-    assert abs(difference) > 0.05
+    assert abs(difference) > 0.1
     assert total == pytest.approx(difference, abs=0.01 * abs(difference) + 1e-3)
-    expected = study.head().logit(np.asarray(study.embedded.X, np.float64))[5]
-    assert float(found.logit[0]) == pytest.approx(expected, abs=1e-2)
+    assert float(found.logit[0]) == pytest.approx(logits[row], abs=1e-2)
 
 
 def test_maps_are_the_same_to_the_last_bit(study: Study) -> None:
