@@ -35,6 +35,14 @@ class TrainingTable:
 
 
 @dataclass(frozen=True)
+class CellTable:
+    """The single cells of one plate: folder of a feature table, see `imaging.feature_tables`."""
+
+    plate: str
+    path: Path
+
+
+@dataclass(frozen=True)
 class Progress:
     """How far a long computation is."""
 
@@ -79,8 +87,17 @@ class EmbeddingResult:
     messages: tuple[str, ...]
 
 
-class Method(Protocol):
-    """A published method: how to configure it, train it and apply it."""
+@dataclass(frozen=True)
+class ProfilingResult:
+    """Finished profiles; `profiles.parquet` lies in the folder that the caller named."""
+
+    n_wells: int
+    n_features: int
+    messages: tuple[str, ...]
+
+
+class TrainableMethod(Protocol):
+    """What all published methods share: how their training is configured, and what it tells a reader."""
 
     name: str
 
@@ -91,6 +108,14 @@ class Method(Protocol):
     def resolve(self, parameters: BaseModel) -> Resolution:
         """What this machine can run of `parameters`; record the result, not the request."""
         ...
+
+    def training_notes(self, checkpoint: Path) -> tuple[str, ...]:
+        """What a reader of a report should know about how the checkpoint in this folder was trained."""
+        ...
+
+
+class Method(TrainableMethod, Protocol):
+    """A published method that embeds single cells from their patches: how to train it and apply it."""
 
     def stored_side_px(self, parameters: BaseModel) -> int:
         """Side of the stored patches from which these parameters' training never looks past an edge."""
@@ -109,10 +134,6 @@ class Method(Protocol):
 
         What each cell image of `tables` may be used for, if anything, `manifest.split_of` says.
         """
-        ...
-
-    def training_notes(self, checkpoint: Path) -> tuple[str, ...]:
-        """What a reader of a report should know about how the checkpoint in this folder was trained."""
         ...
 
     def embedding_parameters(self, changes: Mapping[str, object]) -> BaseModel:
@@ -135,6 +156,43 @@ class Method(Protocol):
         """Writes `embeddings.zarr` into `out`; `provenance` (digests by name) goes into its `uns`.
 
         One row for every cell image of `tables` that the manifest does not leave out.
+        """
+        ...
+
+
+class ProfileMethod(TrainableMethod, Protocol):
+    """A published method that profiles wells from the features of their cells: how to train it and apply it."""
+
+    def train(
+        self,
+        tables: Sequence[CellTable],
+        wells: "pd.DataFrame",
+        parameters: BaseModel,
+        out: Path,
+        progress: ProgressSink | None = None,
+        work: Path | None = None,
+    ) -> TrainingResult:
+        """Writes a checkpoint, with `history.parquet`, into the existing empty folder `out`.
+
+        Args:
+            wells: one row per well of `tables`, as `evaluation.profiling.well_manifest` has them.
+            work: holds what a resume needs.
+        """
+        ...
+
+    def profile(
+        self,
+        checkpoint: Path,
+        table: CellTable,
+        wells: "pd.DataFrame",
+        out: Path,
+        provenance: Mapping[str, str],
+        progress: ProgressSink | None = None,
+    ) -> ProfilingResult:
+        """Writes `profiles.parquet`, one row per well, and what it holds into `out`.
+
+        Args:
+            wells: as `train` takes them; the columns of a well are kept beside its profile.
         """
         ...
 

@@ -1,0 +1,216 @@
+"""The well_manifest artifact: the wells of an experiment, frozen, and what each may be used for.
+
+On disk `wells.parquet`, one row per well, and `well_manifest.json`. Two things are held out, and crossed (Fig. 8 of
+CytoSummaryNet): compounds, whose wells nothing learns from on any plate, and plates, from which nothing is learned of
+any compound. Wells of negative controls are in no split of compounds: nothing learns from them, and they stay as data.
+"""
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cell_assets.errors import BadInputError
+from cell_assets.evaluation.splits import Split
+from cell_assets.evaluation.units import BoolArray
+from cell_assets.imaging.feature_tables.columns import PLATE, WELL
+from cell_assets.imaging.parquet_tables import read_parquet, write_parquet
+from cell_assets.ledger.records import WellDraft
+
+WELLS_PARQUET = "wells.parquet"
+WELL_MANIFEST_JSON = "well_manifest.json"
+COMPOUND = "Metadata_Perturbation"
+"""What a well was treated with: a compound, gene, guide or virus."""
+DOSE, DOSE_UNIT = "Metadata_Dose", "Metadata_DoseUnit"
+MOA, IS_CONTROL = "Metadata_MoA", "Metadata_IsControl"
+COUNT = "Metadata_Count"
+"""Cells of a well."""
+COMPOUND_SPLIT = "Metadata_CompoundSplit"
+"""Missing of control wells, and of wells that nobody says the treatment of."""
+PLATE_SPLIT = "Metadata_PlateSplit"
+MIN_LEARNED = 2
+"""Compounds: one alone is told from nothing."""
+
+
+class PlateSplit(StrEnum):
+    """What a plate may be used for."""
+
+    LEARNED = "learned"
+    HELD_OUT = "held out"
+
+
+class WellSplitParameters(BaseModel):
+    """Which compounds and plates are held out of learning."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    val_fraction: float = Field(default=0.2, ge=0, lt=1)
+    """Of the compounds: what chooses the epoch that is kept."""
+    test_fraction: float = Field(default=0.2, ge=0, lt=1)
+    """Of the compounds: what the report's numbers of unseen compounds are of."""
+    held_out_plates: tuple[str, ...] = ()
+    """Plates that nothing is learned from, such as those of another batch."""
+    seed: int = Field(default=0, ge=0)
+    """Of the draw of compounds."""
+
+
+class WellManifestRecord(BaseModel):
+    """Content of `well_manifest.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal["cell_assets.well_manifest"] = "cell_assets.well_manifest"
+    version: Literal[1] = 1
+    experiment: str
+    plates: dict[str, str]
+    """Digest of the single cells of each plate."""
+    parameters: WellSplitParameters
+    compounds: dict[Split, tuple[str, ...]]
+    """By what they are used for."""
+
+
+def wells_table(plate: str, drafts: Sequence[WellDraft], cells: Mapping[str, int]) -> pd.DataFrame:
+    """One row per well of a plate, in the order of its drafts.
+
+    Args:
+        cells: how many each well has; wells that are not named have none.
+    """
+    return pd.DataFrame(
+        {
+            PLATE: pd.array([plate] * len(drafts), "string"),
+            WELL: pd.array([one.name for one in drafts], "string"),
+            COMPOUND: pd.array([one.perturbation for one in drafts], "string"),
+            DOSE: np.array([np.nan if one.dose is None else one.dose for one in drafts], np.float64),
+            DOSE_UNIT: pd.array([one.dose_unit for one in drafts], "string"),
+            MOA: pd.array([one.moa for one in drafts], "string"),
+            IS_CONTROL: np.array([bool(one.is_control) for one in drafts]),
+            COUNT: np.array([cells.get(one.name, 0) for one in drafts], np.int64),
+        }
+    )
+
+
+def split_wells(wells: pd.DataFrame, parameters: WellSplitParameters) -> pd.DataFrame:
+    """Wells with `COMPOUND_SPLIT` and `PLATE_SPLIT`; a compound has one split on all plates and at all doses.
+
+    Compounds are drawn systematically along their mechanisms, so that no split is left without a mechanism that has
+    compounds enough.
+
+    Raises:
+        BadInputError: a held-out plate is none of these, no plate is left to learn from, or too few compounds are.
+    """
+    plates = list(dict.fromkeys(wells[PLATE].astype(str)))
+    unknown = [name for name in parameters.held_out_plates if name not in plates]
+    if unknown:
+        raise BadInputError(
+            f"held_out_plates: {unknown[0]} is not one of {', '.join(plates)}; name a plate of the experiment"
+        )
+    if set(plates) == set(parameters.held_out_plates):
+        raise BadInputError(
+            "held_out_plates names every plate, so that none is left to learn from; leave some out"
+        )
+    treated = is_treated(wells)
+    split = _compound_splits(wells[treated], parameters)
+    n_learned = sum(one is Split.TRAIN for one in split.values())
+    if n_learned < MIN_LEARNED:
+        raise BadInputError(
+            f"{n_learned} of {len(split)} compounds are left to learn from, and {MIN_LEARNED} are needed; lower "
+            "val_fraction or test_fraction, or bring in plates with more compounds"
+        )
+    held_out = wells[PLATE].isin(parameters.held_out_plates)
+    return wells.assign(
+        **{
+            COMPOUND_SPLIT: pd.array(
+                [
+                    split[str(name)].value if of_a_compound else None
+                    for name, of_a_compound in zip(wells[COMPOUND], treated, strict=True)
+                ],
+                "string",
+            ),
+            PLATE_SPLIT: pd.array(
+                np.where(held_out, PlateSplit.HELD_OUT.value, PlateSplit.LEARNED.value), "string"
+            ),
+        }
+    )
+
+
+def is_treated(wells: pd.DataFrame) -> BoolArray:
+    """Which wells (W,) got a compound that is no control."""
+    return wells[COMPOUND].notna().to_numpy() & ~wells[IS_CONTROL].to_numpy(np.bool_)
+
+
+def learned_from(wells: pd.DataFrame, split: Split = Split.TRAIN) -> BoolArray:
+    """Which wells (W,) are of this split's compounds, on plates that are learned from, and have cells."""
+    named = (wells[COMPOUND_SPLIT] == split.value).fillna(False).to_numpy(np.bool_)
+    return (
+        named
+        & (wells[PLATE_SPLIT] == PlateSplit.LEARNED.value).to_numpy(np.bool_)
+        & (wells[COUNT] > 0).to_numpy()
+    )
+
+
+def write_well_manifest(
+    experiment: str,
+    wells: pd.DataFrame,
+    digests: Mapping[str, str],
+    parameters: WellSplitParameters,
+    out: Path,
+) -> WellManifestRecord:
+    """Split the wells and write them into the existing folder `out`.
+
+    Args:
+        wells: of all plates, as `wells_table` has them.
+        digests: of the single cells, by plate.
+
+    Raises:
+        BadInputError: as `split_wells`.
+    """
+    split = split_wells(wells, parameters)
+    record = WellManifestRecord(
+        experiment=experiment,
+        plates=dict(digests),
+        parameters=parameters,
+        compounds={
+            one: tuple(sorted(set(split.loc[split[COMPOUND_SPLIT] == one.value, COMPOUND].astype(str))))
+            for one in Split
+        },
+    )
+    write_parquet(split, out / WELLS_PARQUET)
+    (out / WELL_MANIFEST_JSON).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    return record
+
+
+def read_well_manifest(folder: Path) -> tuple[WellManifestRecord, pd.DataFrame]:
+    """What was frozen, and its wells.
+
+    Raises:
+        BadInputError: it is not there, or not readable.
+    """
+    file = folder / WELL_MANIFEST_JSON
+    try:
+        record = WellManifestRecord.model_validate_json(file.read_bytes())
+        wells = read_parquet(folder / WELLS_PARQUET)
+    except (OSError, ValidationError) as error:
+        raise BadInputError(
+            f"{file}: cannot be read ({error}); give the folder of a well manifest"
+        ) from error
+    text = [PLATE, WELL, COMPOUND, DOSE_UNIT, MOA, COMPOUND_SPLIT, PLATE_SPLIT]
+    return record, wells.astype(dict.fromkeys(text, "string"))
+
+
+def _compound_splits(treated: pd.DataFrame, parameters: WellSplitParameters) -> dict[str, Split]:
+    mechanism = treated.groupby(treated[COMPOUND].astype(str), sort=True)[MOA].first()
+    names = mechanism.index.to_numpy(str)
+    random = np.random.default_rng(parameters.seed)
+    shuffled = names[random.permutation(len(names))]
+    by_mechanism = sorted(shuffled, key=lambda name: str(mechanism[name]))
+    split = dict.fromkeys(by_mechanism, Split.TRAIN)
+    for part, fraction in ((Split.TEST, parameters.test_fraction), (Split.VAL, parameters.val_fraction)):
+        left = [name for name in by_mechanism if split[name] is Split.TRAIN]
+        n = round(fraction * len(names))
+        places = ((np.arange(n) + random.random()) * len(left) / max(n, 1)).astype(np.int64)
+        split |= {left[place]: part for place in places}
+    return split

@@ -1,0 +1,119 @@
+"""Which wells may be learned from."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cell_assets.errors import BadInputError
+from cell_assets.evaluation.profiling.well_manifest import (
+    COMPOUND,
+    COMPOUND_SPLIT,
+    COUNT,
+    MOA,
+    PLATE_SPLIT,
+    PlateSplit,
+    WellSplitParameters,
+    learned_from,
+    read_well_manifest,
+    split_wells,
+    wells_table,
+    write_well_manifest,
+)
+from cell_assets.evaluation.splits import Split
+from cell_assets.imaging.feature_tables.columns import PLATE, WELL
+from cell_assets.ledger.records import WellDraft
+
+
+def screen(n_plates: int = 2, n_compounds: int = 10) -> pd.DataFrame:
+    """Two compounds of each mechanism, one well each on every plate, a control and an empty well."""
+    drafts = [
+        WellDraft(f"A/{n + 1}", "compound", f"c{n}", 1.0, "µM", f"m{n // 2}", False)
+        for n in range(n_compounds)
+    ]
+    drafts += [WellDraft("B/1", "compound", "DMSO", is_control=True), WellDraft("B/2")]
+    cells = {one.name: 7 for one in drafts[:-1]}
+    return pd.concat([wells_table(f"P{n}", drafts, cells) for n in range(n_plates)], ignore_index=True)
+
+
+def compounds_by_split(wells: pd.DataFrame) -> dict[str, set[str]]:
+    return {split.value: set(wells.loc[wells[COMPOUND_SPLIT] == split.value, COMPOUND]) for split in Split}
+
+
+def test_a_well_without_cells_has_none() -> None:
+    wells = screen(1)
+    assert wells[COUNT].tolist() == [7] * 11 + [0]
+    assert wells[WELL].tolist()[-2:] == ["B/1", "B/2"]
+
+
+@given(seed=st.integers(0, 10_000), n=st.integers(4, 30))
+def test_no_compound_is_on_two_sides_on_any_plate(seed: int, n: int) -> None:
+    parts = compounds_by_split(split_wells(screen(3, n), WellSplitParameters(seed=seed)))
+    assert sum(map(len, parts.values())) == n
+    assert set.union(*parts.values()) == {f"c{k}" for k in range(n)}
+    assert len(parts["test"]) == len(parts["val"]) == round(0.2 * n)
+
+
+def test_controls_and_wells_of_unknown_treatment_are_in_no_split() -> None:
+    wells = split_wells(screen(), WellSplitParameters())
+    assert wells.loc[wells[COMPOUND_SPLIT].isna(), WELL].tolist() == ["B/1", "B/2"] * 2
+
+
+def test_held_out_compounds_are_spread_over_mechanisms() -> None:
+    for seed in range(20):
+        wells = split_wells(screen(1, 20), WellSplitParameters(test_fraction=0.5, val_fraction=0, seed=seed))
+        assert wells.loc[wells[COMPOUND_SPLIT] == "test", MOA].nunique() == 10
+
+
+def test_learned_from_are_wells_with_cells_of_compounds_and_plates_that_are_not_held_out() -> None:
+    wells = screen(3)
+    wells.loc[(wells[PLATE] == "P0") & (wells[COMPOUND] == "c1"), COUNT] = 0
+    split = split_wells(wells, WellSplitParameters(held_out_plates=("P2",)))
+    parts = compounds_by_split(split)
+    chosen = split[learned_from(split)]
+    assert set(chosen[COMPOUND]) <= parts["train"]
+    assert set(chosen[PLATE]) == {"P0", "P1"}
+    assert len(chosen) == 2 * len(parts["train"]) - ("c1" in parts["train"])
+    assert set(split.loc[split[PLATE_SPLIT] == PlateSplit.HELD_OUT.value, PLATE]) == {"P2"}
+    assert set(split[learned_from(split, Split.VAL)][COMPOUND]) == parts["val"]
+
+
+def test_same_seed_same_bytes_and_read_back(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in "ab"]
+    for folder in folders:
+        folder.mkdir()
+        write_well_manifest("E", screen(), {"P0": "d0", "P1": "d1"}, WellSplitParameters(seed=3), folder)
+    assert {f.name: f.read_bytes() for f in folders[0].iterdir()} == {
+        f.name: f.read_bytes() for f in folders[1].iterdir()
+    }
+    record, wells = read_well_manifest(folders[0])
+    pd.testing.assert_frame_equal(
+        wells, split_wells(screen(), WellSplitParameters(seed=3)), check_dtype=False
+    )
+    assert {split: set(names) for split, names in record.compounds.items()} == {
+        Split(name): found for name, found in compounds_by_split(wells).items()
+    }
+    assert np.array_equal(
+        learned_from(wells), learned_from(split_wells(screen(), WellSplitParameters(seed=3)))
+    )
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        (WellSplitParameters(held_out_plates=("P9",)), "P9 is not one of P0, P1"),
+        (WellSplitParameters(held_out_plates=("P0", "P1")), "names every plate"),
+        (WellSplitParameters(test_fraction=0.9), "1 of 10 compounds are left"),
+    ],
+)
+def test_what_leaves_nothing_to_learn_from_is_named(parameters: WellSplitParameters, said: str) -> None:
+    with pytest.raises(BadInputError, match=said):
+        split_wells(screen(), parameters.model_copy(update={"val_fraction": 0.0}))
+
+
+def test_a_folder_without_a_manifest_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match=r"well_manifest.json: cannot be read"):
+        read_well_manifest(tmp_path)
