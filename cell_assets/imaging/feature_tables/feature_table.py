@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from blake3 import blake3
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -38,6 +39,8 @@ class FeatureTableRecord(BaseModel):
     features: int
     wells: dict[str, int]
     """Cells by `plate|well`."""
+    digests: dict[str, str]
+    """BLAKE3 of the features of each well's cells, in their order, by `plate|well`: equal ones are one well twice."""
     missing: dict[str, int]
     """Cells without a finite value, by feature; features that all cells have are not named."""
     constant: tuple[str, ...]
@@ -65,6 +68,7 @@ def write_feature_table(source: CellSource, out: Path) -> FeatureTableRecord:
     """
     missing, wells = np.zeros(len(source.features), np.int64), Counter[str]()
     least, most = np.full((2, len(source.features)), np.nan, np.float32)
+    digests: dict[str, blake3] = {}
     keys: list[NDArray[np.uint64]] = []
     writer: pq.ParquetWriter | None = None
     try:
@@ -74,7 +78,10 @@ def write_feature_table(source: CellSource, out: Path) -> FeatureTableRecord:
             features = _numbers(batch, source)
             missing += np.isnan(features).sum(0)
             least, most = np.fmin(least, _ends(np.fmin, features)), np.fmax(most, _ends(np.fmax, features))
-            wells.update((batch[PLATE].astype(str) + "|" + batch[WELL].astype(str)).tolist())
+            of_wells = batch[PLATE].astype(str) + "|" + batch[WELL].astype(str)
+            wells.update(of_wells.tolist())
+            for name, rows in of_wells.reset_index(drop=True).groupby(of_wells.to_numpy()).indices.items():
+                digests.setdefault(str(name), blake3()).update(features[rows].tobytes())
             named = pd.util.hash_pandas_object(batch[list(source.keys)], index=False)
             keys.append(named.to_numpy().astype(np.uint64))
             schema = _schema(batch, source) if writer is None else writer.schema
@@ -92,6 +99,7 @@ def write_feature_table(source: CellSource, out: Path) -> FeatureTableRecord:
         cells=sum(map(len, keys)),
         features=len(source.features),
         wells=dict(sorted(wells.items())),
+        digests={name: digest.hexdigest() for name, digest in sorted(digests.items())},
         missing={name: int(n) for name, n in zip(source.features, missing, strict=True) if n},
         constant=tuple(np.array(source.features)[least == most].tolist()),
         left_over={name: n for name, n in source.left_over().items() if n},

@@ -126,7 +126,9 @@ def test_csv_files_give_the_table_that_the_database_gives(
         write_feature_table(source, folder)
         for source, folder in zip((csv, CellProfilerDatabase(database)), folders, strict=True)
     ]
-    assert records[0] == records[1]
+    # Text rounds the last digits, and the files have their columns in another order.
+    assert records[0].digests.keys() == records[1].digests.keys()
+    assert records[0].model_copy(update={"digests": records[1].digests}) == records[1]
     found, expected = (pd.read_parquet(folder / "cells.parquet") for folder in folders)
     pd.testing.assert_frame_equal(found[expected.columns], expected, check_dtype=False, rtol=1e-6)
     assert found["Metadata_Plate"].unique().tolist() == ["001"]
