@@ -21,9 +21,15 @@ from cell_assets.assets.launchpad import one_of, request_fields, stated_request
 from cell_assets.assets.partitions import PARTITION_SAYS, plates, register_plate_keys
 from cell_assets.assets.publishing import Making, Publisher, Written
 from cell_assets.assets.recipes import RECIPES, AssetName
+from cell_assets.assets.registering import (
+    refuse_other_bytes,
+    refuse_other_experiment,
+    refuse_other_options,
+)
 from cell_assets.assets.sizing import GC_ADVICE
 from cell_assets.assets.specs import asset_spec
 from cell_assets.assets.steps import StepResults, begin, finished
+from cell_assets.assets.table_request import rows_of
 from cell_assets.errors import BadInputError, CellAssetsError, NotFoundError
 from cell_assets.landing.checksums import verify_checksums
 from cell_assets.landing.quarantine import quarantined
@@ -85,7 +91,7 @@ def raw_acquisition(
     try:
         stated = stated_request(IngestRequest, AssetName.RAW_ACQUISITION.value, given, {"plate": plate})
         request = stated or registered(store.ledger, plate)
-        refuse_other_experiment(store.ledger, request)
+        refuse_other_experiment(store.ledger, plate, request.experiment)
         with ExitStack() as fetched:
             with Progress(context, progress, f"fetching {plate}", 0) as bar:
                 local = fetched.enter_context(request.at_hand(_fetched(context, store), bar.stand))
@@ -114,7 +120,7 @@ def _ingest(
         context.log.info(f"{n_files} files are as {request.checksums} lists them")
     prepared = prepare_ingest(Path(local.source), local.options())
     digest = prepared.source_digest
-    refuse_other_bytes(store, plate, digest)
+    refuse_other_bytes(store, AssetName.RAW_ACQUISITION, plate, digest)
     if on_duplicate is not OnDuplicate.REGISTER:
         before = came_before(store, request, local)
         if before is not None:
@@ -122,7 +128,8 @@ def _ingest(
                 raise BadInputError(f"{before}; its plate.yaml says that such a copy is to be quarantined")
             context.log.info(f"{before}: nothing to make")
             return
-    _refuse_other_options(store.ledger, request)
+    known = store.ledger.plate(plate)
+    refuse_other_options(plate, None if known is None else request_of(known), request)
     register_plate_keys(
         context.instance, request.experiment, plate, [place.name for place in prepared.source.positions]
     )
@@ -238,7 +245,16 @@ def registered(ledger: Ledger, plate: str) -> IngestRequest:
 
 
 def request_of(plate: Plate) -> IngestRequest:
-    """The request that a plate was registered with."""
+    """The request that a plate was registered with.
+
+    Raises:
+        BadInputError: it was not filmed.
+    """
+    if rows_of(plate) is not None:
+        raise BadInputError(
+            f"plate {plate.draft.name} came as a {plate.draft.source_format}, without images; give a filmed plate "
+            "another name"
+        )
     return IngestRequest.model_validate(
         {
             **plate.draft.ingest_options,
@@ -247,49 +263,6 @@ def request_of(plate: Plate) -> IngestRequest:
             "plate": plate.draft.name,
         }
     )
-
-
-def refuse_other_bytes(store: Store, plate: str, digest: str) -> None:
-    """One plate name, one set of bytes.
-
-    Raises:
-        BadInputError: the plate was ingested from a source with another digest.
-    """
-    latest = store.ledger.latest(AssetName.RAW_ACQUISITION, plate)
-    known = None if latest is None else latest.run.parameters.get("source_digest")
-    if known is not None and known != digest:
-        raise BadInputError(
-            f"plate {plate} was ingested before from other bytes (source digest {str(known)[:12]}, now "
-            f"{digest[:12]}); give the new plate another name"
-        )
-
-
-def refuse_other_experiment(ledger: Ledger, request: IngestRequest) -> None:
-    """A plate stays in its experiment.
-
-    Raises:
-        BadInputError: the plate was ingested for another experiment.
-    """
-    plate = ledger.plate(request.plate)
-    if plate is not None and plate.draft.experiment != request.experiment:
-        raise BadInputError(
-            f"plate {request.plate} belongs to experiment {plate.draft.experiment}, not {request.experiment}; "
-            "give the new plate another name"
-        )
-
-
-def _refuse_other_options(ledger: Ledger, request: IngestRequest) -> None:
-    """Say before the work what the ledger would say after it: a registered plate never changes."""
-    plate = ledger.plate(request.plate)
-    if plate is None:
-        return
-    before, now = request_of(plate).model_dump(), request.model_dump()
-    differing = [name for name in now if now[name] != before[name]]
-    if differing:
-        raise BadInputError(
-            f"plate {request.plate} is registered already with other {', '.join(differing)}: a plate never "
-            "changes, so give this one another name"
-        )
 
 
 def register(store: Store, request: IngestRequest) -> None:

@@ -11,13 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.pixels.attribution_parameters import AttributionParameters
 from cell_assets.evaluation.pixels.bleaching_parameters import BleachingParameters
+from cell_assets.evaluation.profiling.well_manifest import WellSplitParameters
 from cell_assets.evaluation.splits import SplitParameters
 from cell_assets.evaluation.studies.study_parameters import StudyParameters
 from cell_assets.imaging.features.parameters import FeatureParameters
 from cell_assets.imaging.fov_chain import FovRequest
 from cell_assets.imaging.quality.thresholds import Threshold
 from cell_assets.ledger.ledger import Ledger
-from cell_assets.methods.registry import method_names
 from cell_assets.methods.state_segmentation.parameters import StateSegmentationParameters
 
 
@@ -72,6 +72,8 @@ class ExperimentChoices(BaseModel):
     fovs: FovRequest = FovRequest()
     features: FeatureParameters = FeatureParameters()
     split: SplitParameters = SplitParameters()
+    well_split: WellSplitParameters = WellSplitParameters()
+    """Which compounds and plates methods that profile wells do not learn from."""
     training: dict[str, TrainingChoice] = Field(default_factory=dict)
     """By method."""
     embedding: dict[str, dict[str, Any]] = Field(default_factory=dict)
@@ -108,11 +110,6 @@ class ExperimentChoices(BaseModel):
     def record(self, ledger: Ledger, experiment: str) -> None:
         """Let these choices hold from now on."""
         ledger.record_choices(experiment, self.model_dump(mode="json"))
-
-    @property
-    def methods(self) -> tuple[str, ...]:
-        """Methods whose training somebody chose, or else the first there is."""
-        return tuple(self.training) or method_names()[:1]
 
     def training_of(self, method: str) -> TrainingChoice:
         """What was chosen for a method's training."""

@@ -22,15 +22,25 @@ from cell_assets.assets.recipes import (
     embeddings_name,
     report_name,
 )
+from cell_assets.assets.table_config import TABLE, table_field
 from cell_assets.errors import CellAssetsError
 from cell_assets.evaluation.pixels.attribution_parameters import AttributionParameters
 from cell_assets.evaluation.pixels.bleaching_parameters import BleachingParameters
+from cell_assets.evaluation.profiling.well_manifest import WellSplitParameters
 from cell_assets.evaluation.splits import SplitParameters
 from cell_assets.evaluation.studies.study_parameters import StudyParameters
 from cell_assets.imaging.features.parameters import FeatureParameters
 from cell_assets.imaging.fov_chain import FovRequest
 from cell_assets.imaging.quality.thresholds import Threshold
-from cell_assets.methods.registry import ENTRIES, MethodEntry, embedding_model_of, load_method, presets_of
+from cell_assets.methods.registry import (
+    CELL_METHODS,
+    ENTRIES,
+    MethodEntry,
+    embedding_model_of,
+    load_method,
+    load_trainable,
+    presets_of,
+)
 from cell_assets.methods.state_segmentation.parameters import StateSegmentationParameters
 from cell_assets.store.store import Store
 
@@ -92,10 +102,11 @@ def _of_fovs() -> LaunchpadChoices:
 
 
 def _of_features() -> LaunchpadChoices:
-    return LaunchpadChoices(
-        config_fields(FeatureParameters),
-        lambda before, given: _merged(before, {"features": given}, AssetName.SINGLE_CELL_FEATURES),
-    )
+    def changed(before: ExperimentChoices, given: Given) -> ExperimentChoices:
+        chosen = {name: value for name, value in given.items() if name != TABLE}
+        return _merged(before, {"features": chosen}, AssetName.SINGLE_CELL_FEATURES)
+
+    return LaunchpadChoices({**config_fields(FeatureParameters), **table_field()}, changed)
 
 
 def _of_manifest() -> LaunchpadChoices:
@@ -111,6 +122,13 @@ def _of_manifest() -> LaunchpadChoices:
     }
     return LaunchpadChoices(
         config, lambda before, given: _merged(before, given, AssetName.EXPERIMENT_MANIFEST)
+    )
+
+
+def _of_well_manifest() -> LaunchpadChoices:
+    return LaunchpadChoices(
+        config_fields(WellSplitParameters),
+        lambda before, given: _merged(before, {"well_split": given}, AssetName.WELL_MANIFEST),
     )
 
 
@@ -146,7 +164,7 @@ def _of_training(entry: MethodEntry) -> LaunchpadChoices:
     (model,) = {type(preset) for preset in presets.values()}
 
     def changed(before: ExperimentChoices, given: Given) -> ExperimentChoices:
-        method = load_method(entry.name)
+        method = load_trainable(entry.name)
         changes = {name: value for name, value in given.items() if name != "preset"}
         training = before.training_of(entry.name).changed(given.get("preset"), changes)
         method.resolve(method.parameters(training.preset, training.changes))
@@ -189,13 +207,14 @@ ASKED: Mapping[str, LaunchpadChoices] = {
     FOV_CHAIN: _of_fovs(),
     AssetName.SINGLE_CELL_FEATURES: _of_features(),
     AssetName.EXPERIMENT_MANIFEST: _of_manifest(),
+    AssetName.WELL_MANIFEST: _of_well_manifest(),
     AssetName.STATE_SEGMENTATION: _of_state_segmentation(),
     **{checkpoint_name(entry.name): _of_training(entry) for entry in ENTRIES},
-    **{embeddings_name(entry.name): _of_embedding(entry) for entry in ENTRIES},
-    **{report_name(entry.name): _of_report(entry.name) for entry in ENTRIES},
+    **{embeddings_name(entry.name): _of_embedding(entry) for entry in CELL_METHODS},
+    **{report_name(entry.name): _of_report(entry.name) for entry in CELL_METHODS},
     **{
         name(entry.name): _of_pixel_study(name(entry.name), field, model)
-        for entry in ENTRIES
+        for entry in CELL_METHODS
         for offered, name, field, model in (
             (entry.attributable, attribution_name, "attribution", AttributionParameters),
             (entry.bleachable, bleaching_name, "bleaching", BleachingParameters),

@@ -12,13 +12,13 @@ from cell_assets.assets.recipes import comparison_name
 from cell_assets.assets.report_publishing import publish_report
 from cell_assets.assets.specs import asset_spec
 from cell_assets.assets.steps import StepResults, begin, finished
-from cell_assets.methods.registry import ENTRIES, MethodEntry
+from cell_assets.methods.registry import CELL_METHODS, MethodEntry
 from cell_assets.store.store import Store
 
 
 def comparison_assets() -> list[dg.AssetsDefinition]:
     """Of all methods."""
-    return [_comparison_asset(entry) for entry in ENTRIES]
+    return [_comparison_asset(entry) for entry in CELL_METHODS]
 
 
 def _comparison_asset(entry: MethodEntry) -> dg.AssetsDefinition:

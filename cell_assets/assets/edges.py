@@ -14,9 +14,10 @@ from cell_assets.assets.recipes import (
     checkpoint_name,
     comparison_name,
     embeddings_name,
+    profiles_name,
     report_name,
 )
-from cell_assets.methods.registry import ENTRIES
+from cell_assets.methods.registry import CELL_METHODS, WELL_METHODS
 
 _TO_PLATE = dg.MultiToSingleDimensionPartitionMapping(PLATE)
 _TO_EXPERIMENT = dg.MultiToSingleDimensionPartitionMapping(EXPERIMENT)
@@ -66,6 +67,18 @@ def _edges_of_method(method: str) -> dict[str, tuple[dg.AssetDep, ...]]:
     }
 
 
+def _edges_of_profile_method(method: str) -> dict[str, tuple[dg.AssetDep, ...]]:
+    checkpoint, profiles = checkpoint_name(method), profiles_name(method)
+    return {
+        checkpoint: (_edge(AssetName.WELL_MANIFEST), _edge(AssetName.SINGLE_CELL_FEATURES, _PICTURE_ONLY)),
+        profiles: (
+            _edge(checkpoint, _TO_EXPERIMENT),
+            _edge(AssetName.WELL_MANIFEST, _TO_EXPERIMENT),
+            _edge(AssetName.SINGLE_CELL_FEATURES, _TO_PLATE),
+        ),
+    }
+
+
 def _pixel_study_edges(method: str, *further: AssetName) -> tuple[dg.AssetDep, ...]:
     of_plates = (
         AssetName.RAW_ACQUISITION,
@@ -110,6 +123,7 @@ _SHARED: dict[str, tuple[dg.AssetDep, ...]] = {
         _edge(AssetName.SEGMENTATION, _TO_PLATE),
         _edge(AssetName.RAW_ACQUISITION),
     ),
+    AssetName.WELL_MANIFEST: (_edge(AssetName.SINGLE_CELL_FEATURES, _PICTURE_ONLY),),
     AssetName.EXPERIMENT_MANIFEST: (
         _edge(AssetName.PATCH_TABLE, _PICTURE_ONLY),
         _edge(AssetName.RAW_ACQUISITION, _PICTURE_ONLY),
@@ -135,9 +149,9 @@ _SHARED: dict[str, tuple[dg.AssetDep, ...]] = {
     ),
 }
 
-EDGES: dict[str, tuple[dg.AssetDep, ...]] = _SHARED | {
+_OF_CELL_METHODS = {
     asset: edges
-    for entry in ENTRIES
+    for entry in CELL_METHODS
     for offered, of_method in (
         (True, _edges_of_method),
         (entry.attributable, _attribution_edges),
@@ -146,4 +160,9 @@ EDGES: dict[str, tuple[dg.AssetDep, ...]] = _SHARED | {
     if offered
     for asset, edges in of_method(entry.name).items()
 }
+_OF_WELL_METHODS = {
+    asset: edges for entry in WELL_METHODS for asset, edges in _edges_of_profile_method(entry.name).items()
+}
+
+EDGES: dict[str, tuple[dg.AssetDep, ...]] = _SHARED | _OF_CELL_METHODS | _OF_WELL_METHODS
 """By asset: one edge for every asset that its body reads."""

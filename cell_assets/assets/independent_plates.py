@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from cell_assets.assets.inputs import living_plates
+from cell_assets.assets.inputs import filmed_plates
 from cell_assets.assets.partitions import fov_key
 from cell_assets.assets.recipes import AssetName
 from cell_assets.errors import BadInputError, NotFoundError
@@ -66,5 +66,5 @@ def _refuse_copies(store: Store, experiment: str, plates: Sequence[Plate]) -> No
         names = [plate.draft.name for plate in of]
         return {name: read.path for name, read in looking.read_many(AssetName.RAW_ACQUISITION, names).items()}
 
-    own = living_plates(store, experiment)
+    own = filmed_plates(store, experiment)
     refuse_copies(experiment, fov_pixels(folders(own)), fov_pixels(folders(plates)))

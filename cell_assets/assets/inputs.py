@@ -76,20 +76,35 @@ def training_tables(tables: Mapping[tuple[str, str], ReadTable]) -> list[Trainin
     ]
 
 
-def living_plates(store: Store, experiment: str) -> tuple[Plate, ...]:
-    """The plates of an experiment that stand: neither withdrawn, nor all of their FOVs.
+def standing_plates(store: Store, experiment: str) -> tuple[Plate, ...]:
+    """The plates of an experiment that stand, filmed or not.
 
     Raises:
         NotFoundError: there is none.
     """
     known = store.ledger.plates(experiment)
-    plates = tuple(plate for plate in known if not plate.tombstoned and plate.living_positions)
+    plates = tuple(plate for plate in known if plate.stands)
     if known and not plates:
         raise NotFoundError(f"every plate of experiment {experiment} was withdrawn, or every FOV of it")
     if not plates:
         raise NotFoundError(
             f"experiment {experiment} has no plate: bring one in with `cell-assets ingest SRC --experiment "
-            f"{experiment} --plate P`"
+            f"{experiment} --plate P`, or with `cell-assets ingest-table` where it is a table of features"
+        )
+    return plates
+
+
+def filmed_plates(store: Store, experiment: str) -> tuple[Plate, ...]:
+    """Those of them that were filmed.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    plates = tuple(plate for plate in standing_plates(store, experiment) if plate.is_filmed)
+    if not plates:
+        raise NotFoundError(
+            f"the plates of experiment {experiment} came as tables of features, so there are no images to look at; "
+            f"choose a method that profiles wells, as `cell-assets run --experiment {experiment} --method cytosummary`"
         )
     return plates
 
@@ -102,7 +117,7 @@ def experiment_inputs(store: Store, experiment: str) -> ExperimentInputs:
     """
     raw: dict[str, ReadArtifact] = {}
     tables: dict[tuple[str, str], ReadTable] = {}
-    for plate in living_plates(store, experiment):
+    for plate in filmed_plates(store, experiment):
         raw[plate.draft.name] = ReadArtifact(*store.read(AssetName.RAW_ACQUISITION, plate.draft.name))
         tables.update(plate_tables(store, plate))
     return ExperimentInputs(raw, tables)

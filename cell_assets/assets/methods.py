@@ -33,7 +33,7 @@ from cell_assets.errors import NotFoundError
 from cell_assets.ledger.records import Provenance
 from cell_assets.methods.contract import Method, ProgressSink, TrainingTable
 from cell_assets.methods.contract import Progress as MethodProgress
-from cell_assets.methods.registry import ENTRIES, MethodEntry, load_method
+from cell_assets.methods.registry import CELL_METHODS, MethodEntry, load_method
 from cell_assets.resources.mlflow_registry import MetricPoint, ModelRegistry
 from cell_assets.resources.progress import Progress, ProgressDisplay
 from cell_assets.store.store import Store
@@ -44,7 +44,9 @@ if TYPE_CHECKING:
 
 def method_assets() -> list[dg.AssetsDefinition]:
     """All assets of all methods."""
-    return [make(entry) for entry in ENTRIES for make in (checkpoint_asset, embeddings_asset, report_asset)]
+    return [
+        make(entry) for entry in CELL_METHODS for make in (checkpoint_asset, embeddings_asset, report_asset)
+    ]
 
 
 def checkpoint_asset(entry: MethodEntry) -> dg.AssetsDefinition:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from cell_assets.methods.registry import ENTRIES
+from cell_assets.methods.registry import CELL_METHODS, WELL_METHODS
 from cell_assets.store.store import FormatName
 
 
@@ -18,6 +18,9 @@ class AssetName(StrEnum):
     ANNOTATIONS = "annotations"
     PATCH_TABLE = "patch_table"
     SINGLE_CELL_FEATURES = "single_cell_features"
+    MEAN_PROFILES = "mean_profiles"
+    WELL_MANIFEST = "well_manifest"
+    MEAN_PROFILES_REPORT = "mean_profiles_report"
     EXPERIMENT_MANIFEST = "experiment_manifest"
     MANIFEST_PATCHES = "manifest_patches"
     STATE_SEGMENTATION = "state_segmentation"
@@ -31,6 +34,11 @@ def checkpoint_name(method: str) -> str:
 def embeddings_name(method: str) -> str:
     """Name of a method's embeddings asset."""
     return f"{method}_embeddings"
+
+
+def profiles_name(method: str) -> str:
+    """Name of the asset that holds a method's profiles of wells."""
+    return f"{method}_profiles"
 
 
 def report_name(method: str) -> str:
@@ -168,7 +176,12 @@ _SHARED: tuple[Recipe, ...] = (
     Recipe(
         AssetName.SINGLE_CELL_FEATURES,
         FormatName("cell_assets.single_cell_features", "1"),
-        (*_FILES, f"{_IMAGING}.features"),
+        (*_FILES, f"{_IMAGING}.features", f"{_IMAGING}.feature_tables", f"{_IMAGING}.plate_map"),
+    ),
+    Recipe(
+        AssetName.WELL_MANIFEST,
+        FormatName("cell_assets.well_manifest", "1"),
+        ("cell_assets.evaluation.profiling.well_manifest", f"{_IMAGING}.parquet_tables"),
     ),
     Recipe(
         AssetName.EXPERIMENT_MANIFEST,
@@ -239,6 +252,18 @@ def _method_recipes(method: str) -> tuple[Recipe, ...]:
     )
 
 
+def _profile_method_recipes(method: str) -> tuple[Recipe, ...]:
+    code = (
+        f"cell_assets.methods.{method}",
+        f"{_IMAGING}.feature_tables",
+        "cell_assets.evaluation.profiling.well_manifest",
+    )
+    return (
+        Recipe(checkpoint_name(method), FormatName(f"cell_assets.{method}.checkpoint", "1"), code),
+        Recipe(profiles_name(method), FormatName("cell_assets.profiles", "1"), code),
+    )
+
+
 def _attribution_recipe(method: str) -> Recipe:
     return Recipe(
         attribution_name(method),
@@ -278,9 +303,10 @@ RECIPES: dict[str, Recipe] = {
     str(recipe.asset): recipe
     for recipe in (
         *_SHARED,
-        *(recipe for entry in ENTRIES for recipe in _method_recipes(entry.name)),
-        *(_attribution_recipe(entry.name) for entry in ENTRIES if entry.attributable),
-        *(_bleaching_recipe(entry.name) for entry in ENTRIES if entry.bleachable),
+        *(recipe for entry in CELL_METHODS for recipe in _method_recipes(entry.name)),
+        *(recipe for entry in WELL_METHODS for recipe in _profile_method_recipes(entry.name)),
+        *(_attribution_recipe(entry.name) for entry in CELL_METHODS if entry.attributable),
+        *(_bleaching_recipe(entry.name) for entry in CELL_METHODS if entry.bleachable),
     )
 }
 """Every asset's recipe, by asset name."""

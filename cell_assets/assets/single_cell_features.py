@@ -13,6 +13,7 @@ from cell_assets.assets.publishing import Making, Publisher, Written
 from cell_assets.assets.recipes import AssetName
 from cell_assets.assets.specs import asset_spec
 from cell_assets.assets.steps import StepResults, begin, finished
+from cell_assets.assets.tables import asked_table, bring_in, wells_of_cells, write_cells
 from cell_assets.imaging.features.plate_features import FovInput, measure_plate
 from cell_assets.resources.progress import Progress, ProgressDisplay
 from cell_assets.store.store import Store
@@ -25,7 +26,8 @@ from cell_assets.store.store import Store
             AssetName.SINGLE_CELL_FEATURES,
             "acquisitions",
             "Shape, intensity, texture and neighbourhood of every cell and time point of a plate, in CellProfiler's "
-            f"column names. {LAUNCHPAD_NOTE}",
+            "column names; of a plate that was not filmed here, CellProfiler's or CytoTable's own table. "
+            f"{LAUNCHPAD_NOTE}",
             {"parquet"},
         )
     ],
@@ -40,8 +42,12 @@ def single_cell_features(
     progress: dg.ResourceParam[ProgressDisplay],
     workers: dg.ResourceParam[int],
 ) -> StepResults:
-    """Measure every FOV of a plate that was not withdrawn."""
+    """Measure every FOV of a plate that was not withdrawn, or bring in the plate's table."""
     begin(context, store)
+    if (table := asked_table(context, store.ledger, AssetName.SINGLE_CELL_FEATURES.value)) is not None:
+        bring_in(context, store, table, write_cells, wells_of_cells)
+        yield finished(context, store, AssetName.SINGLE_CELL_FEATURES.value)
+        return
     take_choices(context, store, [known_plate(store, context.partition_key).draft.experiment])
     output = features_output(store, context.partition_key)
     write = partial(_measure, context, store, progress, workers, output)

@@ -27,7 +27,7 @@ from cell_assets.landing.scan import Scan, ScanCursor, scan
 from cell_assets.landing.side_files import ExperimentFile, PlateFile
 from cell_assets.ledger.ledger import Ledger
 from cell_assets.ledger.records import Arrival, ArrivalDraft, ArrivalState
-from cell_assets.methods.registry import load_method
+from cell_assets.methods.registry import load_trainable
 from cell_assets.settings import Settings
 from cell_assets.store.store import Store
 
@@ -193,7 +193,7 @@ def _experiment_draft(ledger: Ledger, look: Look, file: ExperimentFile) -> Arriv
             values["training"].setdefault(method, {})
         choices = ExperimentChoices.checked(values, f"{look.folder}/experiment.yaml: choices")
         for method, training in choices.training.items():
-            load_method(method).parameters(training.preset, training.changes)
+            load_trainable(method).parameters(training.preset, training.changes)
         ledger.record_expected_plates(file.experiment, file.plates, file.closed, look.digest)
         if choices != before:
             choices.record(ledger, file.experiment)

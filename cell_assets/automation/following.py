@@ -18,10 +18,9 @@ from dataclasses import dataclass
 import dagster as dg
 from pydantic import BaseModel, ConfigDict
 
-from cell_assets.assets.choices import ExperimentChoices
 from cell_assets.assets.partitions import POSITION, register_plate_keys
 from cell_assets.automation.executing import RANGE_TAGS
-from cell_assets.automation.stages import NeededRun, fov_runs, runs_after_fovs
+from cell_assets.automation.stages import NeededRun, fov_runs, methods_of, runs_after_fovs
 from cell_assets.ledger.ledger import Ledger
 from cell_assets.ledger.records import ArrivalState, ExpectedPlates, Plate
 from cell_assets.store.store import Store
@@ -116,7 +115,7 @@ def look(instance: dg.DagsterInstance, store: Store, experiment: str, in_work: f
     """
     expected = store.ledger.expected_plates(experiment)
     plates = store.ledger.plates(experiment)
-    standing = [plate for plate in plates if not plate.tombstoned and plate.living_positions]
+    standing = [plate for plate in plates if plate.stands]
     if expected is None:
         return Look()
     if not standing:
@@ -132,9 +131,7 @@ def look(instance: dg.DagsterInstance, store: Store, experiment: str, in_work: f
     if why := _why_incomplete(store.ledger, expected, plates):
         return Look(why=why)
     runs = tuple(
-        run
-        for method in ExperimentChoices.of(store.ledger, experiment).methods
-        for run in runs_after_fovs(store, experiment, method)
+        run for method in methods_of(store, experiment) for run in runs_after_fovs(store, experiment, method)
     )
     return Look(runs, "" if runs else "everything is current")
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from cell_assets.assets.acquisitions import refuse_other_bytes, refuse_other_experiment
 from cell_assets.assets.ingest_request import IngestRequest
 from cell_assets.assets.launchpad import as_config
 from cell_assets.assets.partitions import PARTITION_SAYS, register_plate_keys
 from cell_assets.assets.recipes import AssetName
+from cell_assets.assets.registering import refuse_other_bytes, refuse_other_experiment
 from cell_assets.assets.sizing import GC_ADVICE, Cost, ingest_cost
 from cell_assets.automation.session import Session
 from cell_assets.errors import CellAssetsError
@@ -81,8 +81,8 @@ def _checked(session: Session, request: IngestRequest) -> PreparedIngest:
     check_name("experiment", request.experiment)
     check_name("plate", request.plate)
     prepared = prepare_ingest(Path(request.source), request.options())
-    refuse_other_experiment(session.ledger, request)
+    refuse_other_experiment(session.ledger, request.plate, request.experiment)
     if session.ledger.latest(AssetName.RAW_ACQUISITION, request.plate) is not None:
         # Hashes the source, which a plate that is new need not wait for.
-        refuse_other_bytes(session.store, request.plate, prepared.source_digest)
+        refuse_other_bytes(session.store, AssetName.RAW_ACQUISITION, request.plate, prepared.source_digest)
     return prepared

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from cell_assets.assets.choices import ExperimentChoices, merge
 from cell_assets.assets.experiment_outputs import manifest_patches_output
 from cell_assets.assets.independent_plates import independent_plates
-from cell_assets.assets.inputs import living_plates
+from cell_assets.assets.inputs import filmed_plates, standing_plates
 from cell_assets.assets.partitions import POSITION, register_plate_keys
 from cell_assets.assets.planning import FovPlan, plan_plate
 from cell_assets.assets.recipes import (
@@ -17,6 +17,7 @@ from cell_assets.assets.recipes import (
     bleaching_name,
     checkpoint_name,
     embeddings_name,
+    profiles_name,
     report_name,
 )
 from cell_assets.assets.sizing import (
@@ -36,7 +37,14 @@ from cell_assets.errors import CellAssetsError
 from cell_assets.imaging.patches import DEFAULT_SIDE_PX
 from cell_assets.ledger.ledger import Ledger
 from cell_assets.ledger.records import ArtifactState, Number, Plate
-from cell_assets.methods.registry import is_attributable, is_bleachable, load_method
+from cell_assets.methods.registry import (
+    Represents,
+    entry_of,
+    is_attributable,
+    is_bleachable,
+    load_method,
+    load_trainable,
+)
 from cell_assets.reporting.tables import left_out_text, numbers_table
 
 
@@ -62,7 +70,7 @@ class PlatePlan(BaseModel):
 
     plate: str
     positions: int
-    """FOVs that stand."""
+    """FOVs that stand; a plate that came as a table has none."""
     withdrawn: int
     to_make: int
     why: str
@@ -89,6 +97,8 @@ class ExperimentPlan(BaseModel):
                 f"{plate.source_bytes / 1e6:.0f} MB of pixels to read"
                 if plate.to_make
                 else f"all {plate.positions} FOVs are current"
+                if plate.positions
+                else "came as a table, without images"
             )
             if plate.withdrawn:
                 state += f", {plate.withdrawn} more were withdrawn"
@@ -135,7 +145,8 @@ def choose(session: Session, request: RunRequest) -> ExperimentChoices:
     Raises:
         BadInputError, NotFoundError: a choice has a value that it cannot have; nothing is recorded then.
     """
-    living_plates(session.store, request.experiment)
+    entry = entry_of(request.method)
+    _plates_for(session, request)
     before = ExperimentChoices.of(session.ledger, request.experiment)
     values = before.model_dump(mode="json")
     merge(values, request.choices or {})
@@ -146,16 +157,14 @@ def choose(session: Session, request: RunRequest) -> ExperimentChoices:
     training = ExperimentChoices.checked(values, "run").training_of(request.method)
     given = {"patch_side_px": request.patch_px, "tau_min": request.tau_min, "seed": request.seed}
     if request.seed is not None:
-        merge(values, {"split": {"seed": request.seed}, "report": {"seed": request.seed}})
+        parts = ("split", "well_split", "report")
+        merge(values, {part: {"seed": request.seed} for part in parts})
     chosen = training.changed(request.preset, {name: one for name, one in given.items() if one is not None})
     merge(values, {"training": {request.method: chosen.model_dump(mode="json")}})
-    method = load_method(request.method)
-    needed = method.stored_side_px(method.parameters(chosen.preset, chosen.changes))
-    stored = ExperimentChoices.checked(values, "run").fovs.patches.side_px
-    if request.patch_px is not None or (stored is None and needed > DEFAULT_SIDE_PX):
-        merge(values, {"fovs": {"patches": {"side_px": needed}}})
+    load_trainable(request.method).parameters(chosen.preset, chosen.changes)
     choices = ExperimentChoices.checked(values, "run")
-    method.embedding_parameters(choices.embedding.get(request.method, {}))
+    if entry.represents is Represents.CELLS:
+        choices = _with_patches_for(request, choices)
     independent_plates(session.store, request.experiment, choices.report.independent_plates)
     if choices.baseline is not None:
         choices.baseline.parameters()
@@ -163,11 +172,29 @@ def choose(session: Session, request: RunRequest) -> ExperimentChoices:
     return choices
 
 
+def _with_patches_for(request: RunRequest, choices: ExperimentChoices) -> ExperimentChoices:
+    """Stored patches as large as the training needs, and an embedding that the method knows."""
+    method, chosen = load_method(request.method), choices.training_of(request.method)
+    method.embedding_parameters(choices.embedding.get(request.method, {}))
+    needed = method.stored_side_px(method.parameters(chosen.preset, chosen.changes))
+    if request.patch_px is None and (choices.fovs.patches.side_px is not None or needed <= DEFAULT_SIDE_PX):
+        return choices
+    values = choices.model_dump(mode="json")
+    merge(values, {"fovs": {"patches": {"side_px": needed}}})
+    return ExperimentChoices.checked(values, "run")
+
+
+def _plates_for(session: Session, request: RunRequest) -> tuple[Plate, ...]:
+    """The experiment's plates that the method can look at."""
+    is_of_cells = entry_of(request.method).represents is Represents.CELLS
+    return (filmed_plates if is_of_cells else standing_plates)(session.store, request.experiment)
+
+
 def plan_experiment(session: Session, request: RunRequest) -> ExperimentPlan:
     """What would run for the recorded choices, changed by `request`."""
     choices = choose(session, request)
-    plates = living_plates(session.store, request.experiment)
-    plans = [(plate, _plan(session, plate, choices)) for plate in plates]
+    plates = _plates_for(session, request)
+    plans = [(plate, _plan(session, plate, choices) if plate.is_filmed else []) for plate in plates]
     return ExperimentPlan(
         experiment=request.experiment,
         method=request.method,
@@ -183,10 +210,10 @@ def run_experiment(session: Session, request: RunRequest) -> RunOutcome:
     outcomes: list[Outcome] = []
     done: set[str] = set()
     with session.executor() as executor:
-        for plate in living_plates(session.store, request.experiment):
+        for plate in _plates_for(session, request):
             draft = plate.draft
             register_plate_keys(executor.instance, draft.experiment, draft.name, draft.positions)
-            if quality:
+            if quality and plate.is_filmed:
                 # Its checks hold the newest thresholds against what was measured before.
                 outcomes.append(executor.materialise([AssetName.PLATE_QC], partition=draft.name))
         positions = executor.instance.get_dynamic_partitions(POSITION)
@@ -269,18 +296,20 @@ def _costs(
     ledger, name = session.ledger, request.method
     fovs = [fov for plate in plates for fov in plate]
     keeping = [fov for plate in plates if _must_keep(session, plate) for fov in plate]
-    method, chosen = load_method(name), choices.training_of(name)
+    method, chosen = load_trainable(name), choices.training_of(name)
     training = method.resolve(method.parameters(chosen.preset, chosen.changes)).parameters
-    n_embedded = len(plates) + len(choices.report.independent_plates)
+    is_of_cells = entry_of(name).represents is Represents.CELLS
+    n_embedded = len(plates) + (len(choices.report.independent_plates) if is_of_cells else 0)
+    vectors = embeddings_name(name) if is_of_cells else profiles_name(name)
     made = (fov_cost(session.store, fovs, session.settings.processes),) if any(f.make for f in fovs) else ()
     kept = (kept_patches_cost(session.store, keeping),) if keeping else ()
     return (
         *made,
         *kept,
         training_cost(ledger, checkpoint_name(name), "training, where needed", training),
-        output_cost(ledger, embeddings_name(name), "embedding, where needed", n_embedded),
+        output_cost(ledger, vectors, f"{vectors.rpartition('_')[2]}, where needed", n_embedded),
         output_cost(ledger, AssetName.SINGLE_CELL_FEATURES, "features, where needed", n_embedded),
-        *_baseline_cost(ledger, choices),
+        *(_baseline_cost(ledger, choices) if is_of_cells else ()),
         output_cost(ledger, report_name(name), "report, where needed"),
         *_pixel_study_costs(ledger, name, choices),
     )

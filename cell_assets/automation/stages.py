@@ -8,11 +8,7 @@ two are compared; attribution and the study of bleaching follow where a choice a
 Whether something is current is the one rule of `assets.planning`; what is current is not asked for.
 """
 
-import json
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass
-
-from blake3 import blake3
 
 from cell_assets.assets.annotations import tracked_cells
 from cell_assets.assets.attribution_output import attribution_output
@@ -20,7 +16,6 @@ from cell_assets.assets.bleaching_output import bleaching_output
 from cell_assets.assets.choices import ExperimentChoices
 from cell_assets.assets.comparison_output import comparison_output
 from cell_assets.assets.experiment_outputs import (
-    ExperimentOutput,
     ManifestOutput,
     checkpoint_output,
     embeddings_output,
@@ -30,52 +25,42 @@ from cell_assets.assets.experiment_outputs import (
     report_output,
 )
 from cell_assets.assets.independent_plates import independent_plates
-from cell_assets.assets.inputs import living_plates, outdated_annotations, plate_tables
+from cell_assets.assets.inputs import (
+    filmed_plates,
+    outdated_annotations,
+    plate_tables,
+    standing_plates,
+)
 from cell_assets.assets.partitions import fov_key
 from cell_assets.assets.planning import FovPlan, plan_plate
 from cell_assets.assets.recipes import RECIPES, AssetName, checkpoint_name
 from cell_assets.assets.state_segmentation_output import state_segmentation_output
+from cell_assets.automation.needed_runs import (
+    NeededRun,
+    digest,
+    last_made,
+    said,
+    standing_run,
+    unless_current,
+    why_outdated,
+)
+from cell_assets.automation.profile_stages import runs_of_profile_method
 from cell_assets.imaging.fov_chain import Stage
 from cell_assets.imaging.patch_reading import patch_policy
 from cell_assets.imaging.patches import PatchPolicy
-from cell_assets.ledger.currency import Expectation
-from cell_assets.ledger.records import JsonValue, Plate, ReadReceipt
-from cell_assets.methods.registry import is_attributable, is_bleachable
+from cell_assets.ledger.records import JsonValue, Plate
+from cell_assets.methods.registry import (
+    CELL_METHODS,
+    WELL_METHODS,
+    Represents,
+    entry_of,
+    is_attributable,
+    is_bleachable,
+)
 from cell_assets.store.code_identity import code_version
 from cell_assets.store.store import Store
 
 FOV_ASSETS = tuple(stage.value for stage in Stage)
-
-
-@dataclass(frozen=True)
-class NeededRun:
-    """One Dagster run that an experiment needs next. Exactly one of partition and range is given."""
-
-    assets: tuple[str, ...]
-    plate: str | None
-    """The plate whose FOVs are made; None for what all plates of the experiment go into."""
-    partition: str | None
-    partition_range: tuple[str, str] | None
-    """First and last key, in the order of Dagster's own keys."""
-    why: str
-    state: str
-    """Digest of what decides the outputs (code, parameters, inputs), of when those inputs were last made, and of
-    what stands instead of the outputs.
-
-    It stays the same while nothing has changed that could let a failed run succeed, and differs where somebody
-    comes back to earlier inputs or choices.
-    """
-
-    @property
-    def title(self) -> str:
-        """For a person."""
-        where = self.partition or " to ".join(self.partition_range or ())
-        return f"{', '.join(self.assets)} of {where}"
-
-    @property
-    def key(self) -> str:
-        """Equal for two runs that would do the same to the same; the part of FOVs still to make does not count."""
-        return f"{self.assets[-1]} {self.plate or self.partition} {self.state}"
 
 
 def next_runs(
@@ -107,6 +92,13 @@ def fov_runs(
     return tuple(_fov_runs(_unverified(store), experiment, position_keys, leave_out))
 
 
+def methods_of(store: Store, experiment: str) -> tuple[str, ...]:
+    """Methods whose training somebody chose for an experiment, or else the first that its plates are for."""
+    chosen = tuple(ExperimentChoices.of(store.ledger, experiment).training)
+    is_filmed = any(plate.is_filmed for plate in standing_plates(store, experiment))
+    return chosen or ((CELL_METHODS if is_filmed else WELL_METHODS)[0].name,)
+
+
 def runs_after_fovs(store: Store, experiment: str, method: str) -> tuple[NeededRun, ...]:
     """Of an experiment whose FOVs are all current: the runs of the first stage that is not.
 
@@ -119,6 +111,8 @@ def runs_after_fovs(store: Store, experiment: str, method: str) -> tuple[NeededR
         BadInputError: the choices do not fit the method, or a plate that was chosen as independent is not.
     """
     looking = _unverified(store)
+    if entry_of(method).represents is Represents.WELLS:
+        return runs_of_profile_method(looking, experiment, method)
     manifest = manifest_output(looking, experiment)
     stages = (
         _kept_patches_runs(looking, manifest),
@@ -145,9 +139,9 @@ def _fov_runs(
 ) -> Iterator[NeededRun]:
     request = ExperimentChoices.of(store.ledger, experiment).fovs
     order = {position: n for n, position in enumerate(position_keys)}
-    for plate in living_plates(store, experiment):
+    for plate in standing_plates(store, experiment):
         name = plate.draft.name
-        if name in leave_out:
+        if not plate.is_filmed or name in leave_out:
             continue
         plans = plan_plate(store, name, plate.living_positions, request)
         todo = sorted((plan for plan in plans if plan.make), key=lambda plan: order[plan.position])
@@ -177,8 +171,8 @@ def _fov_state(store: Store, plans: Sequence[FovPlan], todo: Sequence[FovPlan]) 
         stage: [fov_key(plan.plate, plan.position) for plan in todo if plan.make[0] is stage]
         for stage in Stage
     }
-    standing = max(_standing_run(store, stage.value, keys) for stage, keys in stale.items())
-    return _digest([wanted, [*corrections], code, raw.digest, _last_made(store, [raw]), standing])
+    standing = max(standing_run(store, stage.value, keys) for stage, keys in stale.items())
+    return digest([wanted, [*corrections], code, raw.digest, last_made(store, [raw]), standing])
 
 
 def _kept_patches_runs(store: Store, manifest: ManifestOutput) -> Iterator[NeededRun]:
@@ -194,29 +188,29 @@ def _kept_patches_runs(store: Store, manifest: ManifestOutput) -> Iterator[Neede
         if patch_policy(table.folder) is PatchPolicy.MANIFEST
     }
     if plates and not manifest.currency(store).is_current:
-        yield from _unless_current(store, manifest)
+        yield from unless_current(store, manifest)
         return
     for plate in sorted(plates):
-        yield from _unless_current(store, manifest_patches_output(store, manifest.experiment, plate))
+        yield from unless_current(store, manifest_patches_output(store, manifest.experiment, plate))
 
 
 def _model_runs(store: Store, manifest: ManifestOutput, method: str) -> Iterator[NeededRun]:
     """Manifest and checkpoint are one run, because a new manifest always asks for a new checkpoint."""
     experiment = manifest.experiment
-    why = _why_outdated(store, manifest) or _why_no_model(store, experiment, method)
+    why = why_outdated(store, manifest) or _why_no_model(store, experiment, method)
     if not why:
         return
     training = ExperimentChoices.of(store.ledger, experiment).training_of(method)
     asset = checkpoint_name(method)
     # Of what the manifest is made of, since the checkpoint's own inputs are known only once it stands.
     chosen: list[JsonValue] = [asset, code_version(RECIPES[asset].code), training.model_dump(mode="json")]
-    made: list[JsonValue] = [_last_made(store, manifest.receipts), _standing_run(store, asset, [experiment])]
-    state = _digest([_said(manifest.expectation()), chosen, *made])
+    made: list[JsonValue] = [last_made(store, manifest.receipts), standing_run(store, asset, [experiment])]
+    state = digest([said(manifest.expectation()), chosen, *made])
     yield NeededRun((AssetName.EXPERIMENT_MANIFEST.value, asset), None, experiment, None, why, state)
 
 
 def _why_no_model(store: Store, experiment: str, method: str) -> str:
-    if why := _why_outdated(store, checkpoint_output(store, method, experiment)):
+    if why := why_outdated(store, checkpoint_output(store, method, experiment)):
         return why
     latest = store.ledger.latest(checkpoint_name(method), experiment)
     if latest is not None and not store.ledger.model_versions([latest.artifact.id]):
@@ -231,93 +225,49 @@ def _independent(store: Store, experiment: str) -> tuple[Plate, ...]:
 
 
 def _embeddings_runs(store: Store, experiment: str, method: str) -> Iterator[NeededRun]:
-    for plate in (*living_plates(store, experiment), *_independent(store, experiment)):
-        yield from _unless_current(store, embeddings_output(store, method, experiment, plate.draft.name))
+    for plate in (*filmed_plates(store, experiment), *_independent(store, experiment)):
+        yield from unless_current(store, embeddings_output(store, method, experiment, plate.draft.name))
 
 
 def _features_runs(store: Store, experiment: str) -> Iterator[NeededRun]:
     """After the model: nothing before the report rests on features, so what goes wrong here holds up no training."""
-    for plate in (*living_plates(store, experiment), *_independent(store, experiment)):
-        yield from _unless_current(store, features_output(store, plate.draft.name))
+    for plate in (*filmed_plates(store, experiment), *_independent(store, experiment)):
+        yield from unless_current(store, features_output(store, plate.draft.name))
 
 
 def _annotation_runs(store: Store, experiment: str) -> Iterator[NeededRun]:
     """Annotations whose tracks were made anew follow them, FOV by FOV: what lies between was not annotated."""
     asset = AssetName.ANNOTATIONS.value
-    for plate in (*living_plates(store, experiment), *_independent(store, experiment)):
+    for plate in (*filmed_plates(store, experiment), *_independent(store, experiment)):
         keys = [fov_key(plate.draft.name, position) for position in plate.living_positions]
         for key in outdated_annotations(store, keys):
             cells = tracked_cells(store, key)
-            made: list[JsonValue] = [_last_made(store, cells.receipts()), _standing_run(store, asset, [key])]
-            state = _digest([asset, key, code_version(RECIPES[asset].code), *made])
+            made: list[JsonValue] = [last_made(store, cells.receipts()), standing_run(store, asset, [key])]
+            state = digest([asset, key, code_version(RECIPES[asset].code), *made])
             yield NeededRun((asset,), None, key, None, f"{asset}: its tracks were made anew", state)
 
 
 def _baseline_runs(store: Store, experiment: str) -> Iterator[NeededRun]:
     """The supervised baseline, where one was chosen."""
     if ExperimentChoices.of(store.ledger, experiment).baseline is not None:
-        yield from _unless_current(store, state_segmentation_output(store, experiment))
+        yield from unless_current(store, state_segmentation_output(store, experiment))
 
 
 def _report_runs(store: Store, experiment: str, method: str) -> Iterator[NeededRun]:
-    yield from _unless_current(store, report_output(store, method, experiment))
+    yield from unless_current(store, report_output(store, method, experiment))
 
 
 def _comparison_runs(store: Store, experiment: str, method: str) -> Iterator[NeededRun]:
     """Where more than one training of the manifest has a report."""
     output = comparison_output(store, method, experiment)
     if len(output.trainings) > 1:
-        yield from _unless_current(store, output)
+        yield from unless_current(store, output)
 
 
 def _pixel_study_runs(store: Store, experiment: str, method: str) -> Iterator[NeededRun]:
     """Only where somebody asked for them: they take longer than the report."""
     choices = ExperimentChoices.of(store.ledger, experiment)
     if choices.attribution is not None and is_attributable(method):
-        yield from _unless_current(store, attribution_output(store, method, experiment))
+        yield from unless_current(store, attribution_output(store, method, experiment))
     if choices.bleaching is not None and is_bleachable(method):
-        yield from _unless_current(store, bleaching_output(store, method, experiment))
-
-
-def _unless_current(store: Store, output: ExperimentOutput) -> Iterator[NeededRun]:
-    if why := _why_outdated(store, output):
-        made: list[JsonValue] = [
-            _last_made(store, output.receipts),
-            _standing_run(store, output.asset, [output.partition]),
-        ]
-        state = _digest([_said(output.expectation()), *made])
-        yield NeededRun((output.asset,), None, output.partition, None, why, state)
-
-
-def _why_outdated(store: Store, output: ExperimentOutput) -> str:
-    found = output.currency(store)
-    return "" if found.is_current else f"{output.asset}: {found.why}"
-
-
-def _last_made(store: Store, inputs: Sequence[ReadReceipt]) -> list[JsonValue]:
-    """The newest run that made one of these bytes: a damaged input that was made again has a newer one.
-
-    Beside it, when bytes of one last went or came back: what was evicted may be restored without a run.
-    """
-    artifacts = [one.artifact_id for one in inputs]
-    newest = max((run.id for run in store.ledger.runs_of(artifacts)), default=0)
-    return [newest, store.ledger.newest_state_change(artifacts)]
-
-
-def _standing_run(store: Store, asset: str, partitions: Sequence[str]) -> int:
-    """The newest of the runs by which these partitions stand as they do; 0 where none was ever made."""
-    return max((one.run.id for one in store.ledger.latest_many(asset, partitions).values()), default=0)
-
-
-def _said(wanted: Expectation) -> list[JsonValue]:
-    return [
-        wanted.asset,
-        wanted.partition,
-        wanted.code_version,
-        dict(wanted.parameters),
-        [list(one) for one in sorted(wanted.input_digests)],
-    ]
-
-
-def _digest(said: list[JsonValue]) -> str:
-    return blake3(json.dumps(said, sort_keys=True, allow_nan=False).encode()).hexdigest()
+        yield from unless_current(store, bleaching_output(store, method, experiment))

@@ -26,7 +26,7 @@ from cell_assets.imaging.napari_layers import (
 )
 from cell_assets.imaging.tracking import open_track_labels, read_tracks
 from cell_assets.ledger.records import ArtifactState
-from cell_assets.methods.registry import ENTRIES
+from cell_assets.methods.registry import CELL_METHODS
 from cell_assets.store.store import Store
 
 
@@ -56,7 +56,7 @@ def fov_view(store: Store, experiment: str, plate: str, position: str) -> FovVie
     layers.append(label_layer(fov, open_track_labels(cells.tracks.folder, cells.segmentation.folder), tracks))
     layers.append(track_layer(fov, tracks))
     absent: list[str] = []
-    for entry in ENTRIES:
+    for entry in CELL_METHODS:
         name = embeddings_name(entry.name)
         newest = store.ledger.latest(name, representation_key(experiment, plate), ArtifactState.PRESENT)
         if newest is None:

@@ -5,7 +5,7 @@ import sys
 
 import click
 
-from cell_assets.cli import annotating, arriving, auditing, making, operating, tracking
+from cell_assets.cli import annotating, arriving, auditing, making, operating, tables, tracking
 from cell_assets.errors import CellAssetsError
 
 
@@ -24,7 +24,7 @@ def commands() -> None:
 
 
 for command in (
-    *(making.ingest, making.run, making.simulate),
+    *(making.ingest, tables.ingest_table, making.run, making.simulate),
     *(arriving.arrivals, arriving.retry_quarantined),
     *(tracking.tracks, tracking.correct),
     *(annotating.annotate, annotating.napari),

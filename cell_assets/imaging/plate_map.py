@@ -154,6 +154,18 @@ def _number(text: str, field: str, place: str) -> float:
     return value
 
 
+def well_name(text: str) -> str:
+    """`A/1` for `A1`, `A01`, `a/01` and `A/1`.
+
+    Raises:
+        BadInputError: it is none of these.
+    """
+    match = _WELL.fullmatch(text.strip())
+    if match is None:
+        raise BadInputError(f"well {text!r} is not a row of letters and a column of digits, such as A01")
+    return f"{match.group(1).upper()}/{match.group(2)}"
+
+
 def _well_key(well: str) -> tuple[str, str]:
     """Row in capitals and column without leading zeros, so that A1, A01 and A/1 name one well."""
     match = _WELL.fullmatch(well.strip())

@@ -311,6 +311,16 @@ class Plate:
         """Positions that stand, in the source's order."""
         return tuple(one for one in self.draft.positions if one not in self.withdrawn)
 
+    @property
+    def is_filmed(self) -> bool:
+        """Whether it has FOVs; a plate that came as a table of features has none."""
+        return bool(self.draft.positions)
+
+    @property
+    def stands(self) -> bool:
+        """Whether neither it was withdrawn, nor all of its FOVs."""
+        return not self.tombstoned and (bool(self.living_positions) or not self.is_filmed)
+
 
 class ArrivalState(StrEnum):
     """What became of what lay in a folder of a landing folder."""

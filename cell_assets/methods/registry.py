@@ -5,12 +5,28 @@ Importing this module imports no method: torch and its kin load when a method is
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from importlib import import_module
 
 from pydantic import BaseModel
 
 from cell_assets.errors import BadInputError
-from cell_assets.methods.contract import AttributableMethod, BleachableMethod, Method
+from cell_assets.methods.contract import (
+    AttributableMethod,
+    BleachableMethod,
+    Method,
+    ProfileMethod,
+    TrainableMethod,
+)
+
+
+class Represents(StrEnum):
+    """What a method turns into a vector."""
+
+    CELLS = "cells"
+    """Single cells, seen in their patches: `contract.Method`."""
+    WELLS = "wells"
+    """Wells, by the features of their cells: `contract.ProfileMethod`."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +39,9 @@ class MethodEntry:
     module: str
     """Its `METHOD` implements the contract."""
     parameters: str
-    """Module whose `PRESETS` are the parameters of its training by preset, and `EMBEDDING` the model of those of its
-    embedding; imported by the definitions, so it needs no torch."""
+    """Module whose `PRESETS` are the parameters of its training by preset and, of a method for cells, `EMBEDDING` the
+    model of those of its embedding; imported by the definitions, so it needs no torch."""
+    represents: Represents = Represents.CELLS
     attributable: bool = False
     """Whether it offers `contract.AttributableMethod`, and so has an attribution asset."""
     bleachable: bool = False
@@ -40,12 +57,30 @@ ENTRIES: tuple[MethodEntry, ...] = (
         attributable=True,
         bleachable=True,
     ),
+    MethodEntry(
+        name="cytosummary",
+        title="CytoSummaryNet: profiles of wells, learned from the features of their cells",
+        module="cell_assets.methods.cytosummary.method",
+        parameters="cell_assets.methods.cytosummary.parameters",
+        represents=Represents.WELLS,
+    ),
 )
+CELL_METHODS = tuple(entry for entry in ENTRIES if entry.represents is Represents.CELLS)
+WELL_METHODS = tuple(entry for entry in ENTRIES if entry.represents is Represents.WELLS)
 
 
-def method_names() -> tuple[str, ...]:
-    """Names of all methods, in the order of their entries."""
-    return tuple(entry.name for entry in ENTRIES)
+def entry_of(name: str) -> MethodEntry:
+    """The entry of the method of that name.
+
+    Raises:
+        BadInputError: there is no such method.
+    """
+    for entry in ENTRIES:
+        if entry.name == name:
+            return entry
+    raise BadInputError(
+        f"method {name!r} is not one of {', '.join(entry.name for entry in ENTRIES)}; choose one of these"
+    )
 
 
 def presets_of(entry: MethodEntry) -> Mapping[str, BaseModel]:
@@ -60,17 +95,40 @@ def embedding_model_of(entry: MethodEntry) -> type[BaseModel]:
     return model
 
 
-def load_method(name: str) -> Method:
-    """Imports the method of that name.
+def load_trainable(name: str) -> TrainableMethod:
+    """Imports the method of that name, whatever it represents.
 
     Raises:
         BadInputError: there is no such method.
     """
-    for entry in ENTRIES:
-        if entry.name == name:
-            method: Method = import_module(entry.module).METHOD
-            return method
-    raise BadInputError(f"method {name!r} is not one of {', '.join(method_names())}; choose one of these")
+    method: TrainableMethod = import_module(entry_of(name).module).METHOD
+    return method
+
+
+def load_method(name: str) -> Method:
+    """Imports the method of that name, which embeds cells.
+
+    Raises:
+        BadInputError: there is no such method, or it profiles wells.
+    """
+    entry = entry_of(name)
+    if entry.represents is not Represents.CELLS:
+        raise BadInputError(f"method {name} profiles wells and embeds no cells; choose one that does")
+    method: Method = import_module(entry.module).METHOD
+    return method
+
+
+def load_profile_method(name: str) -> ProfileMethod:
+    """Imports the method of that name, which profiles wells.
+
+    Raises:
+        BadInputError: there is no such method, or it embeds cells.
+    """
+    entry = entry_of(name)
+    if entry.represents is not Represents.WELLS:
+        raise BadInputError(f"method {name} embeds cells and profiles no wells; choose one that does")
+    method: ProfileMethod = import_module(entry.module).METHOD
+    return method
 
 
 def is_attributable(name: str) -> bool:

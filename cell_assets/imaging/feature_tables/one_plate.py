@@ -7,9 +7,10 @@ import pandas as pd
 from cell_assets.errors import BadInputError
 from cell_assets.imaging.feature_tables.columns import PLATE, WELL
 from cell_assets.imaging.feature_tables.source import CellSource
+from cell_assets.imaging.plate_map import well_name
 
-SOURCE_PLATE = "Metadata_SourcePlate"
-"""What the source calls the plate."""
+SOURCE_PLATE, SOURCE_WELL = "Metadata_SourcePlate", "Metadata_SourceWell"
+"""What the source calls plate and well."""
 
 
 class OnePlate:
@@ -18,11 +19,11 @@ class OnePlate:
     def __init__(self, source: CellSource, plate: str, source_plate: str | None = None) -> None:
         """
         Args:
-            plate: the lab's name, which `Metadata_Plate` then says.
+            plate: the lab's name, which `Metadata_Plate` then says; `Metadata_Well` is of the form `A/1`.
             source_plate: the source's; None where it holds one plate alone.
         """
         self.path, self.features = source.path, source.features
-        self.known = (*source.known, SOURCE_PLATE)
+        self.known = (*source.known, SOURCE_PLATE, SOURCE_WELL)
         self.keys = source.keys
         self._source, self._plate, self._source_plate = source, plate, source_plate
 
@@ -30,8 +31,8 @@ class OnePlate:
         """Its cells, in the source's order.
 
         Raises:
-            BadInputError: no plate was named and there are several, a cell's plate or well is not stated, or once all
-                were read, there is no such plate.
+            BadInputError: no plate was named and there are several, a cell's plate or well is not stated or no name
+                of a well, or once all were read, there is no such plate.
         """
         wanted, found, others = self._source_plate, False, set[str]()
         for batch in self._source.batches():
@@ -47,8 +48,8 @@ class OnePlate:
                 )
             found |= bool(own.any())
             cells = batch[own].copy()
-            cells[SOURCE_PLATE], cells[PLATE] = names[own], self._plate
-            cells[WELL] = cells[WELL].astype(str)
+            cells[SOURCE_PLATE], cells[SOURCE_WELL] = names[own], cells[WELL].astype(str)
+            cells[PLATE], cells[WELL] = self._plate, self._wells(cells[SOURCE_WELL])
             yield cells
         if others and not found:
             raise BadInputError(
@@ -58,6 +59,12 @@ class OnePlate:
     def left_over(self) -> Mapping[str, int]:
         """See `CellSource`; of all plates of the source."""
         return self._source.left_over()
+
+    def _wells(self, names: pd.Series) -> pd.Series:
+        try:
+            return names.map({name: well_name(name) for name in names.unique()})
+        except BadInputError as error:
+            raise BadInputError(f"{self.path}: {error}") from error
 
     def _refuse_unplaced(self, batch: pd.DataFrame) -> None:
         unplaced = batch[[PLATE, WELL]].isna().any(axis=1)

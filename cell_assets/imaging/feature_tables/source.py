@@ -5,6 +5,9 @@ from pathlib import Path
 from typing import Protocol
 
 import pandas as pd
+from blake3 import blake3
+
+from cell_assets.store.digest import digest_folder
 
 
 class CellSource(Protocol):
@@ -24,3 +27,8 @@ class CellSource(Protocol):
     def left_over(self) -> Mapping[str, int]:
         """By compartment, objects that belong to no whole cell; known once all batches were read."""
         ...
+
+
+def source_digest(path: Path) -> str:
+    """BLAKE3 of a file, or of all files of a folder with their names."""
+    return digest_folder(path).root if path.is_dir() else blake3().update_mmap(path).hexdigest()

@@ -65,6 +65,8 @@ def test_the_cells_of_one_plate_under_the_labs_name() -> None:
     found = pd.concat(list(OnePlate(cells([1, 2, 2, 1, 2]), "P7", "2").batches()))
     assert found["Metadata_Number"].tolist() == [1, 2, 4]
     assert set(found["Metadata_Plate"]) == {"P7"} and set(found["Metadata_SourcePlate"]) == {"2"}
+    assert found["Metadata_Well"].tolist() == ["A/2", "A/1", "A/1"]
+    assert found["Metadata_SourceWell"].tolist() == ["A02", "A01", "A01"]
 
 
 def test_the_only_plate_need_not_be_named() -> None:
@@ -92,14 +94,14 @@ def test_a_real_database_gives_each_well_a_digest_of_its_own(tmp_path: Path) -> 
     assert (
         set(record.wells)
         == set(record.digests)
-        == {f"P1|{well}" for well in ["C6", "C7", "D6", "D7", "E6", "E7", "F6", "F7"]}
+        == {f"P1|{well}" for well in ["C/6", "C/7", "D/6", "D/7", "E/6", "E/7", "F/6", "F/7"]}
     )
     assert len(set(record.digests.values())) == 8
 
 
 KNOWN = pd.DataFrame(
     {
-        "Metadata_Well": ["B2", "A1", "A1", "C3"],
+        "Metadata_Well": ["B/2", "A/1", "A/1", "C/3"],
         "Drug": ["taxol", "DMSO", "DMSO", None],
         "Dose": [0.3, 0.0, 0.0, np.nan],
         "Moa": ["tubulin", "none", "none", None],
@@ -110,7 +112,13 @@ KNOWN = pd.DataFrame(
 def test_columns_say_what_each_well_was_treated_with() -> None:
     columns = TreatmentColumns(treatment="Drug", dose="Dose", dose_unit="µM", moa="Moa", controls=("DMSO",))
     a1, b2, c3 = treated_wells(KNOWN, columns, None, "table")
-    assert (a1.name, a1.perturbation, a1.dose, a1.dose_unit, a1.is_control) == ("A1", "DMSO", 0.0, "µM", True)
+    assert (a1.name, a1.perturbation, a1.dose, a1.dose_unit, a1.is_control) == (
+        "A/1",
+        "DMSO",
+        0.0,
+        "µM",
+        True,
+    )
     assert (b2.perturbation_type, b2.perturbation, b2.moa, b2.is_control) == (
         "compound",
         "taxol",
@@ -135,7 +143,7 @@ def test_a_plate_map_says_it_too(tmp_path: Path) -> None:
         ({"treatment": "Drug", "dose": "Dose"}, "has no unit"),
         (
             {"treatment": "Drug", "dose": "Moa", "dose_unit": "µM"},
-            "well A1 has the Moa 'none'; give a number",
+            "well A/1 has the Moa 'none'; give a number",
         ),
     ],
 )
@@ -146,7 +154,7 @@ def test_columns_that_cannot_be_used_are_named(columns: dict[str, str], said: st
 
 def test_a_well_with_two_treatments_and_a_control_that_is_none_are_named() -> None:
     twice = KNOWN.assign(Drug=["taxol", "DMSO", "taxol", None])
-    with pytest.raises(BadInputError, match=r"well A1 has several values of Drug \('DMSO', 'taxol'\)"):
+    with pytest.raises(BadInputError, match=r"well A/1 has several values of Drug \('DMSO', 'taxol'\)"):
         treated_wells(twice, TreatmentColumns(treatment="Drug"), None, "table")
     columns = TreatmentColumns(treatment="Drug", controls=("dmso",))
     with pytest.raises(BadInputError, match="no well was treated with the control dmso"):

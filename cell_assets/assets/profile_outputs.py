@@ -1,0 +1,184 @@
+"""Profiles of wells, and what they are learned from, as they would be made now. No Dagster here.
+
+As in `experiment_outputs`, the body that makes an output and the plan that asks whether it must be made call the same
+function.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel
+
+from cell_assets.assets.choices import ExperimentChoices
+from cell_assets.assets.experiment_outputs import ExperimentOutput, known_plate
+from cell_assets.assets.inputs import ReadArtifact, plate_features, standing_plates
+from cell_assets.assets.partitions import representation_key
+from cell_assets.assets.recipes import AssetName, checkpoint_name, profiles_name
+from cell_assets.assets.table_request import TableRows, rows_of
+from cell_assets.errors import BadInputError
+from cell_assets.evaluation.profiling.well_manifest import WellSplitParameters
+from cell_assets.ledger.records import Plate
+from cell_assets.methods.contract import CellTable
+from cell_assets.methods.registry import load_profile_method
+from cell_assets.store.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class WellManifestOutput(ExperimentOutput):
+    """The wells of the experiment, frozen as they stand."""
+
+    plates: tuple[Plate, ...]
+    cells: Mapping[str, ReadArtifact]
+    """single_cell_features by plate."""
+    split: WellSplitParameters
+
+
+@dataclass(frozen=True)
+class ProfileCheckpointOutput(ExperimentOutput):
+    """A model trained on the cells of the newest well manifest."""
+
+    training: BaseModel
+    """As this machine can run it."""
+    manifest: ReadArtifact
+    cells: Mapping[str, ReadArtifact]
+    """single_cell_features by plate."""
+
+
+@dataclass(frozen=True)
+class ProfilesOutput(ExperimentOutput):
+    """The newest model of the experiment applied to the wells of one plate."""
+
+    plate: Plate
+    model: ReadArtifact
+    manifest: ReadArtifact
+    cells: ReadArtifact
+
+
+def has_cells(plate: Plate) -> bool:
+    """Whether there are cells to learn from; a plate that came as profiles of wells has none."""
+    return rows_of(plate) is not TableRows.WELLS
+
+
+def cells_of(store: Store, plates: Sequence[Plate]) -> dict[str, ReadArtifact]:
+    """Newest single_cell_features of these plates, by plate.
+
+    Raises:
+        NotFoundError: a plate has none yet, or some that were measured on other tracks than those that stand.
+        BadInputError: a plate came as profiles of wells.
+    """
+    without = [plate.draft.name for plate in plates if not has_cells(plate)]
+    if without:
+        raise BadInputError(
+            f"plate {without[0]} ({len(without)} in all) came as profiles of wells, so there are no cells to learn "
+            "from or to profile; bring in its single cells under another name"
+        )
+    filmed = [(plate.draft.name, one) for plate in plates for one in plate.living_positions]
+    measured = plate_features(store, filmed)
+    tables = [plate.draft.name for plate in plates if not plate.is_filmed]
+    read = store.read_many(AssetName.SINGLE_CELL_FEATURES, tables)
+    return {
+        name: measured[name] if name in measured else ReadArtifact(*read[name])
+        for name in (plate.draft.name for plate in plates)
+    }
+
+
+def well_manifest_output(store: Store, experiment: str) -> WellManifestOutput:
+    """The manifest of the wells of all plates that stand.
+
+    Raises:
+        NotFoundError: the experiment has no plate, or a plate no single_cell_features.
+        BadInputError: a plate has no cells.
+    """
+    split = ExperimentChoices.of(store.ledger, experiment).well_split
+    plates = standing_plates(store, experiment)
+    cells = cells_of(store, plates)
+    return WellManifestOutput(
+        AssetName.WELL_MANIFEST,
+        experiment,
+        experiment,
+        split.model_dump(mode="json"),
+        tuple(read.receipt for read in cells.values()),
+        plates,
+        cells,
+        split,
+    )
+
+
+def profile_checkpoint_output(store: Store, method: str, experiment: str) -> ProfileCheckpointOutput:
+    """The checkpoint that the chosen training gives on the newest well manifest.
+
+    Raises:
+        NotFoundError: well manifest or single_cell_features have not been made.
+        BadInputError: the choices do not fit the method, or this machine cannot run them.
+    """
+    loaded = load_profile_method(method)
+    choice = ExperimentChoices.of(store.ledger, experiment).training_of(method)
+    training = loaded.resolve(loaded.parameters(choice.preset, choice.changes)).parameters
+    manifest = ReadArtifact(*store.read(AssetName.WELL_MANIFEST, experiment))
+    cells = cells_of(store, standing_plates(store, experiment))
+    return ProfileCheckpointOutput(
+        checkpoint_name(method),
+        experiment,
+        experiment,
+        training.model_dump(mode="json"),
+        (manifest.receipt, *(read.receipt for read in cells.values())),
+        training,
+        manifest,
+        cells,
+    )
+
+
+def profiles_output(store: Store, method: str, experiment: str, plate_name: str) -> ProfilesOutput:
+    """The profiles that the newest checkpoint gives of one plate, of the experiment or of another.
+
+    Raises:
+        NotFoundError: there is no such plate, or checkpoint, manifest or single_cell_features have not been made.
+        BadInputError: the plate has no cells.
+    """
+    plate = known_plate(store, plate_name)
+    model = ReadArtifact(*store.read(checkpoint_name(method), experiment))
+    manifest = ReadArtifact(*store.read(AssetName.WELL_MANIFEST, experiment))
+    (cells,) = cells_of(store, [plate]).values()
+    return ProfilesOutput(
+        profiles_name(method),
+        representation_key(experiment, plate_name),
+        experiment,
+        {},
+        (model.receipt, manifest.receipt, cells.receipt),
+        plate,
+        model,
+        manifest,
+        cells,
+    )
+
+
+@contextmanager
+def cell_tables(cells: Mapping[str, ReadArtifact], scratch: Path) -> Iterator[list[CellTable]]:
+    """The cells as a method takes them; what of filmed plates is written into `scratch` goes with the block."""
+    from cell_assets.imaging.feature_tables.measured_cells import feature_table_folder
+
+    scratch.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=scratch) as made:
+        yield [
+            CellTable(plate, feature_table_folder(read.folder, Path(made) / plate))
+            for plate, read in cells.items()
+        ]
+
+
+def wells_of_plate(plate: Plate, table: CellTable) -> "pd.DataFrame":
+    """The wells of a plate with their treatments and numbers of cells, see `well_manifest.wells_table`."""
+    from cell_assets.evaluation.profiling.well_manifest import wells_table
+    from cell_assets.imaging.feature_tables.feature_table import read_feature_table_record
+
+    name = plate.draft.name
+    counts = read_feature_table_record(table.path).wells
+    return wells_table(
+        name, plate.draft.wells, {well.removeprefix(f"{name}|"): n for well, n in counts.items()}
+    )
