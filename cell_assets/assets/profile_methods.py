@@ -73,12 +73,15 @@ def scratch_of(store: Store) -> Path:
 def _freeze(output: WellManifestOutput, scratch: Path, out: Path) -> Written:
     import pandas as pd
 
-    from cell_assets.evaluation.profiling.well_manifest import write_well_manifest
+    from cell_assets.evaluation.profiling.well_leakage import find_well_leakage
+    from cell_assets.evaluation.profiling.well_manifest import split_wells, write_well_manifest
 
     with cell_tables(output.cells, scratch) as tables:
         wells = [wells_of_plate(plate, table) for plate, table in zip(output.plates, tables, strict=True)]
     digests = {plate: read.receipt.digest for plate, read in output.cells.items()}
-    write_well_manifest(output.experiment, pd.concat(wells, ignore_index=True), digests, output.split, out)
+    split = split_wells(pd.concat(wells, ignore_index=True), output.split)
+    find_well_leakage(split).refuse(f"the well manifest of {output.experiment}")
+    write_well_manifest(output.experiment, split, digests, output.split, out)
     return Written()
 
 

@@ -178,7 +178,10 @@ def wells_of_plate(plate: Plate, table: CellTable) -> "pd.DataFrame":
     from cell_assets.imaging.feature_tables.feature_table import read_feature_table_record
 
     name = plate.draft.name
-    counts = read_feature_table_record(table.path).wells
+    record, start = read_feature_table_record(table.path), f"{name}|"
     return wells_table(
-        name, plate.draft.wells, {well.removeprefix(f"{name}|"): n for well, n in counts.items()}
+        name,
+        plate.draft.wells,
+        {well.removeprefix(start): n for well, n in record.wells.items()},
+        {well.removeprefix(start): digest for well, digest in record.digests.items()},
     )

@@ -181,7 +181,11 @@ _SHARED: tuple[Recipe, ...] = (
     Recipe(
         AssetName.WELL_MANIFEST,
         FormatName("cell_assets.well_manifest", "1"),
-        ("cell_assets.evaluation.profiling.well_manifest", f"{_IMAGING}.parquet_tables"),
+        (
+            "cell_assets.evaluation.profiling.well_manifest",
+            "cell_assets.evaluation.profiling.well_leakage",
+            f"{_IMAGING}.parquet_tables",
+        ),
     ),
     Recipe(
         AssetName.EXPERIMENT_MANIFEST,

@@ -182,7 +182,8 @@ def impact(subject: str, tombstone: bool, why: str, as_json: bool) -> None:
 @click.argument("subject")
 @AS_JSON
 def leakage(subject: str, as_json: bool) -> None:
-    """Say what train and test share, from tracks to plates, by name and by the pixels themselves.
+    """Say what train and test share, from tracks to plates, by name and by the pixels themselves; of an experiment
+    whose wells are profiled, by compound, plate and the cells themselves.
 
     SUBJECT is an experiment or a number's id. Exit code 1 when the split does not hold what it claims.
 
@@ -190,11 +191,11 @@ def leakage(subject: str, as_json: bool) -> None:
     Example:
       cell-assets leakage E1
     """
-    from cell_assets.audit.leakage import audit_split, to_json, to_text
+    from cell_assets.audit.leakage import audit_split, to_json
 
     with open_lab() as session:
         audited = audit_split(session.store, subject)
-    click.echo(to_json(audited) if as_json else to_text(audited))
+    click.echo(to_json(audited) if as_json else audited.to_text())
     if audited.leakage.leaks:
         sys.exit(1)
 

@@ -10,13 +10,22 @@ from blake3 import blake3
 from cell_assets.errors import BadInputError
 from cell_assets.methods.dynaclr.parameters import TrainingParameters
 from cell_assets.methods.processor import Precision
-from cell_assets.methods.registry import load_method, method_names
+from cell_assets.methods.registry import (
+    CELL_METHODS,
+    ENTRIES,
+    WELL_METHODS,
+    MethodEntry,
+    load_method,
+    load_profile_method,
+    load_trainable,
+    presets_of,
+)
 
 
 def test_listing_methods_imports_neither_torch_nor_umap() -> None:
     code = (
-        "import sys; from cell_assets.methods.registry import method_names;"
-        "from cell_assets.methods.dynaclr.parameters import TrainingParameters; method_names();"
+        "import sys; from cell_assets.methods.registry import ENTRIES, presets_of;"
+        "[presets_of(entry) for entry in ENTRIES];"
         "print(sorted({'torch', 'umap', 'lightning', 'sklearn', 'anndata'} & set(sys.modules)))"
     )
     root = Path(__file__).resolve().parents[2]
@@ -25,10 +34,23 @@ def test_listing_methods_imports_neither_torch_nor_umap() -> None:
 
 
 def test_methods_load_by_name() -> None:
-    assert method_names() == ("dynaclr",)
+    assert [entry.name for entry in CELL_METHODS] == ["dynaclr"]
+    assert [entry.name for entry in WELL_METHODS] == ["cytosummary"]
     assert load_method("dynaclr").name == "dynaclr"
-    with pytest.raises(BadInputError, match="method 'dynacrl' is not one of dynaclr"):
-        load_method("dynacrl")
+    assert load_profile_method("cytosummary").name == "cytosummary"
+    for load in (load_method, load_profile_method, load_trainable):
+        with pytest.raises(BadInputError, match="method 'dynacrl' is not one of dynaclr, cytosummary"):
+            load("dynacrl")
+    with pytest.raises(BadInputError, match="cytosummary profiles wells and embeds no cells"):
+        load_method("cytosummary")
+    with pytest.raises(BadInputError, match="dynaclr embeds cells and profiles no wells"):
+        load_profile_method("dynaclr")
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: str(entry.name))
+def test_every_preset_is_what_the_method_makes_of_its_name(entry: MethodEntry) -> None:
+    for name, preset in presets_of(entry).items():
+        assert load_trainable(entry.name).parameters(name, {}) == preset
 
 
 def test_the_paper_preset_has_the_papers_values() -> None:

@@ -29,6 +29,8 @@ DOSE, DOSE_UNIT = "Metadata_Dose", "Metadata_DoseUnit"
 MOA, IS_CONTROL = "Metadata_MoA", "Metadata_IsControl"
 COUNT = "Metadata_Count"
 """Cells of a well."""
+DIGEST = "Metadata_CellsDigest"
+"""Of a well's cells, missing where it has none; the same of two wells that are one."""
 COMPOUND_SPLIT = "Metadata_CompoundSplit"
 """Missing of control wells, and of wells that nobody says the treatment of."""
 PLATE_SPLIT = "Metadata_PlateSplit"
@@ -73,11 +75,14 @@ class WellManifestRecord(BaseModel):
     """By what they are used for."""
 
 
-def wells_table(plate: str, drafts: Sequence[WellDraft], cells: Mapping[str, int]) -> pd.DataFrame:
+def wells_table(
+    plate: str, drafts: Sequence[WellDraft], cells: Mapping[str, int], digests: Mapping[str, str]
+) -> pd.DataFrame:
     """One row per well of a plate, in the order of its drafts.
 
     Args:
         cells: how many each well has; wells that are not named have none.
+        digests: of the cells of each well that has some.
     """
     return pd.DataFrame(
         {
@@ -89,6 +94,7 @@ def wells_table(plate: str, drafts: Sequence[WellDraft], cells: Mapping[str, int
             MOA: pd.array([one.moa for one in drafts], "string"),
             IS_CONTROL: np.array([bool(one.is_control) for one in drafts]),
             COUNT: np.array([cells.get(one.name, 0) for one in drafts], np.int64),
+            DIGEST: pd.array([digests.get(one.name) for one in drafts], "string"),
         }
     )
 
@@ -154,21 +160,17 @@ def learned_from(wells: pd.DataFrame, split: Split = Split.TRAIN) -> BoolArray:
 
 def write_well_manifest(
     experiment: str,
-    wells: pd.DataFrame,
+    split: pd.DataFrame,
     digests: Mapping[str, str],
     parameters: WellSplitParameters,
     out: Path,
 ) -> WellManifestRecord:
-    """Split the wells and write them into the existing folder `out`.
+    """Write wells into the existing folder `out`.
 
     Args:
-        wells: of all plates, as `wells_table` has them.
+        split: of all plates, as `split_wells` makes them with `parameters`.
         digests: of the single cells, by plate.
-
-    Raises:
-        BadInputError: as `split_wells`.
     """
-    split = split_wells(wells, parameters)
     record = WellManifestRecord(
         experiment=experiment,
         plates=dict(digests),
@@ -197,7 +199,7 @@ def read_well_manifest(folder: Path) -> tuple[WellManifestRecord, pd.DataFrame]:
         raise BadInputError(
             f"{file}: cannot be read ({error}); give the folder of a well manifest"
         ) from error
-    text = [PLATE, WELL, COMPOUND, DOSE_UNIT, MOA, COMPOUND_SPLIT, PLATE_SPLIT]
+    text = [PLATE, WELL, COMPOUND, DOSE_UNIT, MOA, DIGEST, COMPOUND_SPLIT, PLATE_SPLIT]
     return record, wells.astype(dict.fromkeys(text, "string"))
 
 

@@ -36,7 +36,13 @@ def screen(n_plates: int = 2, n_compounds: int = 10) -> pd.DataFrame:
     ]
     drafts += [WellDraft("B/1", "compound", "DMSO", is_control=True), WellDraft("B/2")]
     cells = {one.name: 7 for one in drafts[:-1]}
-    return pd.concat([wells_table(f"P{n}", drafts, cells) for n in range(n_plates)], ignore_index=True)
+    return pd.concat(
+        [
+            wells_table(f"P{n}", drafts, cells, {well: f"{n} {well}" for well in cells})
+            for n in range(n_plates)
+        ],
+        ignore_index=True,
+    )
 
 
 def compounds_by_split(wells: pd.DataFrame) -> dict[str, set[str]]:
@@ -85,7 +91,9 @@ def test_same_seed_same_bytes_and_read_back(tmp_path: Path) -> None:
     folders = [tmp_path / name for name in "ab"]
     for folder in folders:
         folder.mkdir()
-        write_well_manifest("E", screen(), {"P0": "d0", "P1": "d1"}, WellSplitParameters(seed=3), folder)
+        parameters = WellSplitParameters(seed=3)
+        digests = {"P0": "d0", "P1": "d1"}
+        write_well_manifest("E", split_wells(screen(), parameters), digests, parameters, folder)
     assert {f.name: f.read_bytes() for f in folders[0].iterdir()} == {
         f.name: f.read_bytes() for f in folders[1].iterdir()
     }

@@ -1,0 +1,111 @@
+"""Whether what was held out of learning was learned from all the same: by compound, by plate, and by the cells.
+
+Names alone do not tell: a compound spelled in two ways is one, and a well whose cells come twice is one well.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from cell_assets.errors import BadInputError
+from cell_assets.evaluation.profiling.well_manifest import (
+    COMPOUND,
+    COMPOUND_SPLIT,
+    DIGEST,
+    PLATE_SPLIT,
+    PlateSplit,
+    learned_from,
+)
+from cell_assets.evaluation.splits import Split
+from cell_assets.imaging.feature_tables.columns import PLATE, WELL
+
+_NAMED = 5
+
+
+@dataclass(frozen=True)
+class WellLeakage:
+    """What an audit of a well manifest found."""
+
+    n_held_out_compounds: int
+    n_held_out_plates: int
+    compounds: tuple[str, ...]
+    """Held-out ones that are learned from under the same name, or one that differs in case or spaces."""
+    plates: tuple[str, ...]
+    """Held-out ones of which a well is learned from."""
+    copies: tuple[tuple[str, str], ...]
+    """A held-out well, and one that is learned from and holds the same cells; `plate|well` each."""
+
+    @property
+    def leaks(self) -> bool:
+        """Whether what was held out was not."""
+        return bool(self.compounds or self.plates or self.copies)
+
+    def sentence(self) -> str:
+        """What is wrong, for a person; empty when nothing is."""
+        said = []
+        if self.compounds:
+            said.append(
+                f"{len(self.compounds)} held-out compounds are learned from too ({_first(self.compounds)})"
+            )
+        if self.plates:
+            said.append(f"{len(self.plates)} held-out plates are learned from too ({_first(self.plates)})")
+        if self.copies:
+            pairs = [f"{held} and {learned}" for held, learned in self.copies]
+            said.append(
+                f"{len(pairs)} held-out wells hold the cells of one that is learned from ({_first(pairs)})"
+            )
+        return "; ".join(said)
+
+    def refuse(self, title: str) -> None:
+        """Raise BadInputError that names what is shared, unless nothing is."""
+        if self.leaks:
+            raise BadInputError(
+                f"{title} holds compounds and plates out, but {self.sentence()}: withdraw the copy, or give one name "
+                "to what is one"
+            )
+
+
+def find_well_leakage(wells: pd.DataFrame) -> WellLeakage:
+    """Hold the held-out wells of a well manifest against those that are learned from.
+
+    Args:
+        wells: as `well_manifest.split_wells` has them.
+    """
+    learned = learned_from(wells)
+    # What chooses the epoch is learned from, too, in that it decides the weights.
+    learned |= learned_from(wells, Split.VAL)
+    tested = (wells[COMPOUND_SPLIT] == Split.TEST.value).fillna(False).to_numpy(bool)
+    held_plate = (wells[PLATE_SPLIT] == PlateSplit.HELD_OUT.value).to_numpy(bool)
+    plain = wells[COMPOUND].str.casefold().str.replace(r"[\s_-]+", "", regex=True)
+    known = set(plain[learned].dropna())
+    compounds = wells.loc[tested & plain.isin(known).to_numpy(bool), COMPOUND]
+    first = {
+        digest: f"{plate}|{well}"
+        for plate, well, digest in wells.loc[learned, [PLATE, WELL, DIGEST]].itertuples(index=False)
+        if pd.notna(digest)
+    }
+    # A control well is nobody's to learn from, so that its copy gives nothing away.
+    held = (tested | (held_plate & wells[COMPOUND_SPLIT].notna().to_numpy(bool))) & ~learned
+    copies = tuple(
+        (f"{plate}|{well}", first[digest])
+        for plate, well, digest in wells.loc[held, [PLATE, WELL, DIGEST]].itertuples(index=False)
+        if pd.notna(digest) and digest in first
+    )
+    return WellLeakage(
+        n_held_out_compounds=wells.loc[tested, COMPOUND].nunique(),
+        n_held_out_plates=wells.loc[held_plate, PLATE].nunique(),
+        compounds=_sorted(compounds),
+        plates=_sorted(set(wells.loc[held_plate, PLATE]) & set(wells.loc[learned, PLATE])),
+        copies=copies,
+    )
+
+
+def _sorted(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(set(names)))
+
+
+def _first(names: Iterable[str]) -> str:
+    all_names = list(names)
+    more = f" and {len(all_names) - _NAMED} more" if len(all_names) > _NAMED else ""
+    return ", ".join(all_names[:_NAMED]) + more
