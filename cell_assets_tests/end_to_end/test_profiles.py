@@ -1,0 +1,177 @@
+"""A screen that comes as tables of single cells, from its files to profiles of wells, in one lab."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cell_assets.automation.ingesting_tables import ingest_tables
+from cell_assets.automation.running import RunRequest, plan_experiment
+from cell_assets.errors import BadInputError, CellAssetsError
+from cell_assets.evaluation.profiling.well_manifest import (
+    COMPOUND,
+    COUNT,
+    DIGEST,
+    IS_CONTROL,
+    MOA,
+    read_well_manifest,
+)
+from cell_assets.settings import Settings
+from cell_assets_tests.end_to_end.lab import (
+    assert_dagster_agrees,
+    assert_nothing_left,
+    assert_published_is_whole,
+    cell_assets,
+    opened,
+    run,
+)
+from cell_assets_tests.end_to_end.screen import (
+    CELLS,
+    N_COMPOUNDS,
+    TRAINING,
+    table_of_plate,
+    table_requests,
+    write_screen,
+)
+
+CHOICES: dict[str, object] = {
+    "training": {"cytosummary": {"preset": "quick", "changes": TRAINING}},
+    "well_split": {"held_out_plates": ["P2"], "val_fraction": 0.2, "test_fraction": 0.2},
+}
+ASKED = RunRequest(experiment="S1", method="cytosummary", choices=CHOICES)
+
+
+@pytest.fixture(scope="module")
+def screen(new_lab: Callable[[], Settings], tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Three plates, brought in and run."""
+    settings = new_lab()
+    files = write_screen(tmp_path_factory.mktemp("screen"))
+    with opened(settings) as session:
+        results = ingest_tables(session, table_requests(files))
+        assert [result.wells for result in results] == [N_COMPOUNDS + 3] * 3
+        outcome = run(session, ASKED)
+        assert outcome.failed == (), outcome.failed
+    return settings
+
+
+def test_cells_are_published_as_they_came(screen: Settings) -> None:
+    with opened(screen) as session:
+        folder, _ = session.store.read("single_cell_features", "P1")
+        found, source = pd.read_parquet(folder / "cells.parquet"), table_of_plate(1)
+        assert set(found["Metadata_Plate"]) == {"P1"}
+        assert set(found["Metadata_SourcePlate"]) == {"screen 1"}
+        assert found["Metadata_Well"].iloc[0] == "A/1" and found["Metadata_SourceWell"].iloc[0] == "A01"
+        for name in [name for name in source.columns if name.startswith("Cells_")]:
+            np.testing.assert_array_equal(found[name], source[name].astype(np.float32))
+        plate = session.ledger.plate("P1")
+        assert plate is not None and plate.draft.positions == ()
+        assert [well.perturbation for well in plate.draft.wells if well.is_control] == ["DMSO"] * 3
+
+
+def test_the_manifest_holds_every_well_once_with_its_cells(screen: Settings) -> None:
+    with opened(screen) as session:
+        folder, _ = session.store.read("well_manifest", "S1")
+        record, wells = read_well_manifest(folder)
+        assert len(wells) == 3 * (N_COMPOUNDS + 3)
+        assert set(wells[COUNT]) == {CELLS}
+        assert wells[DIGEST].nunique() == len(wells)
+        assert wells.loc[wells[IS_CONTROL].astype(bool), MOA].unique().tolist() == ["none"]
+        digests = {one.partition: one.digest for one in session.ledger.artifacts("single_cell_features")}
+        assert record.plates == digests
+
+
+def test_profiles_stand_for_every_well_of_every_plate(screen: Settings) -> None:
+    with opened(screen) as session:
+        for plate in ("P0", "P1", "P2"):
+            folder, _ = session.store.read("cytosummary_profiles", f"S1|{plate}")
+            profiles = pd.read_parquet(folder / "profiles.parquet")
+            assert len(profiles) == N_COMPOUNDS + 3
+            assert profiles[COMPOUND].nunique() == N_COMPOUNDS + 1
+            features = profiles[[name for name in profiles.columns if not name.startswith("Metadata_")]]
+            assert features.shape[1] == TRAINING["profile_width"]
+            assert np.isfinite(features.to_numpy()).all()
+        model = session.ledger.latest("cytosummary_checkpoint", "S1")
+        assert model is not None
+        (version,) = session.ledger.model_versions([model.artifact.id])
+        assert version.registered_name == "S1.cytosummary"
+
+
+def test_a_second_run_makes_nothing(screen: Settings) -> None:
+    with opened(screen) as session:
+        assert run(session, ASKED).dagster_runs == ()
+        assert_dagster_agrees(session)
+        assert_published_is_whole(session)
+        assert_nothing_left(session)
+
+
+def test_the_plan_says_that_plates_have_no_images(screen: Settings) -> None:
+    with opened(screen) as session:
+        text = plan_experiment(session, ASKED).text()
+    assert "plate P0: came as a table, without images" in text
+
+
+def test_another_split_makes_another_manifest_and_another_model(screen: Settings) -> None:
+    with opened(screen) as session:
+        before = session.ledger.latest("cytosummary_checkpoint", "S1")
+        changed = {**CHOICES, "well_split": {"seed": 5}}
+        assert run(session, RunRequest(experiment="S1", method="cytosummary", choices=changed)).failed == ()
+        after = session.ledger.latest("cytosummary_checkpoint", "S1")
+        assert before is not None and after is not None
+        assert before.artifact.digest != after.artifact.digest
+        again = {**CHOICES, "well_split": {"seed": 0}}
+        assert run(session, RunRequest(experiment="S1", method="cytosummary", choices=again)).failed == ()
+        back = session.ledger.latest("cytosummary_checkpoint", "S1")
+        assert back is not None and back.artifact.digest == before.artifact.digest
+
+
+def test_the_audit_says_what_is_held_out(screen: Settings) -> None:
+    said = cell_assets(screen, "leakage", "S1")
+    assert said.code == 0
+    assert "compound 0 of 2 on both sides" in said.out
+    assert "no leakage" in said.out
+
+
+def test_a_method_for_images_has_nothing_to_look_at(screen: Settings) -> None:
+    said = cell_assets(screen, "run", "--experiment", "S1")
+    assert said.code == 1
+    assert "came as tables of features, so there are no images to look at" in said.err
+
+
+def test_what_cannot_be_brought_in_costs_nothing(screen: Settings, tmp_path: Path) -> None:
+    (file,) = write_screen(tmp_path, 1)
+    (asked,) = table_requests([file])
+    with opened(screen) as session:
+        before = len(session.ledger.artifacts())
+        for request, said in (
+            (asked.model_copy(update={"plate": "P0", "experiment": "S2"}), "belongs to experiment S1"),
+            (asked.model_copy(update={"plate": "P0", "source_plate": "screen 0"}), "with other source_plate"),
+            (
+                asked.model_copy(update={"plate": "P9", "source": str(tmp_path / "none.parquet")}),
+                "no such file",
+            ),
+            (asked.model_copy(update={"plate": "P9", "source_plate": "x"}), "holds no plate x"),
+        ):
+            with pytest.raises((BadInputError, CellAssetsError), match=said):
+                ingest_tables(session, [request])
+        assert session.ledger.plate("P9") is None
+        assert len(session.ledger.artifacts()) == before
+        assert_nothing_left(session)
+
+
+def test_a_copy_of_a_plate_under_another_name_is_refused_where_it_would_be_held_out(
+    screen: Settings, tmp_path: Path
+) -> None:
+    file, *_ = write_screen(tmp_path, 1)
+    requests = [
+        request.model_copy(update={"plate": name})
+        for request in table_requests([file], "S3")
+        for name in ("Q0", "Q1")
+    ]
+    with opened(screen) as session:
+        ingest_tables(session, requests)
+        choices = {**CHOICES, "well_split": {"held_out_plates": ["Q1"]}}
+        outcome = run(session, RunRequest(experiment="S3", method="cytosummary", choices=choices))
+        assert "hold the cells of one that is learned from" in outcome.failed[0]
+        assert session.ledger.latest("well_manifest", "S3") is None
