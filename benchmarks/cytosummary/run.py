@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from cell_assets.evaluation.profiling.well_manifest import COMPOUND, IS_CONTROL
 from cell_assets.methods.cytosummary.batches import EpochSets, SetBatch
 from cell_assets.methods.cytosummary.network import CytoSummaryNet, NetworkConfig
 from cell_assets.methods.cytosummary.objective import supcon_loss
@@ -82,8 +83,8 @@ def generated_plate(folder: Path) -> PlateCells:
     control = WELLS - len(compound)
     wells = pd.DataFrame(
         {
-            "compound": [*compound, *["control"] * control],
-            "is_control": [False] * len(compound) + [True] * control,
+            COMPOUND: [*compound, *["control"] * control],
+            IS_CONTROL: [False] * len(compound) + [True] * control,
         }
     )
     return PlateCells("P", features, np.arange(WELLS + 1) * CELLS, wells)
@@ -109,7 +110,7 @@ def epoch_seconds(
 ) -> tuple[float, float]:
     """Seconds of a step, drawing and reading included, median over batches; and the FLOP that it cannot do without:
     forward and the gradient of φ's weights over every different cell."""
-    compounds = sorted(set(plate.wells.loc[~plate.wells["is_control"], "compound"]))
+    compounds = sorted(set(plate.wells.loc[~plate.wells[IS_CONTROL], COMPOUND]))
     parameters = TrainingParameters()
     batches = EpochSets([plate], trained_wells([plate], compounds), parameters, epoch=0)
     optimizer = torch.optim.AdamW(network.parameters(), parameters.learning_rate)

@@ -25,6 +25,7 @@ from benchmarks.cytosummary_moa.difficulty import (
     well_profiles,
     wells_of_plates,
 )
+from cell_assets.evaluation.profiling.well_manifest import COMPOUND, IS_CONTROL
 from cell_assets.evaluation.resampling import Statistic, bootstrap_interval
 from cell_assets.evaluation.retrieval.profiles import read_profiles
 from cell_assets.methods.cytosummary.parameters import Positives, Summary, TrainingParameters
@@ -95,8 +96,8 @@ def plate_cells(screen: Screen, simulated: list[SimulatedWell]) -> list[PlateCel
         starts = np.cumsum([0, *(len(simulated[row].objects) for row in rows)])
         wells = pd.DataFrame(
             {
-                "compound": known["Metadata_Compound"].to_numpy(str)[rows],
-                "is_control": (known["Metadata_moa"] == CONTROL).to_numpy()[rows],
+                COMPOUND: known["Metadata_Compound"].to_numpy(str)[rows],
+                IS_CONTROL: (known["Metadata_moa"] == CONTROL).to_numpy()[rows],
             }
         )
         plates.append(PlateCells(plate, cells, starts, wells))

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from cell_assets.errors import BadInputError
-from cell_assets.methods.processor import Device
+from cell_assets.methods.processor import Device, Precision
 
 
 def derived_seed(*path: int) -> int:
@@ -24,6 +24,18 @@ def require(device: Device) -> None:
     """Raises `BadInputError` where a GPU is asked for and there is none."""
     if device is Device.CUDA and not torch.cuda.is_available():
         raise BadInputError("device=cuda was asked for and PyTorch sees no GPU here; use device=cpu")
+
+
+def runnable_precision(precision: Precision, device: Device) -> tuple[Precision, tuple[str, ...]]:
+    """The arithmetic that the processor has instructions for, and a sentence where it is not the one asked for."""
+    if precision is Precision.FLOAT32:
+        return precision, ()
+    on_cpu = device is Device.CPU
+    has_half = torch.cpu._is_avx512_bf16_supported() if on_cpu else torch.cuda.is_bf16_supported()
+    if has_half:
+        return precision, ()
+    why = "the network runs in float32, because the processor has no bfloat16 instructions"
+    return Precision.FLOAT32, (why,)
 
 
 @contextmanager

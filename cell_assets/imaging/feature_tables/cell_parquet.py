@@ -8,9 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cell_assets.errors import BadInputError
-from cell_assets.imaging.feature_tables.columns import PLACE, is_feature, known_name, require_place
-
-_OBJECT = ("Metadata_ImageNumber", "Metadata_Cells_Number_Object_Number", "Metadata_ObjectNumber")
+from cell_assets.imaging.feature_tables.columns import OBJECT, PLACE, is_feature, known_name, require_place
 
 
 class CellParquet:
@@ -42,7 +40,7 @@ class CellParquet:
                 self._sources.setdefault(name, []).append(column)
         self.known = tuple(self._sources)
         require_place(self.known, path)
-        self.keys = tuple(name for name in (*PLACE, *_OBJECT) if name in self.known)
+        self.keys = tuple(name for name in (*PLACE, *OBJECT) if name in self.known)
 
     def batches(self) -> Iterator[pd.DataFrame]:
         """Cells in the file's order."""

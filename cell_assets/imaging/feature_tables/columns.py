@@ -11,6 +11,8 @@ METADATA = "Metadata_"
 IMAGE = "Image_"
 PLATE, WELL, SITE = "Metadata_Plate", "Metadata_Well", "Metadata_Site"
 PLACE = (PLATE, WELL, SITE)
+OBJECT = ("Metadata_ImageNumber", "Metadata_Cells_Number_Object_Number", "Metadata_ObjectNumber")
+"""Numbers that, with their place, name one cell; a table has some of them."""
 
 _WHO_OR_WHERE = re.compile(
     r"_(Location|Parent|Children|ObjectNumber|Number_Object_Number)(_|$)"

@@ -27,6 +27,10 @@ class CheckpointConfig(BaseModel):
     """Names of the D features of a cell, in the network's order."""
     compounds: tuple[str, ...]
     """Those that it learned from."""
+    plates: tuple[str, ...]
+    """Those that it learned on."""
+    kept_epoch: int
+    """Whose weights these are."""
     parameters: TrainingParameters
     torch_version: str
     """Part of the environment that decides the bytes."""
@@ -40,19 +44,28 @@ def save_checkpoint(network: SetNetwork, config: CheckpointConfig, folder: Path)
     (folder / CONFIG_FILE).write_text(content + "\n", encoding="utf-8")
 
 
+def load_config(folder: Path) -> CheckpointConfig:
+    """How a checkpoint was made.
+
+    Raises:
+        BadInputError: `config.json` is missing or not understood.
+    """
+    try:
+        return CheckpointConfig.model_validate_json((folder / CONFIG_FILE).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise BadInputError(
+            f"checkpoint {folder.name}: {CONFIG_FILE} is not there or not understood ({error}); use the version of "
+            "cell-assets that wrote it, or train again"
+        ) from error
+
+
 def load_checkpoint(folder: Path) -> tuple[SetNetwork, CheckpointConfig]:
     """The trained network in evaluation mode, and how it was made.
 
     Raises:
         BadInputError: a file is missing or not understood, or the weights do not fit the network.
     """
-    try:
-        config = CheckpointConfig.model_validate_json((folder / CONFIG_FILE).read_bytes())
-    except (OSError, ValidationError) as error:
-        raise BadInputError(
-            f"checkpoint {folder.name}: {CONFIG_FILE} is not there or not understood ({error}); use the version of "
-            "cell-assets that wrote it, or train again"
-        ) from error
+    config = load_config(folder)
     network = network_of(config.parameters, len(config.features))
     try:
         network.load_state_dict(load_file(folder / WEIGHTS_FILE))

@@ -1,7 +1,8 @@
 """The training loop's body for Lightning: a step is all plates of one chunk of compounds, one after another."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -9,15 +10,19 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader
 
+from cell_assets.evaluation.profiling.well_manifest import COMPOUND
 from cell_assets.evaluation.retrieval.profiles import Profiles
 from cell_assets.evaluation.retrieval.retrieval import Question, ranked_queries
 from cell_assets.methods.cytosummary.batches import EpochSets, SetBatch
 from cell_assets.methods.cytosummary.building import SetNetwork
 from cell_assets.methods.cytosummary.objective import supcon_loss
-from cell_assets.methods.cytosummary.parameters import TrainingParameters
+from cell_assets.methods.cytosummary.parameters import Positives, TrainingParameters
 from cell_assets.methods.cytosummary.plate_cells import PlateCells
 from cell_assets.methods.cytosummary.sets import WellCells
 from cell_assets.methods.processor import Precision
+
+FINGERPRINT = "cytosummary_fingerprint"
+"""Key of a saved state: which training it is of."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class Epoch:
     train_loss: float
     """Mean over batches."""
     validation_map: float | None
-    """Of retrieving replicates of validation compounds on their plate, mean over plates; None without any."""
+    """Of retrieving replicates of validation compounds, see `replicate_retrieval`; None without any."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class CytoSummaryModule(L.LightningModule):
         network: SetNetwork,
         parameters: TrainingParameters,
         validation: Sequence[PlateCells],
+        fingerprint: str = "",
     ) -> None:
         super().__init__()
         # Several batches are one step.
@@ -55,6 +61,7 @@ class CytoSummaryModule(L.LightningModule):
         self.network = network
         self.settings = parameters
         self.validation = validation
+        self.fingerprint = fingerprint
         self.history: list[Epoch] = []
         self.kept: Kept | None = None
         self._losses: list[float] = []
@@ -74,7 +81,8 @@ class CytoSummaryModule(L.LightningModule):
             optimizer.zero_grad()
 
     def on_train_epoch_end(self) -> None:
-        found = replicate_retrieval(self.network, self.validation, self.settings.precision)
+        settings = self.settings
+        found = replicate_retrieval(self.network, self.validation, settings.precision, settings.positives)
         if found is not None and (self.kept is None or found > self.kept.validation_map):
             weights = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
             self.kept = Kept(self.current_epoch, found, weights)
@@ -86,6 +94,16 @@ class CytoSummaryModule(L.LightningModule):
         return torch.optim.AdamW(
             self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint[FINGERPRINT] = self.fingerprint
+        checkpoint["cytosummary_history"] = [asdict(epoch) for epoch in self.history]
+        checkpoint["cytosummary_kept"] = None if self.kept is None else vars(self.kept)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.history = [Epoch(**epoch) for epoch in checkpoint["cytosummary_history"]]
+        kept = checkpoint["cytosummary_kept"]
+        self.kept = None if kept is None else Kept(**kept)
 
 
 class SetData(L.LightningDataModule):
@@ -107,13 +125,32 @@ class SetData(L.LightningDataModule):
 
 
 def replicate_retrieval(
-    network: SetNetwork, plates: Sequence[PlateCells], precision: Precision
+    network: SetNetwork,
+    plates: Sequence[PlateCells],
+    precision: Precision,
+    positives: Positives = Positives.WITHIN_PLATE,
 ) -> float | None:
-    """Mean average precision of wells that ask for their replicates on the same plate, mean over plates."""
+    """Mean average precision of wells that ask for their replicates where training looks for positives.
+
+    Within plates it is the mean over plates, of those that have something to ask, see `can_ask`; None if none has.
+    """
+    parts = [
+        (network.profiles_of(plate.features, plate.starts, precision), plate.wells[COMPOUND].to_numpy(str))
+        for plate in plates
+    ]
+    if positives is Positives.ACROSS_PLATES and parts:
+        parts = [(np.concatenate([one for one, _ in parts]), np.concatenate([names for _, names in parts]))]
     found = []
-    for plate in plates:
-        profiles = network.profiles_of(plate.features, plate.starts, precision).astype(np.float64)
-        metadata = pd.DataFrame({"Metadata_Compound": plate.wells["compound"].to_numpy(str)})
-        table = Profiles(metadata, profiles, tuple(f"profile_{i}" for i in range(profiles.shape[1])))
-        found.append(ranked_queries(table, Question("Metadata_Compound"))["average_precision"].mean())
+    for profiles, compounds in parts:
+        if not can_ask(compounds):
+            continue
+        columns = tuple(f"profile_{i}" for i in range(profiles.shape[1]))
+        table = Profiles(pd.DataFrame({COMPOUND: compounds}), profiles.astype(np.float64), columns)
+        found.append(ranked_queries(table, Question(COMPOUND, unit=COMPOUND))["average_precision"].mean())
     return float(np.mean(found)) if found else None
+
+
+def can_ask(compounds: np.ndarray) -> bool:
+    """Whether of wells of these compounds one has a replicate, and one of another compound to tell it from."""
+    n_wells = np.unique(compounds, return_counts=True)[1]
+    return len(n_wells) > 1 and bool(n_wells.max() > 1)

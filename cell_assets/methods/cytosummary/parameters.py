@@ -9,6 +9,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from cell_assets.imaging.feature_tables.selection import SelectionParameters
 from cell_assets.methods.cytosummary.sets import SetParameters
 from cell_assets.methods.processor import Device, Precision
 
@@ -50,6 +51,8 @@ class TrainingParameters(BaseModel):
 
     preset: str = "paper"
     """Which values hold for every field that is not stated."""
+    selection: SelectionParameters = SelectionParameters()
+    """Which features of the cells are used."""
     summary: Summary = Summary.LEARNED
     """What the cells of a set are summarised by; all but the first are controls."""
     cell_width: int = Field(default=2048, ge=1)

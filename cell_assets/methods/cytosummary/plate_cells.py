@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cell_assets.errors import BadInputError
+from cell_assets.evaluation.profiling.well_manifest import COMPOUND, is_treated
 from cell_assets.methods.cytosummary.sets import IntArray, WellCells
 
 
@@ -22,7 +23,14 @@ class PlateCells:
     starts: IntArray
     """(W + 1,) where the cells of each well begin, and N."""
     wells: pd.DataFrame
-    """W rows with `compound` and `is_control`."""
+    """W rows with `Metadata_Perturbation` and `Metadata_IsControl`, as `well_manifest` has them."""
+
+    def between(self, first: int, end: int) -> "PlateCells":
+        """The wells from place `first` to before `end`; their features are a view."""
+        starts = self.starts[first : end + 1]
+        return PlateCells(
+            self.plate, self.features[starts[0] : starts[-1]], starts - starts[0], self.wells.iloc[first:end]
+        )
 
 
 def trained_wells(plates: Sequence[PlateCells], compounds: Sequence[str]) -> tuple[WellCells, ...]:
@@ -38,9 +46,8 @@ def trained_wells(plates: Sequence[PlateCells], compounds: Sequence[str]) -> tup
     code = {compound: place for place, compound in enumerate(compounds)}
     found = []
     for plate in plates:
-        used = plate.wells["compound"].isin(code.keys()) & ~plate.wells["is_control"].astype(bool)
-        chosen = np.flatnonzero(used.to_numpy())
-        codes = plate.wells["compound"].iloc[chosen].map(code).to_numpy().astype(np.int64)
+        chosen = np.flatnonzero(plate.wells[COMPOUND].isin(code.keys()).to_numpy() & is_treated(plate.wells))
+        codes = plate.wells[COMPOUND].iloc[chosen].map(code).to_numpy().astype(np.int64)
         found.append(WellCells(plate.starts[chosen], np.diff(plate.starts)[chosen], codes))
     seen = np.unique(np.concatenate([wells.compound for wells in found]))
     without = [compound for compound, place in code.items() if place not in set(seen.tolist())]

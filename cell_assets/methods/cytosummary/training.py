@@ -1,16 +1,26 @@
 """Training from cells of several plates to a network."""
 
 import tempfile
+import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, Checkpoint
 
+from cell_assets.methods.contract import ProgressSink
 from cell_assets.methods.cytosummary.building import SetNetwork, network_of
-from cell_assets.methods.cytosummary.lightning_module import CytoSummaryModule, Epoch, SetData
+from cell_assets.methods.cytosummary.lightning_module import FINGERPRINT, CytoSummaryModule, Epoch, SetData
+from cell_assets.methods.cytosummary.pace import Pace
 from cell_assets.methods.cytosummary.parameters import TrainingParameters
 from cell_assets.methods.cytosummary.plate_cells import PlateCells, trained_wells
 from cell_assets.methods.execution import prepared
+
+SECONDS_BETWEEN_SAVES = 60.0
+"""The network with AdamW's moments and the kept weights is 77 MB. The result does not depend on when it was saved."""
 
 
 @dataclass(frozen=True)
@@ -24,18 +34,30 @@ class Trained:
     """Whose weights the network has."""
 
 
+@dataclass(frozen=True)
+class ResumeFile:
+    """Where an interrupted training is saved between epochs, and goes on from."""
+
+    path: Path
+    fingerprint: str
+    """Of everything that decides the weights: a state with another one is overwritten."""
+
+
 def train_network(
     plates: Sequence[PlateCells],
     compounds: Sequence[str],
     parameters: TrainingParameters,
     validation: Sequence[PlateCells] = (),
+    progress: ProgressSink | None = None,
+    resume: ResumeFile | None = None,
 ) -> Trained:
     """Learn from the wells of `compounds` on `plates`; controls among them are not looked at.
 
-    Equal inputs and parameters give equal weights in an equal environment.
+    Equal inputs and parameters give equal weights in an equal environment, also after an interruption.
 
     Args:
         validation: plates of the wells alone that decide which epoch is kept, of compounds that are not learned from.
+        progress: called after every batch.
 
     Raises:
         BadInputError: plates differ in features, a compound has no well there, or no plate holds two to compare.
@@ -43,25 +65,72 @@ def train_network(
     wells = trained_wells(plates, compounds)
     with (
         prepared(parameters.device, parameters.threads, parameters.seed),
-        tempfile.TemporaryDirectory() as root,
+        ExitStack() as stack,
     ):
-        module = CytoSummaryModule(
-            network_of(parameters, plates[0].features.shape[1]), parameters, validation
-        )
+        network = network_of(parameters, plates[0].features.shape[1])
+        fingerprint = "" if resume is None else resume.fingerprint
+        module = CytoSummaryModule(network, parameters, validation, fingerprint)
+        callbacks: list[Callback] = [_BatchProgress(progress, parameters.max_epochs)]
+        if resume is not None:
+            callbacks.append(_SaveForResume(resume.path))
         trainer = L.Trainer(
             accelerator="gpu" if parameters.device.value == "cuda" else "cpu",
             devices=1,
             max_epochs=parameters.max_epochs,
+            callbacks=callbacks,
             logger=False,
-            enable_checkpointing=False,
+            enable_checkpointing=resume is not None,
             enable_progress_bar=False,
             enable_model_summary=False,
             reload_dataloaders_every_n_epochs=1,
-            default_root_dir=root,
+            default_root_dir=stack.enter_context(tempfile.TemporaryDirectory()),
         )
-        trainer.fit(module, datamodule=SetData(plates, wells, parameters))
+        saved = None if resume is None else _resumable(resume)
+        trainer.fit(module, datamodule=SetData(plates, wells, parameters), ckpt_path=saved, weights_only=True)
     network = module.network.cpu()
     if module.kept is not None:
         network.load_state_dict(module.kept.weights)
     kept_epoch = module.history[-1].epoch if module.kept is None else module.kept.epoch
     return Trained(network.eval(), tuple(module.history), kept_epoch)
+
+
+def _resumable(resume: ResumeFile) -> Path | None:
+    """The saved state of this very training, or None; another training's state is left to be overwritten."""
+    if not resume.path.exists():
+        return None
+    saved = torch.load(resume.path, map_location="cpu", weights_only=True, mmap=True)
+    return resume.path if saved.get(FINGERPRINT) == resume.fingerprint else None
+
+
+class _SaveForResume(Checkpoint):
+    """Saves between epochs, whole or not at all, and no more often than it pays.
+
+    A `Checkpoint`, because Lightning calls these after the module has closed its epoch.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.saved = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if time.monotonic() - self.saved < SECONDS_BETWEEN_SAVES:
+            return
+        partial = self.path.with_suffix(".partial")
+        trainer.save_checkpoint(partial)
+        partial.replace(self.path)
+        self.saved = time.monotonic()
+
+
+class _BatchProgress(Callback):
+    """Batches that are done, of all; a chunk's plates may be fewer in another epoch, so the total is nearly right."""
+
+    def __init__(self, sink: ProgressSink | None, max_epochs: int) -> None:
+        self.max_epochs = max_epochs
+        self.pace = Pace(sink, 0, "batches")
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        of_epoch = int(trainer.num_training_batches)
+        done = trainer.current_epoch * of_epoch + batch_idx + 1
+        self.pace(done, self.max_epochs * of_epoch, f"epoch {trainer.current_epoch + 1}")

@@ -7,8 +7,8 @@ import torch
 from cell_assets.errors import BadInputError
 from cell_assets.methods.dynaclr.imagenet import weights_digest
 from cell_assets.methods.dynaclr.parameters import CompileMode, InitialState, TrainingParameters
-from cell_assets.methods.execution import require
-from cell_assets.methods.processor import Device, Precision
+from cell_assets.methods.execution import require, runnable_precision
+from cell_assets.methods.processor import Device
 
 
 def supported(parameters: TrainingParameters) -> tuple[TrainingParameters, tuple[str, ...]]:
@@ -35,11 +35,8 @@ def supported(parameters: TrainingParameters) -> tuple[TrainingParameters, tuple
             "torch.compile does not work here (it needs a C++ compiler), so the network runs uncompiled: "
             "slower, and with other checkpoint bytes than a compiled run"
         )
-    half = parameters.precision is Precision.BFLOAT16
-    if half and parameters.device is Device.CPU and not torch.cpu._is_avx512_bf16_supported():
-        changes["precision"] = Precision.FLOAT32
-        messages.append("the network runs in float32, because the processor has no bfloat16 instructions")
-    return parameters.model_copy(update=changes), tuple(messages)
+    changes["precision"], slower = runnable_precision(parameters.precision, parameters.device)
+    return parameters.model_copy(update=changes), (*messages, *slower)
 
 
 def _compiler_works(device: Device) -> bool:

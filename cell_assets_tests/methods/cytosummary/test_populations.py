@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import special_ortho_group
 
+from cell_assets.evaluation.profiling.well_manifest import COMPOUND, IS_CONTROL
 from cell_assets.evaluation.retrieval.profiles import Profiles
 from cell_assets.evaluation.retrieval.retrieval import Question, retrieve
 from cell_assets.methods.cytosummary.parameters import TrainingParameters
@@ -68,7 +69,7 @@ def test_what_the_mean_cannot_see_is_learned(
     starts = np.arange(len(compound) + 1) * CELLS
     seen = np.arange(len(compound)) % WELLS < WELLS // 2
     by_well = cells.reshape(len(compound), CELLS, D)
-    wells = pd.DataFrame({"compound": compound[seen].astype(str), "is_control": False})
+    wells = pd.DataFrame({COMPOUND: compound[seen].astype(str), IS_CONTROL: False})
     plate = PlateCells("P", by_well[seen].reshape(-1, D), starts[: seen.sum() + 1], wells)
     parameters = TrainingParameters.quick().model_copy(
         update={
@@ -81,7 +82,7 @@ def test_what_the_mean_cannot_see_is_learned(
             "seed": seed,
         }
     )
-    network = train_network([plate], sorted(set(wells["compound"])), parameters).network
+    network = train_network([plate], sorted(set(wells[COMPOUND])), parameters).network
     unseen = network.profiles_of(by_well[~seen].reshape(-1, D), starts[: (~seen).sum() + 1])
     found, chance = replicates(unseen.astype(np.float64), compound[~seen], seed)
     # Means are 0 but for rounding, so what a mean says of a well is noise.

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from cell_assets.errors import BadInputError
+from cell_assets.evaluation.profiling.well_manifest import COMPOUND, IS_CONTROL
 from cell_assets.methods.cytosummary.batches import EpochSets
 from cell_assets.methods.cytosummary.building import network_of
 from cell_assets.methods.cytosummary.checkpoint import CheckpointConfig, load_checkpoint, save_checkpoint
@@ -34,7 +35,7 @@ def plate(name: str, seed: int, compounds: Sequence[str] = COMPOUNDS, wells_each
         cells = random.normal(size=(CELLS, D))
         cells[:, 1] = r * cells[:, 0] + np.sqrt(1 - r**2) * cells[:, 1]
         parts.append(cells.astype(np.float32))
-    wells = pd.DataFrame(known, columns=["compound", "is_control"])
+    wells = pd.DataFrame(known, columns=[COMPOUND, IS_CONTROL])
     return PlateCells(name, np.concatenate(parts), np.arange(len(known) + 1) * CELLS, wells)
 
 
@@ -49,6 +50,8 @@ def config_of(parameters: TrainingParameters) -> CheckpointConfig:
     return CheckpointConfig(
         features=tuple(f"f{i}" for i in range(D)),
         compounds=tuple(COMPOUNDS),
+        plates=("P",),
+        kept_epoch=0,
         parameters=parameters,
         torch_version=torch.__version__,
     )
@@ -162,7 +165,7 @@ def test_across_plates_the_cells_of_each_set_are_its_compounds() -> None:
     plates = [plate("P", 1), plate("Q", 2)]
     for one in plates:
         # Feature 4 says which compound a cell is of.
-        codes = one.wells["compound"].map({name: i for i, name in enumerate([*COMPOUNDS, "none"])})
+        codes = one.wells[COMPOUND].map({name: i for i, name in enumerate([*COMPOUNDS, "none"])})
         one.features[:, 4] = codes.to_numpy().repeat(CELLS)
     batches = EpochSets(plates, trained_wells(plates, COMPOUNDS), small(positives=Positives.ACROSS_PLATES), 0)
     for batch in (batches[i] for i in range(len(batches))):
