@@ -134,7 +134,7 @@ def _numbers(batch: pd.DataFrame, source: CellSource) -> NDArray[np.float32]:
                 f"{source.path}: feature {name} is {columns[name][wrong.idxmax()]!r} in a cell and not a number; mend "
                 "the cell or leave the column out"
             )
-    values = columns.astype(np.float64).to_numpy(np.float32)
+    values = columns.astype(np.float64).to_numpy(np.float32, copy=True)
     values[~np.isfinite(values)] = np.nan
     return values
 

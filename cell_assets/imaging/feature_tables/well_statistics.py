@@ -10,7 +10,6 @@ import pandas as pd
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from cell_assets.errors import BadInputError
 from cell_assets.imaging.feature_tables.columns import PLATE, WELL
 from cell_assets.imaging.feature_tables.feature_table import CELLS_PARQUET
 
@@ -30,65 +29,75 @@ class WellStatistic(StrEnum):
 
 
 @dataclass(frozen=True)
+class CellsByWell:
+    """The n used cells of a feature table, sorted by plate and well; W wells have any."""
+
+    folder: Path
+    wells: pd.DataFrame
+    """`Metadata_Plate, Metadata_Well, Metadata_Count` (cells that are used) of W wells."""
+    without: tuple[str, ...]
+    """`plate|well` of those that have cells, of which none is used."""
+    count: NDArray[np.int64]
+    """(W,)."""
+    rows: NDArray[np.int64]
+    """(n,) rows of the table, well by well."""
+
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """(W,) where each well begins."""
+        return np.cumsum(self.count) - self.count
+
+    def columns(self, features: Sequence[str]) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """`FEATURES_AT_ONCE` features at a time: where they stand in `features`, and the cells' values (n, k)."""
+        with pq.ParquetFile(self.folder / CELLS_PARQUET) as file:
+            for start in range(0, len(features), FEATURES_AT_ONCE):
+                names = list(features[start : start + FEATURES_AT_ONCE])
+                table = file.read(columns=names)
+                values = np.stack([table.column(name).to_numpy()[self.rows] for name in names], 1)
+                yield slice(start, start + len(names)), values
+
+
+@dataclass(frozen=True)
 class WellProfiles:
     """W wells in the order of plate and well."""
 
     wells: pd.DataFrame
-    """`Metadata_Plate, Metadata_Well, Metadata_Count` (cells that were used)."""
+    """As `CellsByWell` has them."""
     values: dict[WellStatistic, NDArray[np.float64]]
     """(W, D) of each statistic."""
     features: tuple[str, ...]
 
 
-def well_profiles(
-    folder: Path, rows: NDArray[np.bool_], features: Sequence[str], statistics: Sequence[WellStatistic]
-) -> WellProfiles:
-    """Statistics of the feature table in `folder`, over the cells that `rows` (N,) names.
-
-    Reads the table once, column by column: memory is that of `FEATURES_AT_ONCE` columns.
-
-    Raises:
-        BadInputError: a well has no cell left, so that it has no profile.
-    """
+def cells_by_well(folder: Path, rows: NDArray[np.bool_]) -> CellsByWell:
+    """Sort those cells of the feature table in `folder` that `rows` (N,) names."""
     place = pq.read_table(folder / CELLS_PARQUET, columns=[PLATE, WELL]).to_pandas()
-    codes, wells = _wells(place, rows, folder)
-    order = np.argsort(codes, kind="stable")
-    count = np.bincount(codes)
-    starts = np.cumsum(count) - count
-    values = {statistic: np.empty((len(count), len(features))) for statistic in statistics}
-    for columns, cells in _columns(folder, features):
-        ordered = cells[rows][order]
-        for statistic, found in values.items():
-            found[:, columns] = _OF[statistic](ordered, starts, count)
-    return WellProfiles(wells.assign(Metadata_Count=count), values, tuple(features))
-
-
-def _wells(
-    place: pd.DataFrame, rows: NDArray[np.bool_], folder: Path
-) -> tuple[NDArray[np.int64], pd.DataFrame]:
-    """Code (n,) of every used cell's well, and the wells by code."""
     groups = place.groupby([PLATE, WELL], sort=True)
     codes = groups.ngroup().to_numpy().astype(np.int64)
     wells = pd.DataFrame(list(groups.groups), columns=[PLATE, WELL])
-    empty = np.flatnonzero(np.bincount(codes[rows], minlength=len(wells)) == 0)
-    if len(empty):
-        names = ", ".join("|".join(wells.iloc[one]) for one in empty[:5])
-        raise BadInputError(
-            f"{folder}: {len(empty)} wells ({names}) have no cell with all features, and so no profile; leave them "
-            "out, or lower max_missing_share so that the features go instead"
-        )
-    return codes[rows], wells
+    count = np.bincount(codes[rows], minlength=len(wells)).astype(np.int64)
+    some = count > 0
+    used = np.flatnonzero(rows)
+    return CellsByWell(
+        folder,
+        wells[some].reset_index(drop=True).assign(Metadata_Count=count[some]),
+        tuple((wells[PLATE].astype(str) + "|" + wells[WELL].astype(str))[~some]),
+        count[some],
+        used[np.argsort(codes[used], kind="stable")],
+    )
 
 
-def _columns(folder: Path, features: Sequence[str]) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-    with pq.ParquetFile(folder / CELLS_PARQUET) as file:
-        for start in range(0, len(features), FEATURES_AT_ONCE):
-            names = list(features[start : start + FEATURES_AT_ONCE])
-            table = file.read(columns=names)
-            yield (
-                slice(start, start + len(names)),
-                np.stack([table.column(name).to_numpy() for name in names], 1),
-            )
+def well_profiles(
+    cells: CellsByWell, features: Sequence[str], statistics: Sequence[WellStatistic]
+) -> WellProfiles:
+    """Statistics of every well's cells.
+
+    Reads the table once, column by column: memory is that of `FEATURES_AT_ONCE` columns, a few times over.
+    """
+    values = {statistic: np.empty((len(cells.count), len(features))) for statistic in statistics}
+    for columns, ordered in cells.columns(features):
+        for statistic, found in values.items():
+            found[:, columns] = _OF[statistic](ordered, cells.starts, cells.count)
+    return WellProfiles(cells.wells, values, tuple(features))
 
 
 def _mean(

@@ -14,7 +14,7 @@ from cell_assets.imaging.feature_tables.cell_parquet import CellParquet
 from cell_assets.imaging.feature_tables.cellprofiler_sqlite import CellProfilerDatabase
 from cell_assets.imaging.feature_tables.feature_table import write_feature_table
 from cell_assets.imaging.feature_tables.selection import SelectionParameters, select_features, usable_cells
-from cell_assets.imaging.feature_tables.well_statistics import WellStatistic, well_profiles
+from cell_assets.imaging.feature_tables.well_statistics import WellStatistic, cells_by_well, well_profiles
 from cell_assets_tests.shared_data import shared_data
 
 AREA, MEAN, ROUND = "Cells_AreaShape_Area", "Cells_Intensity_Mean", "Nuclei_AreaShape_FormFactor"
@@ -72,7 +72,9 @@ def test_every_statistic_against_pandas(
 ) -> None:
     monkeypatch.setattr(well_statistics, "FEATURES_AT_ONCE", 1)
     folder = table(tmp_path_factory.mktemp("tables") / "t", wells, seed)
-    found = well_profiles(folder, np.ones(len(wells), bool), (AREA, MEAN), list(WellStatistic))
+    found = well_profiles(
+        cells_by_well(folder, np.ones(len(wells), bool)), (AREA, MEAN), list(WellStatistic)
+    )
     groups = pd.read_parquet(folder / "cells.parquet").groupby("Metadata_Well")[[AREA, MEAN]]
     expected = {
         WellStatistic.MEAN: groups.mean(),
@@ -90,10 +92,18 @@ def test_a_dropped_cell_takes_its_own_metadata_with_it(tmp_path: Path) -> None:
     given = {AREA: [1.0, 10, 100, 1000], MEAN: [np.nan, 1, 1, 2]}
     folder = table(tmp_path / "t", "ABAB", **given)
     usable = usable_cells(folder, (AREA, MEAN))
-    found = well_profiles(folder, usable.rows, (AREA,), [WellStatistic.MEAN])
+    found = well_profiles(cells_by_well(folder, usable.rows), (AREA,), [WellStatistic.MEAN])
     assert found.values[WellStatistic.MEAN].ravel().tolist() == [100, 505]
-    with pytest.raises(BadInputError, match=r"1 wells \(P\|A\) have no cell with all features"):
-        well_profiles(folder, np.array([False, True, False, True]), (AREA,), [WellStatistic.MEAN])
+
+
+def test_a_well_none_of_whose_cells_are_used_has_no_profile_and_is_named(tmp_path: Path) -> None:
+    folder = table(tmp_path / "t", "BABC", **{AREA: [1.0, 10, 100, 1000]})
+    cells = cells_by_well(folder, np.array([True, False, True, True]))
+    assert cells.without == ("P|A",)
+    found = well_profiles(cells, (AREA,), [WellStatistic.MEAN])
+    assert found.wells["Metadata_Well"].tolist() == ["B", "C"]
+    assert found.wells["Metadata_Count"].tolist() == [2, 1]
+    assert found.values[WellStatistic.MEAN].ravel().tolist() == [50.5, 1000]
 
 
 def test_real_cells_become_profiles_of_their_wells(tmp_path: Path) -> None:
@@ -102,7 +112,9 @@ def test_real_cells_become_profiles_of_their_wells(tmp_path: Path) -> None:
     chosen = select_features({"plate": tmp_path})
     usable = usable_cells(tmp_path, chosen.features)
     assert usable.rows.all() and usable.dropped_by == {}
-    found = well_profiles(tmp_path, usable.rows, chosen.features, [WellStatistic.MEDIAN])
+    found = well_profiles(
+        cells_by_well(tmp_path, usable.rows), chosen.features, [WellStatistic.MEDIAN]
+    )
     cells = pd.read_parquet(tmp_path / "cells.parquet")
     expected = cells.groupby("Metadata_Well")[list(chosen.features)].median()
     assert found.values[WellStatistic.MEDIAN].shape == (8, len(chosen.features))
