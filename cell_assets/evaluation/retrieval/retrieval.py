@@ -89,7 +89,7 @@ def ranked_queries(profiles: Profiles, question: Question) -> pd.DataFrame:
     partner is NaN.
 
     Raises:
-        BadInputError: a column is missing, or no profile has a partner.
+        BadInputError: a column is missing, no profile has a partner, or none can be taken for one.
     """
     known = profiles.metadata
     require_columns(known, [question.label, *question.apart, question.unit], "profiles'")
@@ -101,6 +101,11 @@ def ranked_queries(profiles: Profiles, question: Question) -> pd.DataFrame:
         apart = f" from which it differs in {', '.join(question.apart)}" if question.apart else ""
         raise BadInputError(
             f"no profile has another of its {question.label}{apart}; ask for another label, or let fewer columns differ"
+        )
+    if (n_positives == n_ranked).all():
+        raise BadInputError(
+            f"all profiles that may be compared are of one {question.label}, so that every order is right; bring in "
+            "profiles of another"
         )
     found = average_precision(
         known,

@@ -133,6 +133,9 @@ def test_a_question_without_an_answer_is_named(tmp_path: Path) -> None:
     alone = Question(MOA, apart=(MOA,))
     with pytest.raises(BadInputError, match="no profile has another of its Metadata_moa"):
         retrieve(drawn(0), alone)
+    of_one = drawn(0).select(drawn(0).metadata[MOA] == "m1")
+    with pytest.raises(BadInputError, match="all profiles that may be compared are of one Metadata_moa"):
+        retrieve(of_one, MECHANISM)
     with pytest.raises(BadInputError, match="lacks the column"):
         retrieve(drawn(0), Question("Metadata_Gene"))
     with pytest.raises(BadInputError, match="cannot be read as profiles"):
