@@ -1,0 +1,194 @@
+"""What a network finds least relevant, as a rule that people can read and any program can apply.
+
+A shallow decision tree foretells the least relevant cells from their features; the leaves in which these prevail are
+the rule. It needs no network, so that mean profiling can use it on plates of its own.
+"""
+
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from sklearn.tree import DecisionTreeClassifier
+
+from cell_assets.errors import BadInputError
+from cell_assets.evaluation.profiling.relevance_study import LEAST_RELEVANT, kept_cells
+from cell_assets.evaluation.units import BoolArray, FloatArray, IntArray
+
+
+class RuleParameters(BaseModel):
+    """How a rule is distilled."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    least_relevant: float = Field(default=LEAST_RELEVANT, gt=0, lt=1)
+    """Share of every well's cells that is to be foretold."""
+    max_depth: int = Field(default=2, ge=1, le=2)
+    """Conditions that a cell is left out by; two of them make three features at most in all."""
+    min_precision: float = Field(default=0.5, gt=0, lt=1)
+    """A leaf is of the rule when more than this share of its cells is to be foretold."""
+    min_leaf: float = Field(default=0.01, gt=0, lt=0.5)
+    """Share of the cells that a leaf holds at least, so that no rule is made for a handful."""
+    max_cells: int = Field(default=20_000, ge=100)
+    """Cells that the tree sees, drawn evenly: every one of them is sorted by every feature."""
+    seed: int = Field(default=0, ge=0)
+    """Of that draw."""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.min_precision <= self.least_relevant:
+            raise ValueError(
+                f"min_precision={self.min_precision:g} is no more than least_relevant={self.least_relevant:g}, which "
+                "leaving out any cell reaches; raise it"
+            )
+        return self
+
+
+class Condition(BaseModel):
+    """A bound on one feature."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    feature: str
+    side: Literal["<=", ">"]
+    threshold: float
+
+    def __str__(self) -> str:
+        return f"{self.feature} {self.side} {self.threshold:.3g}"
+
+    def holds(self, values: NDArray[np.floating]) -> BoolArray:
+        """For which values (N,); for none that is missing."""
+        bound = np.float64(self.threshold)
+        return np.asarray(values <= bound if self.side == "<=" else values > bound)
+
+
+class QualityRule(BaseModel):
+    """Which cells to leave out of a well's profile."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    format: Literal["cell_assets.quality_rule"] = "cell_assets.quality_rule"
+    version: Literal[1] = 1
+    scale: Literal["standard deviations from the mean of all cells of the plate"] = (
+        "standard deviations from the mean of all cells of the plate"
+    )
+    """Of thresholds, and of the features that the rule is applied to."""
+    clauses: tuple[tuple[Condition, ...], ...]
+    """A cell is left out when all conditions of one clause hold; without a clause all cells stay."""
+
+    @property
+    def sentence(self) -> str:
+        """The rule for a report."""
+        if not self.clauses:
+            return "Every cell stays: no plain rule foretells the least relevant ones."
+        said = ", and cells with ".join(" and ".join(map(str, clause)) for clause in self.clauses)
+        return f"Leave out cells with {said} ({self.scale})."
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Those that it looks at."""
+        return tuple(dict.fromkeys(one.feature for clause in self.clauses for one in clause))
+
+    def leaves_out(self, features: NDArray[np.floating], names: tuple[str, ...]) -> BoolArray:
+        """Which cells (N,) it leaves out; a value that is missing fulfils no condition.
+
+        Args:
+            features: (N, D), of zero mean and unit variance over all cells of each plate; may be a memory map.
+            names: D names.
+
+        Raises:
+            BadInputError: the rule looks at a feature that is none of these.
+        """
+        missing = [name for name in self.features if name not in names]
+        if missing:
+            raise BadInputError(
+                f"the rule looks at {missing[0]}, which these cells do not have; measure it, or distil a rule from "
+                "features that they have"
+            )
+        values = {name: np.asarray(features[:, names.index(name)]) for name in self.features}
+        found = np.zeros(len(features), bool)
+        for clause in self.clauses:
+            found |= np.logical_and.reduce([one.holds(values[one.feature]) for one in clause])
+        return found
+
+
+def distil_rule(
+    relevance: FloatArray,
+    features: NDArray[np.float32],
+    names: tuple[str, ...],
+    starts: IntArray,
+    parameters: RuleParameters,
+) -> QualityRule:
+    """The rule that foretells the least relevant cells of every well.
+
+    Args:
+        relevance: (N,).
+        features: (N, D), of zero mean and unit variance over all cells of each plate; may be a memory map.
+        names: D names.
+        starts: (W + 1,) where the cells of each well begin, and N.
+
+    Raises:
+        BadInputError: wells are so small that none of their cells is among the least relevant, or relevance is not of
+            as many cells.
+    """
+    least = ~kept_cells(relevance, starts, parameters.least_relevant)
+    random = np.random.default_rng(parameters.seed)
+    rows = np.sort(random.permutation(len(least))[: parameters.max_cells])
+    if not least[rows].any():
+        raise BadInputError(
+            f"of {len(rows)} cells none is among the least relevant {parameters.least_relevant:.0%} of its well; give "
+            "wells with more cells"
+        )
+    tree = DecisionTreeClassifier(
+        max_depth=parameters.max_depth, min_samples_leaf=parameters.min_leaf, random_state=parameters.seed
+    ).fit(features[rows], least[rows])
+    return QualityRule(clauses=_clauses(tree, names, parameters.min_precision, 0, ()))
+
+
+def write_quality_rule(rule: QualityRule, file: Path) -> None:
+    """As JSON."""
+    file.write_text(rule.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def read_quality_rule(file: Path) -> QualityRule:
+    """From JSON.
+
+    Raises:
+        BadInputError: it is not there, or no rule.
+    """
+    try:
+        return QualityRule.model_validate_json(file.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise BadInputError(
+            f"{file}: cannot be read as a rule ({error}); give the file of a distilled one"
+        ) from error
+
+
+def _clauses(
+    tree: DecisionTreeClassifier,
+    names: tuple[str, ...],
+    min_precision: float,
+    node: int,
+    path: tuple[Condition, ...],
+) -> tuple[tuple[Condition, ...], ...]:
+    """Paths from a node to the leaves in which the least relevant cells prevail."""
+    nodes = tree.tree_
+    if nodes.children_left[node] == nodes.children_right[node]:
+        shares = nodes.value[node, 0] / nodes.value[node, 0].sum()
+        return (path,) if shares[-1] > min_precision else ()
+    feature, threshold = names[nodes.feature[node]], float(nodes.threshold[node])
+    low = _narrowed(path, Condition(feature=feature, side="<=", threshold=threshold))
+    high = _narrowed(path, Condition(feature=feature, side=">", threshold=threshold))
+    found = (
+        *_clauses(tree, names, min_precision, nodes.children_left[node], low),
+        *_clauses(tree, names, min_precision, nodes.children_right[node], high),
+    )
+    # Where both sides are left out, this condition decides nothing.
+    return (path,) if found == (low, high) else found
+
+
+def _narrowed(path: tuple[Condition, ...], condition: Condition) -> tuple[Condition, ...]:
+    """A path with one more condition, in place of a wider bound on the same side of the same feature."""
+    others = (one for one in path if (one.feature, one.side) != (condition.feature, condition.side))
+    return (*others, condition)
