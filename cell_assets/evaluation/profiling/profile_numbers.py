@@ -1,0 +1,87 @@
+"""What a study of profiles states as numbers of the ledger."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from cell_assets.evaluation.profiling.profile_scores import Gain, Score
+from cell_assets.evaluation.profiling.profile_study import ProfileStudy
+from cell_assets.evaluation.resampling import Estimate, stated_split
+from cell_assets.ledger.records import NumberDraft
+
+CHANCE_REPORT = "chance"
+"""In place of a representation, of what a random order gives."""
+
+
+def profile_numbers(study: ProfileStudy) -> tuple[NumberDraft, ...]:
+    """Every number, in the order of the study; what could not be computed says why."""
+    return tuple(_numbers(study))
+
+
+def _numbers(study: ProfileStudy) -> Iterator[NumberDraft]:
+    reference, simulated = study.parameters.reference, study.parameters.simulated
+    for score in study.scores:
+        split = stated_split(score.stratum.name, simulated)
+        about = f"{score.representation}/{score.task.value}"
+        if score.representation == reference:
+            chance = f"{CHANCE_REPORT}/{score.task.value}"
+            yield _of(score.chance, chance, "mean_average_precision", split)
+            yield _of(score.prevalence, chance, "nearest_is_right", split)
+        yield _of(score.mean_average_precision, about, "mean_average_precision", split)
+        yield _of(score.nearest, about, "nearest_is_right", split)
+        if score.gain is not None:
+            yield from _gain(score, score.gain, about, reference, split)
+    yield from _over_plates(study)
+    for one in study.found:
+        split = stated_split("all compounds", simulated)
+        yield _of(one.share, f"{one.representation}/mechanism", "share_of_compounds_found", split)
+    for batch in study.batch:
+        about = f"{batch.representation}/batch_effect"
+        split, unit = stated_split(batch.among.value, simulated), "batches"
+        if batch.of_what == "plate":
+            unit = "plates"
+        name = f"nearest_of_same_{batch.of_what}"
+        yield batch.same.as_number(report=about, name=name, split=split, unit=unit)
+        yield batch.expected.as_number(report=about, name=f"{name}_expected", split=split, unit=unit)
+
+
+def _of(estimate: Estimate, report: str, name: str, split: str) -> NumberDraft:
+    return estimate.as_number(report=report, name=name, split=split, unit="compounds")
+
+
+def _gain(score: Score, gain: Gain, about: str, reference: str, split: str) -> Iterator[NumberDraft]:
+    yield _of(gain.absolute, about, f"gain_over_{reference}", split)
+    yield _of(gain.relative, about, f"relative_gain_over_{reference}", split)
+    for test in gain.welch:
+        yield NumberDraft(
+            about,
+            f"welch_p_over_{reference}_by_{test.over}",
+            split,
+            test.p_value,
+            test.n,
+            test.over,
+            why_missing=test.why_missing,
+        )
+
+
+def _over_plates(study: ProfileStudy) -> Iterator[NumberDraft]:
+    """Mean of the plates' mean average precisions, as the figures of CytoSummaryNet average them."""
+    split = stated_split("all plates", study.parameters.simulated)
+    for task in dict.fromkeys(one.task for one in study.plates):
+        for representation in study.representations:
+            own = [one for one in study.plates if (one.task, one.representation) == (task, representation)]
+            values = [
+                one.mean_average_precision.value
+                for one in own
+                if one.mean_average_precision.value is not None
+            ]
+            why = None if values or not own else own[0].mean_average_precision.why_missing
+            yield NumberDraft(
+                f"{representation}/{task.value}",
+                "mean_over_plates",
+                split,
+                float(np.mean(values)) if values else None,
+                len(values),
+                "plates",
+                why_missing=None if values else why or "there is no plate",
+            )

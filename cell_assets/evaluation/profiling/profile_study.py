@@ -1,0 +1,262 @@
+"""The study of an experiment's profiles: do they find mechanisms and replicates, and how do representations compare?
+
+All representations are asked of the same wells, so that what one has over another is a paired difference.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field
+from sklearn.decomposition import PCA
+
+from cell_assets.errors import BadInputError
+from cell_assets.evaluation.profiling.batch_effect import BatchScore, batch_scores
+from cell_assets.evaluation.profiling.profile_scores import PlateScore, Score, plate_scores, scores
+from cell_assets.evaluation.profiling.profile_tasks import (
+    BATCH,
+    Task,
+    profiles_of,
+    question_of,
+    rank,
+    treated_only,
+)
+from cell_assets.evaluation.profiling.well_manifest import (
+    COMPOUND,
+    COMPOUND_SPLIT,
+    DOSE,
+    DOSE_UNIT,
+    IS_CONTROL,
+    MOA,
+    PLATE_SPLIT,
+    is_treated,
+)
+from cell_assets.evaluation.resampling import Estimate, Statistic, bootstrap_interval
+from cell_assets.evaluation.retrieval.profiles import Profiles
+from cell_assets.evaluation.retrieval.retrieval import retrieve
+from cell_assets.evaluation.umap_axes import COMPONENTS, umap_axes
+from cell_assets.evaluation.units import FloatArray, require_columns
+from cell_assets.imaging.feature_tables.columns import PLATE, WELL
+
+SIGNIFICANT = 0.05
+"""Corrected p (Benjamini-Hochberg) below which a compound counts as found."""
+_KNOWN = (PLATE, WELL, COMPOUND, DOSE, DOSE_UNIT, MOA, IS_CONTROL)
+
+
+class ProfileStudyParameters(BaseModel):
+    """How profiles are studied."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    reference: str = "mean"
+    """The representation that the others are compared with."""
+    batch_of_plate: dict[str, str] = Field(default_factory=dict)
+    """By plate, the batch in which it was made, such as its week. Default: nobody says it."""
+    seed: int = Field(default=0, ge=0)
+    """Of resamples, permutations and UMAP."""
+    n_resamples: int = Field(default=1000, ge=100)
+    """Of whole compounds, for intervals."""
+    umap: bool = True
+    """Whether wells are laid out by UMAP, for figures; takes a millisecond a well, after seconds of compiling."""
+    simulated: bool = False
+    """Whether the cells are from a simulation, which every number then says."""
+
+
+@dataclass(frozen=True)
+class FoundCompounds:
+    """Which compounds find others of their mechanism, beyond a random order's luck."""
+
+    representation: str
+    table: pd.DataFrame
+    """A row for each compound with a sister: compound, `Metadata_MoA`, `mean_average_precision, p_value,
+    corrected_p_value`, as copairs tests them by permutation."""
+    share: Estimate
+    """Of the compounds, those whose corrected p is below `SIGNIFICANT`."""
+
+
+@dataclass(frozen=True)
+class UmapOfWells:
+    """Where wells lie, for looking at."""
+
+    representation: str
+    xy: FloatArray | None
+    """(N, 2) of the study's wells; None where they are too few."""
+
+
+@dataclass(frozen=True)
+class ProfileStudy:
+    """Everything that was found."""
+
+    parameters: ProfileStudyParameters
+    representations: tuple[str, ...]
+    wells: pd.DataFrame
+    """N rows: metadata of the wells that all representations have."""
+    n_features: Mapping[str, int]
+    """By representation."""
+    left_out: Mapping[str, int]
+    """By representation, wells that it has and another lacks."""
+    scores: tuple[Score, ...]
+    plates: tuple[PlateScore, ...]
+    batch: tuple[BatchScore, ...]
+    found: tuple[FoundCompounds, ...]
+    without_sister: pd.DataFrame
+    """Compound and mechanism of those that no other compound shares it with."""
+    without_mechanism: tuple[str, ...]
+    """Compounds of which no mechanism is known."""
+    umaps: tuple[UmapOfWells, ...]
+
+    @property
+    def has_splits(self) -> bool:
+        """Whether a well manifest says what was learned from."""
+        return COMPOUND_SPLIT in self.wells.columns
+
+    def score(self, task: Task, representation: str) -> Score:
+        """Over all compounds."""
+        return next(
+            one
+            for one in self.scores
+            if one.task is task and one.representation == representation and one.stratum.name == "all compounds"
+        )
+
+
+def study_profiles(
+    representations: Mapping[str, Profiles], parameters: ProfileStudyParameters
+) -> ProfileStudy:
+    """Ask all representations (profiles of wells by name, controls among them) everything.
+
+    Args:
+        representations: with the columns of a well manifest's wells; those of its splits may lack. What is known of a
+            well is taken from the reference.
+
+    Raises:
+        BadInputError: a column or the reference lacks, a well comes twice, no well is treated, a compound has several
+            mechanisms, or the batch of a plate is not given while others' are.
+    """
+    wells, left_out = _same_wells(representations, parameters)
+    names = tuple(wells)
+    known = next(iter(wells.values())).metadata
+    treated = is_treated(known)
+    if not treated.any():
+        raise BadInputError("no well has a compound that is no control; say in the plate maps what wells got")
+    _refuse_several_mechanisms(known[treated])
+    asking = [treated_only(one, treated) for one in wells.values()]
+    controls = [one.select(known[IS_CONTROL].to_numpy(np.bool_)) for one in wells.values()]
+    reference, seed, n = names.index(parameters.reference), parameters.seed, parameters.n_resamples
+    has_splits = COMPOUND_SPLIT in known.columns and PLATE_SPLIT in known.columns
+    ranked = {task: rank(task, asking) for task in Task}
+    with_sister = set(ranked[Task.MECHANISM].known[COMPOUND].astype(str))
+    compounds = known.loc[treated, [COMPOUND, MOA]].drop_duplicates().sort_values(COMPOUND)
+    has_mechanism = compounds[MOA].notna()
+    alone = has_mechanism & ~compounds[COMPOUND].astype(str).isin(with_sister)
+    return ProfileStudy(
+        parameters=parameters,
+        representations=names,
+        wells=known,
+        n_features={name: len(one.names) for name, one in wells.items()},
+        left_out=left_out,
+        scores=tuple(
+            score for one in ranked.values() for score in scores(one, names, reference, has_splits, seed, n)
+        ),
+        plates=tuple(
+            score
+            for one in ranked.values()
+            if one.task.within_plates
+            for score in plate_scores(one, names, seed, n)
+        ),
+        batch=tuple(batch_scores(asking, controls, names, seed, n)),
+        found=tuple(
+            _found_compounds(name, one, seed, n, ranked[Task.MECHANISM].why_missing)
+            for name, one in zip(names, asking, strict=True)
+        ),
+        without_sister=compounds[alone].reset_index(drop=True),
+        without_mechanism=tuple(compounds.loc[~has_mechanism, COMPOUND].astype(str)),
+        umaps=tuple(
+            UmapOfWells(name, _umap(one, seed)) for name, one in wells.items() if parameters.umap
+        ),
+    )
+
+
+def _same_wells(
+    representations: Mapping[str, Profiles], parameters: ProfileStudyParameters
+) -> tuple[dict[str, Profiles], dict[str, int]]:
+    """The wells that all have, in one order and with the reference's metadata; how many others each has."""
+    if parameters.reference not in representations:
+        raise BadInputError(
+            f"reference {parameters.reference} is none of the representations {', '.join(representations)}; name one"
+        )
+    keys = {name: _keys(profiles, name) for name, profiles in representations.items()}
+    shared = set.intersection(*(set(one) for one in keys.values()))
+    order = [key for key in sorted(keys[parameters.reference]) if key in shared]
+    if not order:
+        raise BadInputError("the representations share no well; study those of one experiment together")
+    reference = representations[parameters.reference]
+    rows = keys[parameters.reference].get_indexer(pd.MultiIndex.from_tuples(order))
+    known = _with_batch(reference.metadata.iloc[rows].reset_index(drop=True), parameters.batch_of_plate)
+    aligned = {
+        name: Profiles(
+            known,
+            profiles.features[keys[name].get_indexer(pd.MultiIndex.from_tuples(order))],
+            profiles.names,
+        )
+        for name, profiles in representations.items()
+    }
+    return aligned, {name: len(one) - len(order) for name, one in keys.items()}
+
+
+def _keys(profiles: Profiles, name: str) -> pd.MultiIndex:
+    require_columns(profiles.metadata, _KNOWN, f"{name} profiles'")
+    keys = pd.MultiIndex.from_frame(profiles.metadata[[PLATE, WELL]].astype(str))
+    if keys.has_duplicates:
+        plate, well = keys[keys.duplicated()][0]
+        raise BadInputError(
+            f"well {well} of plate {plate} has several {name} profiles; is a plate given twice?"
+        )
+    return keys
+
+
+def _with_batch(known: pd.DataFrame, batch_of_plate: Mapping[str, str]) -> pd.DataFrame:
+    if not batch_of_plate:
+        return known
+    batch = known[PLATE].astype(str).map(dict(batch_of_plate))
+    if batch.isna().any():
+        plate = known.loc[batch.isna(), PLATE].iloc[0]
+        raise BadInputError(f"batch_of_plate: plate {plate} has no batch; name that of every plate")
+    return known.assign(**{BATCH: batch})
+
+
+def _refuse_several_mechanisms(treated: pd.DataFrame) -> None:
+    n = treated.groupby(COMPOUND)[MOA].nunique(dropna=False)
+    if (n > 1).any():
+        name = n.index[n > 1][0]
+        said = sorted(set(treated.loc[treated[COMPOUND] == name, MOA].astype(str)))
+        raise BadInputError(f"compound {name} has the mechanisms {', '.join(said)}; give it one on all plates")
+
+
+def _found_compounds(
+    name: str, wells: Profiles, seed: int, n_resamples: int, why_missing: str | None
+) -> FoundCompounds:
+    columns = [COMPOUND, MOA, "mean_average_precision", "p_value", "corrected_p_value"]
+    if why_missing is not None:
+        return FoundCompounds(name, pd.DataFrame(columns=columns), Estimate.missing(why_missing))
+    # Of its answer only the test of each compound is used here, which needs no resamples.
+    found = retrieve(
+        profiles_of(Task.MECHANISM, wells), question_of(Task.MECHANISM), seed=seed, n_resamples=1
+    )
+    mechanism = found.queries.drop_duplicates(COMPOUND).set_index(COMPOUND)[MOA]
+    table = found.by_unit.assign(**{MOA: found.by_unit[COMPOUND].map(mechanism)})[columns]
+    is_found = (table["corrected_p_value"] < SIGNIFICANT).to_numpy(np.float64)
+    share = Statistic(lambda weights: weights @ is_found / weights.sum(1), "no compound is drawn")
+    units = table[COMPOUND].astype(str).to_numpy(str)
+    return FoundCompounds(
+        name, table, bootstrap_interval(units, share, seed=seed, n_resamples=n_resamples)
+    )
+
+
+def _umap(wells: Profiles, seed: int) -> FloatArray | None:
+    """Of profiles of length 1, of which the Euclidean distance orders as the cosine does."""
+    unit = wells.features / np.linalg.norm(wells.features, axis=1, keepdims=True)
+    n = min(COMPONENTS, *unit.shape)
+    components = PCA(n, svd_solver="full").fit_transform(unit)
+    xy = umap_axes(components, seed=seed).xy
+    return None if xy is None else xy.astype(np.float64)
