@@ -9,9 +9,14 @@ from cell_assets.assets.corrections import track_corrections
 from cell_assets.assets.experiments import experiment_manifest
 from cell_assets.assets.fov_chain import fov_chain
 from cell_assets.assets.manifest_patches import manifest_patches
+from cell_assets.assets.mean_profiles import mean_profiles
 from cell_assets.assets.methods import method_assets
 from cell_assets.assets.pixel_studies import pixel_study_assets
-from cell_assets.assets.profile_methods import profile_method_assets, well_manifest
+from cell_assets.assets.profile_methods import (
+    mean_profiles_report,
+    profile_method_assets,
+    well_manifest,
+)
 from cell_assets.assets.single_cell_features import single_cell_features
 from cell_assets.assets.state_segmentation import state_segmentation
 from cell_assets.automation.arrivals import arrival_job, arrivals_sensor
@@ -50,6 +55,8 @@ def build_defs(
             *method_assets(),
             *comparison_assets(),
             *pixel_study_assets(),
+            mean_profiles,
+            mean_profiles_report,
             well_manifest,
             *profile_method_assets(),
         ],

@@ -11,7 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.pixels.attribution_parameters import AttributionParameters
 from cell_assets.evaluation.pixels.bleaching_parameters import BleachingParameters
+from cell_assets.evaluation.profiling.published_profiles import ProfileReportParameters
 from cell_assets.evaluation.profiling.well_manifest import WellSplitParameters
+from cell_assets.evaluation.profiling.well_representations import ProfileParameters
 from cell_assets.evaluation.splits import SplitParameters
 from cell_assets.evaluation.studies.study_parameters import StudyParameters
 from cell_assets.imaging.features.parameters import FeatureParameters
@@ -74,6 +76,10 @@ class ExperimentChoices(BaseModel):
     split: SplitParameters = SplitParameters()
     well_split: WellSplitParameters = WellSplitParameters()
     """Which compounds and plates methods that profile wells do not learn from."""
+    profiles: ProfileParameters = ProfileParameters()
+    """How wells are profiled without learning."""
+    profile_report: ProfileReportParameters = ProfileReportParameters()
+    """How reports on profiles of wells are made."""
     training: dict[str, TrainingChoice] = Field(default_factory=dict)
     """By method."""
     embedding: dict[str, dict[str, Any]] = Field(default_factory=dict)

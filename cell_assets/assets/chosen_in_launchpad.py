@@ -26,7 +26,9 @@ from cell_assets.assets.table_config import TABLE, table_field
 from cell_assets.errors import CellAssetsError
 from cell_assets.evaluation.pixels.attribution_parameters import AttributionParameters
 from cell_assets.evaluation.pixels.bleaching_parameters import BleachingParameters
+from cell_assets.evaluation.profiling.published_profiles import ProfileReportParameters
 from cell_assets.evaluation.profiling.well_manifest import WellSplitParameters
+from cell_assets.evaluation.profiling.well_representations import ProfileParameters
 from cell_assets.evaluation.splits import SplitParameters
 from cell_assets.evaluation.studies.study_parameters import StudyParameters
 from cell_assets.imaging.features.parameters import FeatureParameters
@@ -35,6 +37,7 @@ from cell_assets.imaging.quality.thresholds import Threshold
 from cell_assets.methods.registry import (
     CELL_METHODS,
     ENTRIES,
+    WELL_METHODS,
     MethodEntry,
     embedding_model_of,
     load_method,
@@ -95,18 +98,19 @@ def config_of(step: str) -> Mapping[str, dg.Field]:
     return ASKED[step].config
 
 
-def _of_fovs() -> LaunchpadChoices:
-    return LaunchpadChoices(
-        config_fields(FovRequest), lambda before, given: _merged(before, {"fovs": given}, FOV_CHAIN)
-    )
+def _beside_table(step: AssetName, part: str, model: type[BaseModel]) -> LaunchpadChoices:
+    """Of a step that a plate may also come in by, as a table; where it lies is no choice of the experiment."""
 
-
-def _of_features() -> LaunchpadChoices:
     def changed(before: ExperimentChoices, given: Given) -> ExperimentChoices:
         chosen = {name: value for name, value in given.items() if name != TABLE}
-        return _merged(before, {"features": chosen}, AssetName.SINGLE_CELL_FEATURES)
+        return _merged(before, {part: chosen}, step)
 
-    return LaunchpadChoices({**config_fields(FeatureParameters), **table_field()}, changed)
+    return LaunchpadChoices({**config_fields(model), **table_field()}, changed)
+
+
+def _merging(step: str, part: str, model: type[BaseModel]) -> LaunchpadChoices:
+    """Of a step whose config is one part of the choices."""
+    return LaunchpadChoices(config_fields(model), lambda before, given: _merged(before, {part: given}, step))
 
 
 def _of_manifest() -> LaunchpadChoices:
@@ -122,20 +126,6 @@ def _of_manifest() -> LaunchpadChoices:
     }
     return LaunchpadChoices(
         config, lambda before, given: _merged(before, given, AssetName.EXPERIMENT_MANIFEST)
-    )
-
-
-def _of_well_manifest() -> LaunchpadChoices:
-    return LaunchpadChoices(
-        config_fields(WellSplitParameters),
-        lambda before, given: _merged(before, {"well_split": given}, AssetName.WELL_MANIFEST),
-    )
-
-
-def _of_report(method: str) -> LaunchpadChoices:
-    return LaunchpadChoices(
-        config_fields(StudyParameters),
-        lambda before, given: _merged(before, {"report": given}, report_name(method)),
     )
 
 
@@ -204,14 +194,27 @@ def _merged(before: ExperimentChoices, given: Given, step: str) -> ExperimentCho
 
 
 ASKED: Mapping[str, LaunchpadChoices] = {
-    FOV_CHAIN: _of_fovs(),
-    AssetName.SINGLE_CELL_FEATURES: _of_features(),
+    FOV_CHAIN: _merging(FOV_CHAIN, "fovs", FovRequest),
+    AssetName.SINGLE_CELL_FEATURES: _beside_table(
+        AssetName.SINGLE_CELL_FEATURES, "features", FeatureParameters
+    ),
+    AssetName.MEAN_PROFILES: _beside_table(AssetName.MEAN_PROFILES, "profiles", ProfileParameters),
     AssetName.EXPERIMENT_MANIFEST: _of_manifest(),
-    AssetName.WELL_MANIFEST: _of_well_manifest(),
+    AssetName.WELL_MANIFEST: _merging(AssetName.WELL_MANIFEST, "well_split", WellSplitParameters),
+    AssetName.MEAN_PROFILES_REPORT: _merging(
+        AssetName.MEAN_PROFILES_REPORT, "profile_report", ProfileReportParameters
+    ),
     AssetName.STATE_SEGMENTATION: _of_state_segmentation(),
     **{checkpoint_name(entry.name): _of_training(entry) for entry in ENTRIES},
     **{embeddings_name(entry.name): _of_embedding(entry) for entry in CELL_METHODS},
-    **{report_name(entry.name): _of_report(entry.name) for entry in CELL_METHODS},
+    **{
+        report_name(entry.name): _merging(report_name(entry.name), part, model)
+        for entries, part, model in (
+            (CELL_METHODS, "report", StudyParameters),
+            (WELL_METHODS, "profile_report", ProfileReportParameters),
+        )
+        for entry in entries
+    },
     **{
         name(entry.name): _of_pixel_study(name(entry.name), field, model)
         for entry in CELL_METHODS

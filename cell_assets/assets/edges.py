@@ -76,6 +76,12 @@ def _edges_of_profile_method(method: str) -> dict[str, tuple[dg.AssetDep, ...]]:
             _edge(AssetName.WELL_MANIFEST, _TO_EXPERIMENT),
             _edge(AssetName.SINGLE_CELL_FEATURES, _TO_PLATE),
         ),
+        report_name(method): (
+            _edge(profiles, _TO_EXPERIMENT),
+            _edge(checkpoint),
+            _edge(AssetName.WELL_MANIFEST),
+            _edge(AssetName.MEAN_PROFILES, _PICTURE_ONLY),
+        ),
     }
 
 
@@ -123,6 +129,8 @@ _SHARED: dict[str, tuple[dg.AssetDep, ...]] = {
         _edge(AssetName.SEGMENTATION, _TO_PLATE),
         _edge(AssetName.RAW_ACQUISITION),
     ),
+    AssetName.MEAN_PROFILES: (_edge(AssetName.SINGLE_CELL_FEATURES),),
+    AssetName.MEAN_PROFILES_REPORT: (_edge(AssetName.MEAN_PROFILES, _PICTURE_ONLY),),
     AssetName.WELL_MANIFEST: (_edge(AssetName.SINGLE_CELL_FEATURES, _PICTURE_ONLY),),
     AssetName.EXPERIMENT_MANIFEST: (
         _edge(AssetName.PATCH_TABLE, _PICTURE_ONLY),

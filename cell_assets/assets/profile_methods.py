@@ -1,4 +1,4 @@
-"""Well manifest, and checkpoint and profiles of every method that profiles wells, made by one factory each."""
+"""Well manifest, and checkpoint, profiles and report of every method that profiles wells, by one factory each."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from cell_assets.assets.checks import standing_check_specs
+from cell_assets.assets.checks import report_check_specs, standing_check_specs
 from cell_assets.assets.chosen_in_launchpad import LAUNCHPAD_NOTE, config_of, take_choices
 from cell_assets.assets.methods import register_newest, shown
 from cell_assets.assets.partitions import experiments, representations, split_representation_key
@@ -15,12 +15,14 @@ from cell_assets.assets.profile_outputs import (
     WellManifestOutput,
     cell_tables,
     profile_checkpoint_output,
+    profile_report_output,
     profiles_output,
     well_manifest_output,
     wells_of_plate,
 )
 from cell_assets.assets.publishing import Making, Publisher, Written
-from cell_assets.assets.recipes import AssetName, checkpoint_name, profiles_name
+from cell_assets.assets.recipes import AssetName, checkpoint_name, profiles_name, report_name
+from cell_assets.assets.report_publishing import publish_report
 from cell_assets.assets.specs import asset_spec
 from cell_assets.assets.steps import StepResults, begin, finished
 from cell_assets.errors import NotFoundError
@@ -35,7 +37,9 @@ PROFILING = "profiling"
 
 def profile_method_assets() -> list[dg.AssetsDefinition]:
     """All assets of all methods that profile wells."""
-    return [make(entry) for entry in WELL_METHODS for make in (_checkpoint_asset, _profiles_asset)]
+    return [
+        make(entry) for entry in WELL_METHODS for make in (_checkpoint_asset, _profiles_asset, _report_asset)
+    ]
 
 
 @dg.multi_asset(
@@ -215,6 +219,70 @@ def _profile(
         )
     _say(context, result.messages)
     return Written()
+
+
+def _report_asset(entry: MethodEntry) -> dg.AssetsDefinition:
+    """`<method>_report`: what an experiment's profiles know, beside those without learning."""
+    name = report_name(entry.name)
+
+    @dg.multi_asset(
+        name=name,
+        specs=[
+            asset_spec(
+                name,
+                entry.name,
+                "Whether learned profiles find mechanisms and replicates, and what they gain over those without "
+                f"learning: numbers with intervals, figures and an HTML page. {LAUNCHPAD_NOTE}",
+                {"html"},
+            )
+        ],
+        partitions_def=experiments,
+        can_subset=True,
+        check_specs=report_check_specs(name),
+        config_schema=config_of(name),
+    )
+    def report(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) -> StepResults:
+        publish_profile_report(context, store, entry)
+        yield finished(context, store, name)
+
+    return report
+
+
+@dg.multi_asset(
+    name="mean_profiles_report",
+    specs=[
+        asset_spec(
+            AssetName.MEAN_PROFILES_REPORT,
+            PROFILING,
+            "Whether profiles without learning find mechanisms and replicates: numbers with intervals, figures and an "
+            f"HTML page. {LAUNCHPAD_NOTE}",
+            {"html"},
+        )
+    ],
+    partitions_def=experiments,
+    can_subset=True,
+    check_specs=report_check_specs(AssetName.MEAN_PROFILES_REPORT),
+    config_schema=config_of(AssetName.MEAN_PROFILES_REPORT),
+)
+def mean_profiles_report(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) -> StepResults:
+    """Study the profiles."""
+    publish_profile_report(context, store, None)
+    yield finished(context, store, AssetName.MEAN_PROFILES_REPORT.value)
+
+
+def publish_profile_report(
+    context: dg.AssetExecutionContext, store: Store, entry: MethodEntry | None
+) -> None:
+    """Make the report on a method's profiles, or on those without learning."""
+    from cell_assets.assets.profile_report_pages import write_profiles_report
+
+    begin(context, store)
+    experiment = context.partition_key
+    take_choices(context, store, [experiment])
+    output = profile_report_output(store, experiment, None if entry is None else entry.name)
+    publish_report(
+        context, store, output, lambda out: Written(write_profiles_report(out, entry, experiment, output))
+    )
 
 
 def _say(context: dg.AssetExecutionContext, messages: Sequence[str]) -> None:

@@ -17,10 +17,12 @@ from cell_assets.assets.choices import ExperimentChoices
 from cell_assets.assets.experiment_outputs import ExperimentOutput, known_plate
 from cell_assets.assets.inputs import ReadArtifact, plate_features, standing_plates
 from cell_assets.assets.partitions import representation_key
-from cell_assets.assets.recipes import AssetName, checkpoint_name, profiles_name
+from cell_assets.assets.recipes import AssetName, checkpoint_name, profiles_name, report_name
 from cell_assets.assets.table_request import TableRows, rows_of
 from cell_assets.errors import BadInputError
+from cell_assets.evaluation.profiling.published_profiles import ProfileReportParameters
 from cell_assets.evaluation.profiling.well_manifest import WellSplitParameters
+from cell_assets.evaluation.profiling.well_representations import ProfileParameters
 from cell_assets.ledger.records import Plate
 from cell_assets.methods.contract import CellTable
 from cell_assets.methods.registry import load_profile_method
@@ -28,6 +30,15 @@ from cell_assets.store.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+@dataclass(frozen=True)
+class MeanProfilesOutput(ExperimentOutput):
+    """Profiles of the wells of one plate, without learning."""
+
+    plate: Plate
+    cells: ReadArtifact
+    profiling: ProfileParameters
 
 
 @dataclass(frozen=True)
@@ -61,6 +72,21 @@ class ProfilesOutput(ExperimentOutput):
     cells: ReadArtifact
 
 
+@dataclass(frozen=True)
+class ProfileReportOutput(ExperimentOutput):
+    """What the newest profiles of an experiment's wells know."""
+
+    mean_profiles: Mapping[str, ReadArtifact]
+    """By plate."""
+    learned: Mapping[str, ReadArtifact]
+    """A method's profiles by plate; empty of a report on profiles without learning."""
+    checkpoint: ReadArtifact | None
+    """Of that method."""
+    manifest: ReadArtifact | None
+    """The well manifest that it learned by."""
+    study: ProfileReportParameters
+
+
 def has_cells(plate: Plate) -> bool:
     """Whether there are cells to learn from; a plate that came as profiles of wells has none."""
     return rows_of(plate) is not TableRows.WELLS
@@ -87,6 +113,65 @@ def cells_of(store: Store, plates: Sequence[Plate]) -> dict[str, ReadArtifact]:
         name: measured[name] if name in measured else ReadArtifact(*read[name])
         for name in (plate.draft.name for plate in plates)
     }
+
+
+def mean_profiles_output(store: Store, plate_name: str) -> MeanProfilesOutput:
+    """Profiles of a plate's wells from its cells.
+
+    Raises:
+        NotFoundError: there is no such plate, or it has no single_cell_features.
+        BadInputError: the plate has no cells.
+    """
+    plate = known_plate(store, plate_name)
+    (cells,) = cells_of(store, [plate]).values()
+    experiment = plate.draft.experiment
+    profiling = ExperimentChoices.of(store.ledger, experiment).profiles
+    return MeanProfilesOutput(
+        AssetName.MEAN_PROFILES,
+        plate_name,
+        experiment,
+        profiling.model_dump(mode="json"),
+        (cells.receipt,),
+        plate,
+        cells,
+        profiling,
+    )
+
+
+def profile_report_output(store: Store, experiment: str, method: str | None) -> ProfileReportOutput:
+    """The report on the newest profiles of every plate that stands.
+
+    Args:
+        method: whose profiles it is also about; None for those without learning alone.
+
+    Raises:
+        NotFoundError: something that it reads has not been made.
+    """
+    names = [plate.draft.name for plate in standing_plates(store, experiment)]
+    read = store.read_many(AssetName.MEAN_PROFILES, names)
+    mean = {name: ReadArtifact(*read[name]) for name in names}
+    learned: dict[str, ReadArtifact] = {}
+    checkpoint = manifest = None
+    if method is not None:
+        keys = {representation_key(experiment, name): name for name in names}
+        profiled = store.read_many(profiles_name(method), list(keys))
+        learned = {name: ReadArtifact(*profiled[key]) for key, name in keys.items()}
+        checkpoint = ReadArtifact(*store.read(checkpoint_name(method), experiment))
+        manifest = ReadArtifact(*store.read(AssetName.WELL_MANIFEST, experiment))
+    study = ExperimentChoices.of(store.ledger, experiment).profile_report
+    whole = [one for one in (checkpoint, manifest) if one is not None]
+    return ProfileReportOutput(
+        AssetName.MEAN_PROFILES_REPORT if method is None else report_name(method),
+        experiment,
+        experiment,
+        study.model_dump(mode="json"),
+        tuple(one.receipt for one in (*mean.values(), *learned.values(), *whole)),
+        mean,
+        learned,
+        checkpoint,
+        manifest,
+        study,
+    )
 
 
 def well_manifest_output(store: Store, experiment: str) -> WellManifestOutput:

@@ -89,6 +89,14 @@ _FILES = (
 _MANIFEST = ("cell_assets.evaluation.manifest", "cell_assets.evaluation.exclusions")
 """Which cell images may be used, and for what."""
 
+_PROFILE_REPORT = (
+    "cell_assets.evaluation.profiling",
+    "cell_assets.evaluation.retrieval",
+    "cell_assets.evaluation.resampling",
+    "cell_assets.reporting",
+    "cell_assets.assets.profile_report_pages",
+)
+
 _SHARED: tuple[Recipe, ...] = (
     Recipe(
         AssetName.RAW_ACQUISITION,
@@ -179,6 +187,12 @@ _SHARED: tuple[Recipe, ...] = (
         (*_FILES, f"{_IMAGING}.features", f"{_IMAGING}.feature_tables", f"{_IMAGING}.plate_map"),
     ),
     Recipe(
+        AssetName.MEAN_PROFILES,
+        FormatName("cell_assets.mean_profiles", "1"),
+        ("cell_assets.evaluation.profiling", f"{_IMAGING}.feature_tables", f"{_IMAGING}.plate_map"),
+    ),
+    Recipe(AssetName.MEAN_PROFILES_REPORT, FormatName("cell_assets.profile_report", "1"), _PROFILE_REPORT),
+    Recipe(
         AssetName.WELL_MANIFEST,
         FormatName("cell_assets.well_manifest", "1"),
         (
@@ -265,6 +279,7 @@ def _profile_method_recipes(method: str) -> tuple[Recipe, ...]:
     return (
         Recipe(checkpoint_name(method), FormatName(f"cell_assets.{method}.checkpoint", "1"), code),
         Recipe(profiles_name(method), FormatName("cell_assets.profiles", "1"), code),
+        Recipe(report_name(method), FormatName("cell_assets.profile_report", "1"), _PROFILE_REPORT),
     )
 
 

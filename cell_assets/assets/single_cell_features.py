@@ -44,7 +44,7 @@ def single_cell_features(
 ) -> StepResults:
     """Measure every FOV of a plate that was not withdrawn, or bring in the plate's table."""
     begin(context, store)
-    if (table := asked_table(context, store.ledger, AssetName.SINGLE_CELL_FEATURES.value)) is not None:
+    if (table := asked_table(context, store.ledger, AssetName.SINGLE_CELL_FEATURES)) is not None:
         bring_in(context, store, table, write_cells, wells_of_cells)
         yield finished(context, store, AssetName.SINGLE_CELL_FEATURES.value)
         return

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from cell_assets.assets.partitions import register_plate_keys
 from cell_assets.assets.publishing import Making, Publisher, Written
-from cell_assets.assets.recipes import RECIPES
+from cell_assets.assets.recipes import RECIPES, AssetName
 from cell_assets.assets.registering import (
     refuse_other_bytes,
     refuse_other_experiment,
@@ -22,28 +23,37 @@ from cell_assets.ledger.names import check_name
 from cell_assets.ledger.records import WellDraft
 from cell_assets.store.store import Store
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 WriteTable = Callable[[TableRequest, Path], None]
 """Writes the plate's table into a folder."""
 WellsOf = Callable[[TableRequest, Path], tuple[WellDraft, ...]]
 """The plate's wells, from the folder that was written."""
 
 
-def asked_table(context: dg.AssetExecutionContext, ledger: Ledger, step: str) -> TableRequest | None:
-    """The table that the config of this step names, or that the plate was registered with; None of a filmed plate.
+def asked_table(context: dg.AssetExecutionContext, ledger: Ledger, asset: AssetName) -> TableRequest | None:
+    """The table that the config of this step names, or that the plate came in as by this asset; else None.
 
     Raises:
-        dg.Failure: a field of the config cannot have its value.
+        dg.Failure: a field of the config cannot have its value, or such a table comes in by another asset.
     """
     plate = context.partition_key
     config = dict(context.op_execution_context.op_config or {})
     try:
-        stated = stated_table(step, config, plate)
+        stated = stated_table(asset.value, config, plate)
+        if stated is not None and stated.asset is not asset:
+            raise BadInputError(
+                f"config of {asset.value}: a table whose rows are {stated.rows.value} comes in as {stated.asset}; "
+                "materialise that, with this config"
+            )
     except CellAssetsError as error:
         raise dg.Failure(description=str(error), allow_retries=False) from error
     if stated is not None:
         return stated
     known = ledger.plate(plate)
-    return None if known is None else table_request_of(known)
+    request = None if known is None else table_request_of(known)
+    return request if request is not None and request.asset is asset else None
 
 
 def bring_in(
@@ -128,14 +138,38 @@ def wells_of_cells(request: TableRequest, folder: Path) -> tuple[WellDraft, ...]
     import pyarrow.parquet as pq
 
     from cell_assets.imaging.feature_tables.feature_table import CELLS_PARQUET
-    from cell_assets.imaging.feature_tables.treatments import refuse_unknown_controls, treated_wells
 
     columns = request.columns
     asked = {columns.treatment, columns.dose, columns.moa} - {None}
     with pq.ParquetFile(folder / CELLS_PARQUET) as file:
         known = [name for name in file.schema_arrow.names if name.startswith(METADATA)]
         table = file.read(columns=known if asked - set(known) else [WELL, *asked]).to_pandas()
+    return _wells(request, table)
+
+
+def write_profiles(request: TableRequest, out: Path) -> None:
+    """The profiles of the plate's wells, as they came."""
+    from cell_assets.evaluation.profiling.mean_profiles import write_given_profiles
+    from cell_assets.evaluation.profiling.well_manifest import wells_table
+    from cell_assets.imaging.feature_tables.well_table import read_well_table
+
+    rows = read_well_table(Path(request.source)).of_plate(request.plate, request.source_plate)
+    wells = wells_table(request.plate, _wells(request, rows), {}, {})
+    write_given_profiles(rows, request.plate, wells, out)
+
+
+def wells_of_profiles(request: TableRequest, folder: Path) -> tuple[WellDraft, ...]:
+    """The plate's wells, as its published profiles and the request say."""
+    from cell_assets.evaluation.profiling.mean_profiles import read_plate_profiles
+    from cell_assets.evaluation.profiling.well_representations import Representation
+
+    return _wells(request, read_plate_profiles(folder, Representation.MEAN).metadata)
+
+
+def _wells(request: TableRequest, known: "pd.DataFrame") -> tuple[WellDraft, ...]:
+    from cell_assets.imaging.feature_tables.treatments import refuse_unknown_controls, treated_wells
+
     plate_map = None if request.plate_map is None else Path(request.plate_map)
-    wells = treated_wells(table, columns, plate_map, request.source)
-    refuse_unknown_controls(wells, columns, request.source)
+    wells = treated_wells(known, request.columns, plate_map, request.source)
+    refuse_unknown_controls(wells, request.columns, request.source)
     return wells

@@ -21,6 +21,11 @@ from cell_assets.evaluation.pixels.bleaching_scores import (
     probed_columns,
 )
 from cell_assets.evaluation.pixels.bleaching_scores import REPORT as BLEACHING_REPORT
+from cell_assets.evaluation.profiling.published_profiles import (
+    ProfileFolders,
+    ProfileReportParameters,
+    study_published_profiles,
+)
 from cell_assets.evaluation.resampling import Estimate
 from cell_assets.evaluation.scores.scoring import rescore
 from cell_assets.evaluation.splits import SplitUnit
@@ -38,6 +43,7 @@ SAME_TO = 1e-9
 in another order."""
 
 
+_MEAN_PROFILES, _WELL_MANIFEST = "mean_profiles", "well_manifest"
 _ATTRIBUTION = "/attribution_"
 """In the report name of every number about attribution, between method and annotation column."""
 
@@ -152,8 +158,9 @@ def recompute(store: Store, number_id: int) -> Recomputation:
     """Compute number `number_id` again by every way there is.
 
     From the predictions that its report holds, row by row, where it is a score of predictions; and from the
-    published embeddings, manifest and annotations, probes fitted anew, always. A number about attribution or bleaching,
-    from the scores of its cells that are published beside it; one that compares trainings, from their reports.
+    published embeddings, manifest and annotations, probes fitted anew, always. A number about profiles of wells, from
+    these as they were published. A number about attribution or bleaching, from the scores of its cells that are
+    published beside it; one that compares trainings, from their reports.
 
     Raises:
         NotFoundError: there is no such number.
@@ -164,7 +171,9 @@ def recompute(store: Store, number_id: int) -> Recomputation:
         ("the report's predictions", _from_predictions),
         ("the published embeddings", _from_embeddings),
     )
-    if _ATTRIBUTION in number.draft.report:
+    if _is_of_profiles(stated):
+        ways = (("the published profiles", _from_profiles),)
+    elif _ATTRIBUTION in number.draft.report:
         ways = (("the scored cells", _from_scored_cells),)
     elif number.draft.report.rpartition("/")[2] == COMPARISON_REPORT:
         ways = (("the compared reports", _from_compared_reports),)
@@ -260,6 +269,31 @@ def _from_compared_reports(store: Store, number: Number, stated: Provenance) -> 
         if anew.name == draft.name:
             return anew
     raise NotFoundError(f"the compared reports do not tell {draft.name}")
+
+
+def _is_of_profiles(stated: Provenance) -> bool:
+    return any(artifact.asset == _MEAN_PROFILES for artifact in stated.inputs)
+
+
+def _from_profiles(store: Store, number: Number, stated: Provenance) -> NumberDraft:
+    draft = number.draft
+    method = draft.report.partition("/")[0]
+    mean: dict[str, Path] = {}
+    learned: dict[str, Path] = {}
+    manifest: Path | None = None
+    for artifact in stated.inputs:
+        if artifact.asset == _MEAN_PROFILES:
+            mean[artifact.partition] = _folder(store, artifact)
+        elif artifact.asset == f"{method}_profiles":
+            learned[artifact.partition.partition("|")[2]] = _folder(store, artifact)
+        elif artifact.asset == _WELL_MANIFEST:
+            manifest = _folder(store, artifact)
+    folders = ProfileFolders(mean, {method: learned} if learned else {}, manifest)
+    parameters = ProfileReportParameters.model_validate(dict(stated.run.parameters))
+    for anew in study_published_profiles(method, folders, parameters).numbers:
+        if (anew.report, anew.name, anew.split) == (draft.report, draft.name, draft.split):
+            return anew
+    raise NotFoundError(f"the study as it is today states no {draft.report} {draft.name}, {draft.split}")
 
 
 def _from_embeddings(store: Store, number: Number, stated: Provenance) -> NumberDraft:

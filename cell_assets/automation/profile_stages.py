@@ -1,4 +1,7 @@
-"""What an experiment needs next of a method that profiles wells: cells, well manifest, checkpoint, profiles, report."""
+"""What an experiment needs next of a method that profiles wells.
+
+Cells, profiles without learning and their report; then well manifest, checkpoint, profiles and the report on these.
+"""
 
 from collections.abc import Iterator
 
@@ -6,7 +9,9 @@ from cell_assets.assets.experiment_outputs import features_output
 from cell_assets.assets.inputs import standing_plates
 from cell_assets.assets.profile_outputs import (
     has_cells,
+    mean_profiles_output,
     profile_checkpoint_output,
+    profile_report_output,
     profiles_output,
     well_manifest_output,
 )
@@ -24,12 +29,17 @@ def runs_of_profile_method(store: Store, experiment: str, method: str) -> tuple[
         NotFoundError: bytes are not where they were published.
         BadInputError: the choices do not fit the method.
     """
-    stages = [_features_runs(store, experiment)]
+    stages = [
+        _features_runs(store, experiment),
+        _mean_profiles_runs(store, experiment),
+        _report_runs(store, experiment, None),
+    ]
     if all(map(has_cells, standing_plates(store, experiment))):
         stages += [
             _manifest_runs(store, experiment),
             _model_runs(store, experiment, method),
             _profiles_runs(store, experiment, method),
+            _report_runs(store, experiment, method),
         ]
     # Generators: a later stage cannot be asked about while the inputs of an earlier one are missing.
     return next(filter(None, map(tuple, stages)), ())
@@ -40,6 +50,17 @@ def _features_runs(store: Store, experiment: str) -> Iterator[NeededRun]:
     for plate in standing_plates(store, experiment):
         if plate.is_filmed:
             yield from unless_current(store, features_output(store, plate.draft.name))
+
+
+def _mean_profiles_runs(store: Store, experiment: str) -> Iterator[NeededRun]:
+    """Of plates with cells; others came in as profiles."""
+    for plate in standing_plates(store, experiment):
+        if has_cells(plate):
+            yield from unless_current(store, mean_profiles_output(store, plate.draft.name))
+
+
+def _report_runs(store: Store, experiment: str, method: str | None) -> Iterator[NeededRun]:
+    yield from unless_current(store, profile_report_output(store, experiment, method))
 
 
 def _manifest_runs(store: Store, experiment: str) -> Iterator[NeededRun]:

@@ -1,0 +1,50 @@
+"""A report on profiles of wells, from the folders that it reads to the folder that is published. No Dagster here."""
+
+from pathlib import Path
+
+from cell_assets.assets.profile_outputs import ProfileReportOutput
+from cell_assets.evaluation.profiling.published_profiles import (
+    ProfileFolders,
+    study_published_profiles,
+)
+from cell_assets.ledger.records import NumberDraft
+from cell_assets.methods.registry import MethodEntry, load_trainable
+from cell_assets.reporting.profile_report import ProfileSources, write_profile_report
+
+MEAN_PROFILES = "mean_profiles"
+"""In place of a method, in the names of numbers."""
+
+
+def write_profiles_report(
+    out: Path, entry: MethodEntry | None, experiment: str, output: ProfileReportOutput
+) -> tuple[NumberDraft, ...]:
+    """Study, draw and write; returns the numbers that the report states.
+
+    Args:
+        entry: of the method whose profiles it is about; None for those without learning.
+
+    Raises:
+        BadInputError: the profiles cannot be compared.
+    """
+    method = MEAN_PROFILES if entry is None else entry.name
+    folders = ProfileFolders(
+        mean_profiles={plate: read.folder for plate, read in output.mean_profiles.items()},
+        learned={method: {plate: read.folder for plate, read in output.learned.items()}}
+        if output.learned
+        else {},
+        well_manifest=None if output.manifest is None else output.manifest.folder,
+    )
+    found = study_published_profiles(method, folders, output.study)
+    trained = (
+        () if output.checkpoint is None else load_trainable(method).training_notes(output.checkpoint.folder)
+    )
+    title = "Profiles without learning" if entry is None else entry.title.split(":")[0]
+    write_profile_report(
+        out,
+        f"{title} on {experiment}",
+        found.study,
+        (*trained, *found.notes),
+        ProfileSources(output.receipts, output.parameters, found.records, found.selections),
+        headline=None if entry is None else method,
+    )
+    return found.numbers

@@ -1,0 +1,125 @@
+"""The study of profiles as they were published: from folders to numbers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict
+
+from cell_assets.evaluation.profiling.mean_profiles import (
+    PlateProfilesRecord,
+    read_plate_profiles,
+    read_profiles_record,
+)
+from cell_assets.evaluation.profiling.profile_numbers import profile_numbers
+from cell_assets.evaluation.profiling.profile_selection import (
+    ProfileSelectionParameters,
+    SelectedProfiles,
+    selected,
+)
+from cell_assets.evaluation.profiling.profile_study import (
+    ProfileStudy,
+    ProfileStudyParameters,
+    study_profiles,
+)
+from cell_assets.evaluation.profiling.well_manifest import (
+    COMPOUND_SPLIT,
+    PLATE_SPLIT,
+    read_well_manifest,
+)
+from cell_assets.evaluation.profiling.well_representations import Representation
+from cell_assets.evaluation.retrieval.profiles import Profiles, read_profiles
+from cell_assets.imaging.feature_tables.columns import PLATE, WELL
+from cell_assets.ledger.records import NumberDraft
+
+PROFILES_PARQUET = "profiles.parquet"
+"""File of a method's profiles of one plate."""
+
+
+class ProfileReportParameters(BaseModel):
+    """How a report on profiles is made."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    study: ProfileStudyParameters = ProfileStudyParameters()
+    """What is asked of the profiles."""
+    selection: ProfileSelectionParameters = ProfileSelectionParameters()
+    """Which features of profiles without learning are compared."""
+
+
+@dataclass(frozen=True)
+class ProfileFolders:
+    """Published folders that a study reads."""
+
+    mean_profiles: Mapping[str, Path]
+    """By plate."""
+    learned: Mapping[str, Mapping[str, Path]] = field(default_factory=dict)
+    """By method, and by plate."""
+    well_manifest: Path | None = None
+    """Where there is one, which says what was learned from."""
+
+
+@dataclass(frozen=True)
+class PublishedProfiles:
+    """A study, and what was left out before it."""
+
+    study: ProfileStudy
+    numbers: tuple[NumberDraft, ...]
+    records: tuple[PlateProfilesRecord, ...]
+    """What making each plate's profiles left out."""
+    selections: Mapping[str, SelectedProfiles]
+    """By representation, what choosing common features left out."""
+    notes: tuple[str, ...]
+
+
+def study_published_profiles(
+    report: str, folders: ProfileFolders, parameters: ProfileReportParameters
+) -> PublishedProfiles:
+    """Read all profiles and ask them everything.
+
+    Args:
+        report: begins the name of every number, for example `cytosummary`.
+
+    Raises:
+        BadInputError: plates have no representation in common, or see `study_profiles`.
+    """
+    records = {plate: read_profiles_record(folder) for plate, folder in folders.mean_profiles.items()}
+    common = [one for one in Representation if all(one in record.features for record in records.values())]
+    chosen = {
+        one: selected(
+            {plate: read_plate_profiles(folder, one) for plate, folder in folders.mean_profiles.items()},
+            parameters.selection,
+        )
+        for one in common
+    }
+    found: dict[str, Profiles] = {one.value: kept.profiles for one, kept in chosen.items()}
+    for method, by_plate in folders.learned.items():
+        found[method] = _of_plates([read_profiles(folder / PROFILES_PARQUET) for folder in by_plate.values()])
+    if folders.well_manifest is not None:
+        _, wells = read_well_manifest(folders.well_manifest)
+        found = {name: _with_splits(profiles, wells) for name, profiles in found.items()}
+    study = study_profiles(found, parameters.study)
+    unshared = sorted({one for record in records.values() for one in record.features} - set(common))
+    return PublishedProfiles(
+        study,
+        tuple(replace(number, report=f"{report}/{number.report}") for number in profile_numbers(study)),
+        tuple(records.values()),
+        {one.value: kept for one, kept in chosen.items()},
+        tuple(f"{one.value} profiles are left out, because a plate has none." for one in unshared),
+    )
+
+
+def _of_plates(plates: list[Profiles]) -> Profiles:
+    """Profiles of one model, whose features are the same on every plate."""
+    features = pd.concat([pd.DataFrame(one.features, columns=list(one.names)) for one in plates])
+    metadata = pd.concat([one.metadata for one in plates], ignore_index=True)
+    return Profiles(metadata, features.to_numpy("float64"), plates[0].names)
+
+
+def _with_splits(profiles: Profiles, wells: pd.DataFrame) -> Profiles:
+    """What the manifest says of each well's use; plates that it does not list have none."""
+    splits = wells[[PLATE, WELL, COMPOUND_SPLIT, PLATE_SPLIT]].astype({PLATE: str, WELL: str})
+    known = profiles.metadata.drop(columns=[COMPOUND_SPLIT, PLATE_SPLIT], errors="ignore")
+    known = known.astype({PLATE: str, WELL: str}).merge(splits, on=[PLATE, WELL], how="left")
+    return Profiles(known, profiles.features, profiles.names)
