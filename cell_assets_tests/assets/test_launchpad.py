@@ -13,8 +13,9 @@ from cell_assets.assets.corrections import CorrectionRequest
 from cell_assets.assets.ingest_request import IngestRequest
 from cell_assets.assets.launchpad import as_config, config_fields, request_fields, stated_request
 from cell_assets.assets.partitions import PARTITION_SAYS
+from cell_assets.assets.table_request import TableRequest
 from cell_assets.errors import BadInputError
-from cell_assets.methods.registry import ENTRIES, load_method, presets_of
+from cell_assets.methods.registry import ENTRIES, load_trainable, presets_of
 
 
 class Colour(StrEnum):
@@ -138,7 +139,7 @@ def test_what_is_handed_in_is_stated_by_config_and_partition() -> None:
         stated_request(Parcel, "post", {"street": "x", "weight_kg": "heavy"}, {"house": "7"})
 
 
-@pytest.mark.parametrize("request_of", [IngestRequest, AnnotationRequest, CorrectionRequest])
+@pytest.mark.parametrize("request_of", [IngestRequest, TableRequest, AnnotationRequest, CorrectionRequest])
 def test_every_field_of_what_people_hand_in_is_described(request_of: type[BaseModel]) -> None:
     fields = request_fields(request_of, PARTITION_SAYS)
     undescribed = [
@@ -170,4 +171,4 @@ def test_every_field_of_every_step_is_described(step: str) -> None:
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
 def test_a_methods_presets_are_those_that_it_trains_with(entry: Any) -> None:
     for name, preset in presets_of(entry).items():
-        assert load_method(entry.name).parameters(name, {}) == preset
+        assert load_trainable(entry.name).parameters(name, {}) == preset

@@ -13,6 +13,18 @@ GRAPH = {
     "annotations": ("plate|position", {"segmentation", "tracks"}),
     "patch_table": ("plate|position", {"raw_acquisition", "tracks"}),
     "single_cell_features": ("plate", {"raw_acquisition", "segmentation", "tracks"}),
+    "mean_profiles": ("plate", {"single_cell_features"}),
+    "mean_profiles_report": ("experiment", {"mean_profiles"}),
+    "well_manifest": ("experiment", {"single_cell_features"}),
+    "cytosummary_checkpoint": ("experiment", {"single_cell_features", "well_manifest"}),
+    "cytosummary_profiles": (
+        "experiment|plate",
+        {"cytosummary_checkpoint", "single_cell_features", "well_manifest"},
+    ),
+    "cytosummary_report": (
+        "experiment",
+        {"cytosummary_checkpoint", "cytosummary_profiles", "mean_profiles", "well_manifest"},
+    ),
     "experiment_manifest": ("experiment", {"raw_acquisition", "patch_table", "plate_qc"}),
     "manifest_patches": ("experiment|plate", {"experiment_manifest", "patch_table", "raw_acquisition"}),
     "state_segmentation": (
