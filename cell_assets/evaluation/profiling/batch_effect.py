@@ -51,9 +51,7 @@ def batch_scores(
                 yield _score(name, among, column, profiles, seed, n_resamples)
 
 
-def _score(
-    name: str, among: Among, column: str, wells: Profiles, seed: int, n_resamples: int
-) -> BatchScore:
+def _score(name: str, among: Among, column: str, wells: Profiles, seed: int, n_resamples: int) -> BatchScore:
     of_what = "plate" if column == PLATE else "batch"
     question = Question(column, (TREATMENT,) if among is Among.TREATED else (), column)
     why = f"there are {len(wells)} {among.value}"

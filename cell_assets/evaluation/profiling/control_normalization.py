@@ -1,6 +1,7 @@
 """Profiles of one plate, told in spreads of its own negative controls."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -71,4 +72,4 @@ def normalized_to_controls(table: pd.DataFrame, plate: str) -> Normalized:
         mad_robustize_epsilon=0.0,
     )
     constant = tuple(name for name, one in zip(features, varies, strict=True) if not one)
-    return Normalized(found, constant)
+    return Normalized(cast(pd.DataFrame, found), constant)

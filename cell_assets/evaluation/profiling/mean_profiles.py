@@ -13,12 +13,12 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cell_assets.errors import BadInputError
-from cell_assets.evaluation.profiling.cytominer import get_blocklist_features
 from cell_assets.evaluation.profiling.control_normalization import (
     Normalized,
     normalized_to_controls,
     require_controls,
 )
+from cell_assets.evaluation.profiling.cytominer import get_blocklist_features
 from cell_assets.evaluation.profiling.well_manifest import COUNT, IS_CONTROL
 from cell_assets.evaluation.profiling.well_representations import (
     Block,
@@ -235,7 +235,7 @@ def _known_of(found: pd.DataFrame, wells: pd.DataFrame, plate: str) -> pd.DataFr
             f"plate {plate}: well {strange[0]} has a profile and is not among its {len(wells)} wells; add it to the "
             "plate map, or take it out"
         )
-    known = by_name.loc[names].reset_index(drop=True)
+    known = by_name.loc[list(names)].reset_index(drop=True)
     return known.assign(**{COUNT: found[COUNT].to_numpy(np.int64)}) if COUNT in found.columns else known
 
 

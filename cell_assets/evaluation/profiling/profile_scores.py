@@ -149,10 +149,9 @@ def plate_scores(
 ) -> Iterator[PlateScore]:
     """Of a task within plates: mean average precision on every plate, with the interval over its compounds."""
     plates = ranked.known[PLATE].astype(str).to_numpy(str)
-    unanswered = dict(ranked.unanswered or {})
-    for plate in sorted({*plates, *unanswered}):
+    for plate in sorted({*plates, *ranked.unanswered}):
         rows = plates == plate
-        draw = _Draw(ranked.known[rows], unanswered.get(plate, ""), seed, n_resamples)
+        draw = _Draw(ranked.known[rows], ranked.unanswered.get(plate, ""), seed, n_resamples)
         for place, representation in enumerate(representations):
             yield PlateScore(
                 ranked.task, representation, plate, draw.mean(ranked.average_precision[rows, place])

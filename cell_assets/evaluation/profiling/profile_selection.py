@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import cast
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
@@ -119,7 +120,7 @@ def _kept(features: pd.DataFrame, step: SelectionStep, parameters: ProfileSelect
         corr_threshold=parameters.max_correlation,
         min_variance=_MIN_VARIANCE,
     )
-    return list(left.columns)
+    return list(cast(pd.DataFrame, left).columns)
 
 
 def _refuse_none(names: list[str], lost: Mapping[str, str]) -> None:

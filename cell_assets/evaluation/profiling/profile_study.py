@@ -116,7 +116,9 @@ class ProfileStudy:
         return next(
             one
             for one in self.scores
-            if one.task is task and one.representation == representation and one.stratum.name == "all compounds"
+            if one.task is task
+            and one.representation == representation
+            and one.stratum.name == "all compounds"
         )
 
 
@@ -171,9 +173,7 @@ def study_profiles(
         ),
         without_sister=compounds[alone].reset_index(drop=True),
         without_mechanism=tuple(compounds.loc[~has_mechanism, COMPOUND].astype(str)),
-        umaps=tuple(
-            UmapOfWells(name, _umap(one, seed)) for name, one in wells.items() if parameters.umap
-        ),
+        umaps=tuple(UmapOfWells(name, _umap(one, seed)) for name, one in wells.items() if parameters.umap),
     )
 
 
@@ -230,7 +230,9 @@ def _refuse_several_mechanisms(treated: pd.DataFrame) -> None:
     if (n > 1).any():
         name = n.index[n > 1][0]
         said = sorted(set(treated.loc[treated[COMPOUND] == name, MOA].astype(str)))
-        raise BadInputError(f"compound {name} has the mechanisms {', '.join(said)}; give it one on all plates")
+        raise BadInputError(
+            f"compound {name} has the mechanisms {', '.join(said)}; give it one on all plates"
+        )
 
 
 def _found_compounds(
@@ -248,9 +250,7 @@ def _found_compounds(
     is_found = (table["corrected_p_value"] < SIGNIFICANT).to_numpy(np.float64)
     share = Statistic(lambda weights: weights @ is_found / weights.sum(1), "no compound is drawn")
     units = table[COMPOUND].astype(str).to_numpy(str)
-    return FoundCompounds(
-        name, table, bootstrap_interval(units, share, seed=seed, n_resamples=n_resamples)
-    )
+    return FoundCompounds(name, table, bootstrap_interval(units, share, seed=seed, n_resamples=n_resamples))
 
 
 def _umap(wells: Profiles, seed: int) -> FloatArray | None:

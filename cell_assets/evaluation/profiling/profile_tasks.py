@@ -1,7 +1,7 @@
 """What profiles are asked for: mechanisms and replicates, and which profiles may be compared for that."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
@@ -94,7 +94,7 @@ class RankedTask:
     """(Q, R): 1 where the nearest neighbour is a right one, else 0."""
     why_missing: str | None = None
     """Why nothing could be asked; Q is then 0."""
-    unanswered: Mapping[str, str] | None = None
+    unanswered: Mapping[str, str] = field(default_factory=dict)
     """By plate, of a task within plates: why nothing could be asked on it."""
 
 
@@ -141,11 +141,10 @@ def rank(task: Task, wells: Sequence[Profiles]) -> RankedTask:
         except BadInputError as error:
             unanswered[plate] = str(error)
     if not parts:
-        missing = _unasked(task, len(wells), f"on no plate: {next(iter(unanswered.values()))}")
-        return RankedTask(task, missing.known, missing.average_precision, missing.nearest, missing.why_missing, unanswered)
+        why = f"on no plate: {next(iter(unanswered.values()))}"
+        return replace(_unasked(task, len(wells), why), unanswered=unanswered)
     tables = [pd.concat(of_plates, ignore_index=True) for of_plates in zip(*parts, strict=True)]
-    answers = _answers(task, tables)
-    return RankedTask(task, answers.known, answers.average_precision, answers.nearest, None, unanswered)
+    return replace(_answers(task, tables), unanswered=unanswered)
 
 
 def _asked(task: Task, profiles: Profiles) -> pd.DataFrame:

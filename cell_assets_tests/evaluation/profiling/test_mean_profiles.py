@@ -34,9 +34,7 @@ CELLS_PER_WELL = 12
 def wells() -> pd.DataFrame:
     drafts = [WellDraft(f"A{n}", "compound", "DMSO", is_control=True) for n in range(1, 6)]
     for row, name in (("B", "taxol"), ("C", "nocodazole")):
-        drafts += [
-            WellDraft(f"{row}{n}", "compound", name, 1.0, "µM", f"{name}'s", False) for n in (1, 2, 3)
-        ]
+        drafts += [WellDraft(f"{row}{n}", "compound", name, 1.0, "µM", f"{name}'s", False) for n in (1, 2, 3)]
     return wells_table("P", drafts, dict.fromkeys(WELLS, CELLS_PER_WELL))
 
 
@@ -74,9 +72,7 @@ def test_every_representation_is_that_of_the_cells_in_spreads_of_the_controls(tm
     record = write_plate_profiles(
         tmp_path / "cells", wells(), tmp_path, ProfileParameters(sketch_size=2, bins=4)
     )
-    by_well = given.astype({name: np.float32 for name in (AREA, MEAN, ROUND)}).groupby(WELL)[
-        [AREA, MEAN, ROUND]
-    ]
+    by_well = given.astype(dict.fromkeys((AREA, MEAN, ROUND), np.float32)).groupby(WELL)[[AREA, MEAN, ROUND]]
     mean, median, sd = by_well.mean(), by_well.median(), by_well.std(ddof=0)
     mad = by_well.agg(lambda column: (column - column.median()).abs().median())
     found = {one: read_plate_profiles(tmp_path, one) for one in Representation}
@@ -233,7 +229,7 @@ def test_ready_profiles_that_cannot_be_used_are_named(
 
 
 def test_a_folder_without_profiles_is_named(tmp_path: Path) -> None:
-    with pytest.raises(BadInputError, match="profiles.json: cannot be read"):
+    with pytest.raises(BadInputError, match=r"profiles\.json: cannot be read"):
         read_profiles_record(tmp_path)
 
 

@@ -62,9 +62,9 @@ def test_too_many_features_keep_their_correlations_and_it_is_said() -> None:
 
 
 def test_nothing_left_is_named() -> None:
-    with pytest.raises(BadInputError, match="no feature of 2 is left .*has no such feature"):
+    with pytest.raises(BadInputError, match=r"no feature of 2 is left .*has no such feature"):
         selected({"P": plate("P", 0, "Cells_A"), "Q": plate("Q", 0, "Cells_B")})
-    with pytest.raises(BadInputError, match="no feature of 1 is left .*hardly varies"):
+    with pytest.raises(BadInputError, match=r"no feature of 1 is left .*hardly varies"):
         parameters = ProfileSelectionParameters(steps=(SelectionStep.VARIANCE,))
         selected({"P": plate("P", 0, "Cells_Flat")}, parameters)
     with pytest.raises(BadInputError, match="no profiles of any plate"):

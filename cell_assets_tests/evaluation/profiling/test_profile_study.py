@@ -1,4 +1,4 @@
-"""The study of profiles: real mechanisms as published, made-up screens against hand and scikit-learn, and what lacks."""
+"""The study of profiles: real mechanisms as published, made-up screens by hand and scikit-learn, and what lacks."""
 
 from pathlib import Path
 
@@ -24,54 +24,22 @@ from cell_assets.evaluation.profiling.well_manifest import (
     COMPOUND_SPLIT,
     IS_CONTROL,
     MOA,
-    WellSplitParameters,
     is_treated,
-    split_wells,
     wells_table,
 )
 from cell_assets.evaluation.profiling.well_representations import Representation
 from cell_assets.evaluation.retrieval.profiles import Profiles
 from cell_assets.imaging.feature_tables.columns import PLATE, WELL
 from cell_assets.ledger.records import WellDraft
+from cell_assets_tests.evaluation.profiling.screens import N_COMPOUNDS, QUICK, profiles, screen
 from cell_assets_tests.shared_data import shared_data
-
-QUICK = ProfileStudyParameters(n_resamples=100, umap=False)
-N_COMPOUNDS = 10
-
-
-def screen(n_plates: int = 3) -> pd.DataFrame:
-    """On each plate two wells of each of 10 compounds of 5 mechanisms, and four controls; plate P2 is held out."""
-    drafts = [
-        WellDraft(f"{row}{n}", "compound", f"c{n}", 1.0, "µM", f"m{n // 2}", False)
-        for row in "AB"
-        for n in range(N_COMPOUNDS)
-    ]
-    drafts += [WellDraft(f"C{n}", "compound", "DMSO", is_control=True) for n in range(4)]
-    cells = {one.name: 7 for one in drafts}
-    wells = pd.concat([wells_table(f"P{n}", drafts, cells) for n in range(n_plates)], ignore_index=True)
-    held_out = ("P2",) if n_plates > 2 else ()
-    return split_wells(
-        wells, WellSplitParameters(test_fraction=0.4, val_fraction=0, held_out_plates=held_out)
-    )
-
-
-def profiles(wells: pd.DataFrame, seed: int, mechanism: float = 0.0, plate: float = 0.0) -> Profiles:
-    """Noise of spread 1, and effects of that spread for each mechanism and plate."""
-    random = np.random.default_rng(seed)
-    features = random.normal(size=(len(wells), 12))
-    for column, size in ((MOA, mechanism), (PLATE, plate)):
-        codes = pd.factorize(wells[column])[0]
-        features += size * random.normal(size=(codes.max() + 1, 12))[codes] * (codes >= 0)[:, None]
-    return Profiles(wells, features, tuple(f"Cells_F{n}" for n in range(12)))
 
 
 @pytest.fixture(scope="module")
 def study() -> ProfileStudy:
     """Of means without, and of a rival with an effect of mechanisms."""
     wells = screen()
-    return study_profiles(
-        {"mean": profiles(wells, 0), "rival": profiles(wells, 1, mechanism=3)}, QUICK
-    )
+    return study_profiles({"mean": profiles(wells, 0), "rival": profiles(wells, 1, mechanism=3)}, QUICK)
 
 
 def test_real_mechanisms_come_out_as_published(tmp_path: Path) -> None:
@@ -97,7 +65,9 @@ def test_real_mechanisms_come_out_as_published(tmp_path: Path) -> None:
         batch[str(plate)] = str(plate).partition("_")[0]
     wells = selected(by_plate, ProfileSelectionParameters(steps=())).profiles
     assert len(wells) == 632 and len(wells.names) == 189
-    found = study_profiles({"mean": wells}, ProfileStudyParameters(batch_of_plate=batch, n_resamples=100, umap=False))
+    found = study_profiles(
+        {"mean": wells}, ProfileStudyParameters(batch_of_plate=batch, n_resamples=100, umap=False)
+    )
     mechanism = found.score(Task.MECHANISM, "mean")
     assert mechanism.n_queries == 103
     assert mechanism.nearest.value == pytest.approx(94 / 103)
@@ -126,9 +96,7 @@ def test_within_a_plate_against_scikit_learn() -> None:
     expected = []
     for row in range(len(on_plate)):
         others = np.arange(len(on_plate)) != row
-        expected.append(
-            average_precision_score(label[others] == label[row], (unit @ unit[row])[others])
-        )
+        expected.append(average_precision_score(label[others] == label[row], (unit @ unit[row])[others]))
     own = (found.known[PLATE] == "P1").to_numpy()
     assert found.average_precision[own, 0] == pytest.approx(expected)
     assert set(label[:2]) <= {f"c{n} 1 µM" for n in range(10)}
@@ -187,16 +155,17 @@ def test_splits_restrict_who_asks_and_not_who_is_ranked(study: ProfileStudy) -> 
     assert by_name["val compounds on learned plates"].mean_average_precision.why_missing == (
         "no profile of val compounds on learned plates has a partner"
     )
-    assert {
-        one.stratum.name for one in study.scores if one.task is Task.MECHANISM
-    } == {"all compounds", "train compounds", "val compounds", "test compounds"}
+    assert {one.stratum.name for one in study.scores if one.task is Task.MECHANISM} == {
+        "all compounds",
+        "train compounds",
+        "val compounds",
+        "test compounds",
+    }
 
 
 def test_neighbours_show_a_plate_effect_and_not_what_is_no_effect() -> None:
     wells = screen()
-    one = study_profiles(
-        {"mean": profiles(wells, 0), "shifted": profiles(wells, 1, plate=20)}, QUICK
-    )
+    one = study_profiles({"mean": profiles(wells, 0), "shifted": profiles(wells, 1, plate=20)}, QUICK)
     scores = {(score.representation, score.among): score for score in one.batch}
     assert scores["shifted", Among.TREATED].same.value == 1
     assert scores["shifted", Among.CONTROLS].same.value == 1
@@ -219,7 +188,11 @@ def test_what_cannot_be_asked_says_why_and_stays_in_the_numbers() -> None:
         for name in ("mean", "rival"):
             assert (f"{name}/{task.value}", "mean_average_precision", "all compounds") in numbers
     other = numbers["rival/mechanism_other_plate", "gain_over_mean", "all compounds"]
-    assert other.value is None and other.why_missing is not None and "no profile has another" in other.why_missing
+    assert (
+        other.value is None
+        and other.why_missing is not None
+        and "no profile has another" in other.why_missing
+    )
     batch = numbers["mean/mechanism_other_batch", "mean_average_precision", "all compounds"]
     assert batch.why_missing == "nobody says of which batch a plate is"
     plate = numbers["mean/batch_effect", "nearest_of_same_plate", "control wells"]
@@ -260,9 +233,7 @@ def test_only_wells_of_all_representations_are_studied_in_any_order() -> None:
     mean, rival = profiles(wells, 0), profiles(wells, 1, mechanism=3)
     random = np.random.default_rng(0)
     order = random.permutation(len(wells))
-    shuffled = Profiles(
-        rival.metadata.iloc[order].reset_index(drop=True), rival.features[order], rival.names
-    )
+    shuffled = Profiles(rival.metadata.iloc[order].reset_index(drop=True), rival.features[order], rival.names)
     lacks = (mean.metadata[WELL] == "A3") & (mean.metadata[PLATE] == "P0")
     one = study_profiles({"mean": mean.select(~lacks), "rival": shuffled}, QUICK)
     assert one.left_out == {"mean": 0, "rival": 1} and len(one.wells) == len(wells) - 1

@@ -72,9 +72,7 @@ def test_every_statistic_against_pandas(
 ) -> None:
     monkeypatch.setattr(well_statistics, "FEATURES_AT_ONCE", 1)
     folder = table(tmp_path_factory.mktemp("tables") / "t", wells, seed)
-    found = well_profiles(
-        cells_by_well(folder, np.ones(len(wells), bool)), (AREA, MEAN), list(WellStatistic)
-    )
+    found = well_profiles(cells_by_well(folder, np.ones(len(wells), bool)), (AREA, MEAN), list(WellStatistic))
     groups = pd.read_parquet(folder / "cells.parquet").groupby("Metadata_Well")[[AREA, MEAN]]
     expected = {
         WellStatistic.MEAN: groups.mean(),
@@ -112,9 +110,7 @@ def test_real_cells_become_profiles_of_their_wells(tmp_path: Path) -> None:
     chosen = select_features({"plate": tmp_path})
     usable = usable_cells(tmp_path, chosen.features)
     assert usable.rows.all() and usable.dropped_by == {}
-    found = well_profiles(
-        cells_by_well(tmp_path, usable.rows), chosen.features, [WellStatistic.MEDIAN]
-    )
+    found = well_profiles(cells_by_well(tmp_path, usable.rows), chosen.features, [WellStatistic.MEDIAN])
     cells = pd.read_parquet(tmp_path / "cells.parquet")
     expected = cells.groupby("Metadata_Well")[list(chosen.features)].median()
     assert found.values[WellStatistic.MEDIAN].shape == (8, len(chosen.features))

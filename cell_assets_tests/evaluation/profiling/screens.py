@@ -1,0 +1,39 @@
+"""Made-up screens, whose mechanisms and plates have effects of known size."""
+
+import numpy as np
+import pandas as pd
+
+from cell_assets.evaluation.profiling.profile_study import ProfileStudyParameters
+from cell_assets.evaluation.profiling.well_manifest import MOA, WellSplitParameters, split_wells, wells_table
+from cell_assets.evaluation.retrieval.profiles import Profiles
+from cell_assets.imaging.feature_tables.columns import PLATE
+from cell_assets.ledger.records import WellDraft
+
+QUICK = ProfileStudyParameters(n_resamples=100, umap=False)
+N_COMPOUNDS = 10
+
+
+def screen(n_plates: int = 3) -> pd.DataFrame:
+    """On each plate two wells of each of 10 compounds of 5 mechanisms, and four controls; plate P2 is held out."""
+    drafts = [
+        WellDraft(f"{row}{n}", "compound", f"c{n}", 1.0, "µM", f"m{n // 2}", False)
+        for row in "AB"
+        for n in range(N_COMPOUNDS)
+    ]
+    drafts += [WellDraft(f"C{n}", "compound", "DMSO", is_control=True) for n in range(4)]
+    cells = {one.name: 7 for one in drafts}
+    wells = pd.concat([wells_table(f"P{n}", drafts, cells) for n in range(n_plates)], ignore_index=True)
+    held_out = ("P2",) if n_plates > 2 else ()
+    return split_wells(
+        wells, WellSplitParameters(test_fraction=0.4, val_fraction=0, held_out_plates=held_out)
+    )
+
+
+def profiles(wells: pd.DataFrame, seed: int, mechanism: float = 0.0, plate: float = 0.0) -> Profiles:
+    """Noise of spread 1, and effects of that spread for each mechanism and plate."""
+    random = np.random.default_rng(seed)
+    features = random.normal(size=(len(wells), 12))
+    for column, size in ((MOA, mechanism), (PLATE, plate)):
+        codes = pd.factorize(wells[column])[0]
+        features += size * random.normal(size=(codes.max() + 1, 12))[codes] * (codes >= 0)[:, None]
+    return Profiles(wells, features, tuple(f"Cells_F{n}" for n in range(12)))

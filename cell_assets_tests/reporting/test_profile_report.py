@@ -1,0 +1,151 @@
+"""The report of profiles: every number and loss is on the page, and a better representation is drawn as such."""
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from cell_assets.evaluation.profiling.mean_profiles import PlateProfilesRecord
+from cell_assets.evaluation.profiling.profile_numbers import profile_numbers
+from cell_assets.evaluation.profiling.profile_selection import SelectedProfiles
+from cell_assets.evaluation.profiling.profile_study import ProfileStudy, UmapOfWells, study_profiles
+from cell_assets.evaluation.profiling.well_manifest import COMPOUND, MOA
+from cell_assets.evaluation.profiling.well_representations import ProfileParameters, Representation
+from cell_assets.ledger.records import ReadReceipt
+from cell_assets.reporting.profile_figures import scores_figure
+from cell_assets.reporting.profile_report import ProfileSources, write_profile_report
+from cell_assets_tests.evaluation.profiling.screens import QUICK, profiles, screen
+
+INPUTS = (ReadReceipt(1, "mean_profiles", "E|P0", "ab" * 32),)
+FIGURES = ["batch_effect", "compounds", "plates", "scores", "splits", "umap"]
+
+
+def made_study(mechanism: float = 3.0) -> ProfileStudy:
+    """Of a screen where c8 has no sister and the mechanism of c9 is not known."""
+    wells = screen()
+    wells[MOA] = wells[MOA].mask(wells[COMPOUND] == "c9").replace("m4", "<m4>")
+    found = study_profiles(
+        {"mean": profiles(wells, 0), "cytosummary": profiles(wells, 1, mechanism=mechanism)},
+        QUICK.model_copy(update={"simulated": True}),
+    )
+    xy = np.random.default_rng(0).normal(size=(len(wells), 2))
+    return replace(found, umaps=(UmapOfWells("mean", xy), UmapOfWells("cytosummary", None)))
+
+
+@pytest.fixture(scope="module")
+def study() -> ProfileStudy:
+    return made_study()
+
+
+def sources(study: ProfileStudy) -> ProfileSources:
+    record = PlateProfilesRecord(
+        plate="P0",
+        parameters=ProfileParameters(),
+        wells=24,
+        control_wells=4,
+        without_profile=("D1", "D2", "D3", "D4"),
+        cells=1000,
+        used_cells=987,
+        dropped_by={"Cells_A": 13},
+        lost={"Cells_B": "it is not measured"},
+        constant={Representation.MEAN: (), Representation.HISTOGRAM: ("Cells_A_bin0", "Cells_A_bin1")},
+        features={Representation.MEAN: 12},
+    )
+    lost = {
+        "Cells_X": "plate P1 has no such feature",
+        "Cells_Y": "plate P2 has no such feature",
+        "Cells_Z": "another feature says the same",
+    }
+    kept = profiles(study.wells.head(3), 0)
+    selections = {"mean": SelectedProfiles(kept, lost, ("a step was left out",))}
+    return ProfileSources(INPUTS, {"seed": 0}, (record,), selections)
+
+
+def test_page_figures_numbers_and_tables_are_written_and_the_same_again(
+    study: ProfileStudy, tmp_path: Path
+) -> None:
+    folders = [tmp_path / name for name in "ab"]
+    for folder in folders:
+        numbers = write_profile_report(folder, "A <screen>", study, ["A note."], sources(study))
+        assert numbers == profile_numbers(study)
+    files = [
+        {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+        for folder in folders
+    ]
+    assert files[0] == files[1]
+    assert sorted(files[0]) == sorted(
+        [
+            *(f"figures/{name}.png" for name in FIGURES),
+            "compounds.parquet",
+            "numbers.json",
+            "plates.parquet",
+            "report.html",
+            "umap.parquet",
+        ]
+    )
+    document = json.loads(files[0]["numbers.json"])
+    assert document["simulated"] and len(document["numbers"]) == len(numbers)
+    plates = pd.read_parquet(folders[0] / "plates.parquet")
+    own = plates[(plates["task"] == "replicate_on_plate") & (plates["representation"] == "cytosummary")]
+    mean = next(
+        one.value
+        for one in numbers
+        if (one.report, one.name) == ("cytosummary/replicate_on_plate", "mean_over_plates")
+    )
+    assert own["mean_average_precision"].mean() == pytest.approx(mean) and len(own) == 3
+    assert len(pd.read_parquet(folders[0] / "umap.parquet")) == len(study.wells)
+
+
+def test_the_page_says_what_was_found_and_lost(study: ProfileStudy, tmp_path: Path) -> None:
+    write_profile_report(tmp_path, "A <screen>", study, ["A note."], sources(study), "cytosummary")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    for said in (
+        "A &lt;screen&gt;",
+        "Simulated data.",
+        "72 wells of 3 plates, 12 of them controls; 10 compounds of 5 mechanisms.",
+        "mechanism, any plate: mean average precision of cytosummary",
+        "replicate, own plate: mean average precision of cytosummary",
+        "<li>c8: &lt;m4&gt;</li>",
+        "left out where mechanisms are asked for:\nc9.",
+        "nobody says here of which batch a plate",
+        "4 (D1, D2, D3, …)",
+        "987 of 1000",
+        "mean: 12 features kept",
+        "a plate lacks it",
+        "Cells_X, Cells_Y",
+        "a step was left out.",
+        "mechanism, plate by plate: test compounds on held out plates",
+        "A note.",
+        "ab" * 32,
+    ):
+        assert said in page, said
+    for number in profile_numbers(study):
+        assert f"<code>{number.name}</code>" in page
+    gain = study.score(study.scores[0].task, "cytosummary").gain
+    assert gain is not None and gain.absolute.value is not None
+    assert f"{gain.absolute.value:+.3f}" in page
+
+
+def test_without_a_rival_there_is_nothing_to_gain(tmp_path: Path) -> None:
+    alone = study_profiles({"mean": profiles(screen(1), 0)}, QUICK)
+    write_profile_report(tmp_path, "One", alone, [], ProfileSources(INPUTS, {}))
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "What each has over" not in page and "What was lost" not in page and "Simulated" not in page
+    assert not (tmp_path / "figures" / "umap.png").exists()
+    assert "None: every compound whose mechanism is known" in page
+
+
+def test_a_better_representation_is_drawn_further_right() -> None:
+    def right_of_rival(found: ProfileStudy) -> float:
+        everyone = [one for one in found.scores if one.stratum.name == "all compounds"]
+        picture = Image.open(io.BytesIO(scores_figure(everyone, found.representations))).convert("RGB")
+        pixels = np.asarray(picture).astype(np.int64)
+        rival = np.abs(pixels - [0xD9, 0x82, 0x2B]).sum(axis=2) < 12
+        return float(np.mean(np.flatnonzero(rival.any(axis=0))))
+
+    assert right_of_rival(made_study(3.0)) > right_of_rival(made_study(0.0)) + 30
