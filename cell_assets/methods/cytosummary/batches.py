@@ -15,6 +15,7 @@ from cell_assets.errors import BadInputError
 from cell_assets.methods.cytosummary.parameters import Positives, TrainingParameters
 from cell_assets.methods.cytosummary.plate_cells import PlateCells
 from cell_assets.methods.cytosummary.sets import SetDraw, WellCells, draw_sets
+from cell_assets.methods.cytosummary.summed_cells import Counts
 
 
 class SetBatch(NamedTuple):
@@ -22,8 +23,8 @@ class SetBatch(NamedTuple):
 
     cells: Tensor
     """(U, D)."""
-    counts: Tensor
-    """(S, U)."""
+    counts: Counts
+    """Of S sets over U cells."""
     compound: Tensor
     """(S,) codes."""
     weight: float
@@ -59,9 +60,15 @@ class EpochSets(Dataset[SetBatch]):
         batch = self._batches[place]
         generator = np.random.default_rng([self.parameters.seed, 1, self.epoch, place])
         draw = draw_sets(self._wells[batch.source].among(batch.compounds), self.parameters.sets, generator)
+        counts = Counts(
+            torch.from_numpy(draw.of_set),
+            torch.from_numpy(draw.starts),
+            torch.from_numpy(draw.times),
+            len(draw.compound),
+        )
         return SetBatch(
             torch.from_numpy(self._cells(batch.source, draw)),
-            torch.from_numpy(draw.counts),
+            counts,
             torch.from_numpy(draw.compound),
             batch.weight,
             batch.ends_step,

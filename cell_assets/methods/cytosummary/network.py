@@ -13,10 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from cell_assets.errors import BadInputError
+from cell_assets.methods.cytosummary.summed_cells import NEGATIVE_SLOPE, Counts, summed_cells
 from cell_assets.methods.processor import Precision
-
-NEGATIVE_SLOPE = 0.01
-"""Of the leaky ReLU."""
 
 
 class NetworkConfig(BaseModel):
@@ -48,17 +46,16 @@ class CytoSummaryNet(nn.Module):
             nn.LeakyReLU(NEGATIVE_SLOPE),
         )
 
-    def forward(self, cells: Tensor, counts: Tensor) -> Tensor:
+    def forward(self, cells: Tensor, counts: Counts) -> Tensor:
         """Profiles (S, P) of S sets that are drawn with replacement from U different cells.
 
         φ sees each cell once, however often it was drawn, so that nothing but rounding differs and no cell costs twice.
 
         Args:
             cells: (U, D).
-            counts: (S, U), how often each set holds each cell; zero where it does not.
+            counts: of S sets over these cells.
         """
-        summed: Tensor = counts.to(cells.dtype) @ self.of_cells(cells)
-        return self.of_sums(summed)
+        return self.of_sums(summed_cells(cells, counts, self.phi.weight, self.phi.bias))
 
     def of_cells(self, cells: Tensor) -> Tensor:
         """φ: (N, D) → (N, W)."""

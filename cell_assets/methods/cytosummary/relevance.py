@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from cell_assets.errors import BadInputError
-from cell_assets.methods.cytosummary.network import NEGATIVE_SLOPE, CytoSummaryNet, blocks
+from cell_assets.methods.cytosummary.network import CytoSummaryNet, blocks
 from cell_assets.methods.cytosummary.objective import supcon_loss
 from cell_assets.methods.cytosummary.parameters import Denominator
+from cell_assets.methods.cytosummary.summed_cells import NEGATIVE_SLOPE
 
 
 @dataclass(frozen=True)

@@ -66,8 +66,12 @@ class SetDraw:
 
     cells: IntArray
     """(U,) rows of the table, ascending."""
-    counts: NDArray[np.float32]
-    """(S, U) how often each set holds each cell; rows sum to the batch's number of cells."""
+    of_set: IntArray
+    """(K,) sets that hold a cell, cell by cell."""
+    starts: IntArray
+    """(U + 1,) where the sets of each cell begin, and K."""
+    times: NDArray[np.float32]
+    """(K,) how often the set holds the cell; they add up to the batch's number of cells in every set."""
     compound: IntArray
     """(S,) codes."""
 
@@ -88,10 +92,12 @@ def draw_sets(wells: WellCells, parameters: SetParameters, generator: np.random.
     half = _cells_of_a_set(parameters, generator) // 2
     within = generator.integers(0, wells.size[well][..., None], (*well.shape, half))
     drawn = wells.first[well][..., None] + within
-    cells, column = np.unique(drawn, return_inverse=True)
-    row = np.arange(len(code)).repeat(2 * half)
-    counts = np.bincount(row * len(cells) + column.ravel(), minlength=len(code) * len(cells))
-    return SetDraw(cells, counts.reshape(len(code), len(cells)).astype(np.float32), compounds[code])
+    row = np.arange(len(code))[:, None, None]
+    key, times = np.unique(drawn * len(code) + row, return_counts=True)
+    cell, of_set = np.divmod(key, len(code))
+    first = np.flatnonzero(np.diff(cell, prepend=-1))
+    starts = np.append(first, len(cell))
+    return SetDraw(cell[first], of_set, starts, times.astype(np.float32), compounds[code])
 
 
 def _cells_of_a_set(parameters: SetParameters, generator: np.random.Generator) -> int:

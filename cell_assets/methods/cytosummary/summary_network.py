@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cell_assets.methods.cytosummary.network import (
-    NEGATIVE_SLOPE,
     CytoSummaryNet,
     NetworkConfig,
     require_profilable,
 )
 from cell_assets.methods.cytosummary.parameters import Summary
+from cell_assets.methods.cytosummary.summed_cells import NEGATIVE_SLOPE, Counts
 from cell_assets.methods.processor import Precision
 
 SKETCH = 40
@@ -41,9 +41,9 @@ class SummaryNet(nn.Module):
             width = 2 * config.features + SKETCH * (SKETCH + 1) // 2
         self.head = CytoSummaryNet(config.model_copy(update={"features": width}))
 
-    def forward(self, cells: Tensor, counts: Tensor) -> Tensor:
+    def forward(self, cells: Tensor, counts: Counts) -> Tensor:
         """As `CytoSummaryNet.forward`."""
-        return self.of_summaries(self.summaries(cells.float(), counts.float()))
+        return self.of_summaries(self.summaries(cells.float(), counts.dense()))
 
     def of_summaries(self, summaries: Tensor) -> Tensor:
         """(S, W) → profiles (S, P)."""

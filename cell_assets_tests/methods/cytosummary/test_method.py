@@ -24,6 +24,7 @@ from cell_assets.methods.cytosummary.machine import applicable
 from cell_assets.methods.cytosummary.method import METHOD
 from cell_assets.methods.cytosummary.parameters import Summary, TrainingParameters
 from cell_assets.methods.cytosummary.profiling import read_profiles_record
+from cell_assets.methods.cytosummary.summed_cells import Counts
 from cell_assets.methods.cytosummary.table_training import read_feature_use
 from cell_assets.methods.processor import Device, Precision
 from cell_assets_tests.methods.cytosummary.synthetic_plates import (
@@ -224,7 +225,7 @@ def test_profiles_and_relevance_of_a_plate(
     with torch.no_grad():
         for row, well in enumerate(own["Metadata_Well"]):
             cells = torch.from_numpy(scaled[given["Metadata_Well"] == well].to_numpy())
-            expected = network(cells, torch.ones(1, len(cells)))[0].numpy()
+            expected = network(cells, Counts.of(torch.ones(1, len(cells))))[0].numpy()
             np.testing.assert_allclose(
                 profiles.loc[row, features].astype(float), expected, rtol=1e-4, atol=1e-4
             )

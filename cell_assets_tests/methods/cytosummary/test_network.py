@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cell_assets.errors import BadInputError
 from cell_assets.methods.cytosummary.network import CytoSummaryNet, NetworkConfig
+from cell_assets.methods.cytosummary.summed_cells import Counts
 from cell_assets.methods.processor import Precision
 
 D = 7
@@ -43,7 +44,10 @@ def test_one_set_by_hand() -> None:
     first, second = net.rho[0], net.rho[2]
     hidden = leaky(first.weight @ summed + first.bias)
     torch.testing.assert_close(
-        net(x, torch.ones(1, 3))[0], leaky(second.weight @ hidden + second.bias), atol=1e-5, rtol=1e-5
+        net(x, Counts.of(torch.ones(1, 3)))[0],
+        leaky(second.weight @ hidden + second.bias),
+        atol=1e-5,
+        rtol=1e-5,
     )
 
 
@@ -54,8 +58,8 @@ def test_counting_cells_is_handing_them_in_as_often(seed: int, n: int, sets: int
     drawn = torch.randint(n, (sets, 30), generator=torch.Generator().manual_seed(seed))
     counts = torch.stack([torch.bincount(row, minlength=n) for row in drawn]).float()
     with torch.no_grad():
-        one_by_one = torch.cat([net(x[row], torch.ones(1, 30)) for row in drawn])
-        torch.testing.assert_close(net(x, counts), one_by_one, atol=1e-4, rtol=1e-4)
+        one_by_one = torch.cat([net(x[row], Counts.of(torch.ones(1, 30))) for row in drawn])
+        torch.testing.assert_close(net(x, Counts.of(counts)), one_by_one, atol=1e-4, rtol=1e-4)
 
 
 def test_gradients_are_those_of_sets_handed_in_one_by_one() -> None:
@@ -63,10 +67,10 @@ def test_gradients_are_those_of_sets_handed_in_one_by_one() -> None:
     drawn = torch.tensor([[0, 0, 1], [4, 2, 4]])
     counts = torch.stack([torch.bincount(row, minlength=5) for row in drawn]).float()
     weights = torch.randn(2, 12, generator=torch.Generator().manual_seed(3))
-    (net(x, counts) * weights).sum().backward()
+    (net(x, Counts.of(counts)) * weights).sum().backward()
     found = [p.grad.clone() for p in net.parameters() if p.grad is not None]
     net.zero_grad()
-    (torch.cat([net(x[row], torch.ones(1, 3)) for row in drawn]) * weights).sum().backward()
+    (torch.cat([net(x[row], Counts.of(torch.ones(1, 3))) for row in drawn]) * weights).sum().backward()
     expected = [p.grad for p in net.parameters() if p.grad is not None]
     assert len(found) == len(expected) == 6
     for mine, other in zip(found, expected, strict=True):
@@ -88,7 +92,9 @@ def test_neither_order_nor_blocks_of_cells_change_a_well(
     scale = np.abs(whole).max(1, keepdims=True)
     np.testing.assert_allclose(again / scale, whole / scale, atol=tolerance)
     with torch.no_grad():
-        one_by_one = [net(torch.from_numpy(x[a:b]), torch.ones(1, b - a)) for a, b in pairwise(starts)]
+        one_by_one = [
+            net(torch.from_numpy(x[a:b]), Counts.of(torch.ones(1, b - a))) for a, b in pairwise(starts)
+        ]
     np.testing.assert_allclose(whole / scale, torch.cat(one_by_one).numpy() / scale, atol=tolerance)
 
 
@@ -97,7 +103,7 @@ def test_halves_of_a_well_add_up_to_it() -> None:
     with torch.no_grad():
         halves = [net.of_cells(part).sum(0, keepdim=True) for part in (x[:20], x[20:])]
         torch.testing.assert_close(
-            net.of_sums(halves[0] + halves[1]), net(x, torch.ones(1, 50)), rtol=1e-5, atol=1e-5
+            net.of_sums(halves[0] + halves[1]), net(x, Counts.of(torch.ones(1, 50))), rtol=1e-5, atol=1e-5
         )
 
 

@@ -11,6 +11,7 @@ from cell_assets.methods.cytosummary.network import CytoSummaryNet, NetworkConfi
 from cell_assets.methods.cytosummary.objective import supcon_loss
 from cell_assets.methods.cytosummary.parameters import Denominator
 from cell_assets.methods.cytosummary.relevance import cell_relevance
+from cell_assets.methods.cytosummary.summed_cells import Counts
 
 STARTS = np.array([0, 5, 25, 28, 60])
 COMPOUND = np.array([0, 1, 0, 1])
@@ -35,7 +36,7 @@ def test_against_autograd_through_all_cells(denominator: Denominator, cells_at_o
     members = torch.zeros(4, 60)
     for well, (start, end) in enumerate(pairwise(STARTS)):
         members[well, start:end] = 1
-    supcon_loss(network(cells, members), torch.from_numpy(COMPOUND), 0.1, denominator).backward()
+    supcon_loss(network(cells, Counts.of(members)), torch.from_numpy(COMPOUND), 0.1, denominator).backward()
     assert cells.grad is not None
     found = cell_relevance(network, features, STARTS, COMPOUND, 0.1, denominator, cells_at_once)
     sensitivity = scaled(cells.grad.abs().sum(1).double().numpy())

@@ -18,6 +18,7 @@ from cell_assets.methods.cytosummary.parameters import Positives, Summary, Train
 from cell_assets.methods.cytosummary.plate_cells import PlateCells, trained_wells
 from cell_assets.methods.cytosummary.sets import SetParameters
 from cell_assets.methods.cytosummary.summary_network import SKETCH, SummaryNet
+from cell_assets.methods.cytosummary.summed_cells import Counts
 from cell_assets.methods.cytosummary.training import train_network
 from cell_assets.methods.processor import Precision
 
@@ -115,7 +116,7 @@ def test_moments_of_sets_against_numpy() -> None:
         np.testing.assert_allclose(own[2 * D :], covariance[np.triu_indices(SKETCH)], atol=1e-5)
     whole = network.profiles_of(cells, np.array([0, 40]))
     with torch.no_grad():
-        again = network(torch.from_numpy(cells), torch.ones(1, 40)).numpy()
+        again = network(torch.from_numpy(cells), Counts.of(torch.ones(1, 40))).numpy()
     np.testing.assert_allclose(whole, again, atol=1e-5)
 
 
@@ -155,7 +156,10 @@ def test_an_epoch_shows_every_compound_once_on_every_plate(positives: Positives)
     assert sum(batch.ends_step for batch in steps) == 2
     assert sum(batch.weight for batch in steps) == pytest.approx(2)
     for place, batch in enumerate(steps):
-        assert batch.cells.shape[1] == D and batch.counts.shape == (len(batch.compound), len(batch.cells))
+        assert batch.cells.shape[1] == D and batch.counts.dense().shape == (
+            len(batch.compound),
+            len(batch.cells),
+        )
         assert torch.equal(batch.cells, batches[place].cells)
     other = EpochSets(plates, wells, parameters, epoch=1)
     assert other[0].cells.shape != steps[0].cells.shape or not torch.equal(other[0].cells, steps[0].cells)
@@ -169,7 +173,8 @@ def test_across_plates_the_cells_of_each_set_are_its_compounds() -> None:
         one.features[:, 4] = codes.to_numpy().repeat(CELLS)
     batches = EpochSets(plates, trained_wells(plates, COMPOUNDS), small(positives=Positives.ACROSS_PLATES), 0)
     for batch in (batches[i] for i in range(len(batches))):
-        mean = batch.counts @ batch.cells[:, 4] / batch.counts.sum(1)
+        counts = batch.counts.dense()
+        mean = counts @ batch.cells[:, 4] / counts.sum(1)
         torch.testing.assert_close(mean, batch.compound.float())
 
 
