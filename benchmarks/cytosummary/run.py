@@ -46,7 +46,11 @@ Step = Callable[[CytoSummaryNet, SetBatch], torch.Tensor]
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    device = arguments.parse_args().device
+    arguments.add_argument(
+        "--steps-only", action="store_true", help="leave out profiling, which takes the most products"
+    )
+    asked = arguments.parse_args()
+    device = asked.device
     precision, _ = runnable_precision(Precision.BFLOAT16, Device(device))
     torch.set_num_threads(os.cpu_count() or 1)
     torch.manual_seed(0)
@@ -54,18 +58,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="cytosummary-") as folder:
         plate = generated_plate(Path(folder))
         rate = matrix_product_rate(device, precision)
-        profiling = profiling_seconds(network, plate, precision)
-        flop = 2 * len(plate.features) * FEATURES * network.config.cell_width
         epoch = {name: epoch_seconds(step, network, plate, precision) for name, step in STEPS_OF.items()}
+        profiling = {} if asked.steps_only else profiling_result(network, plate, precision, rate)
     result = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {device}",
         "torch": torch.__version__,
         "load": round(os.getloadavg()[0], 1),
         "precision": precision,
         "matrix_product_tflops": round(rate / 1e12, 3),
-        "profiling_seconds": round(profiling, 2),
-        "profiling_share_of_matrix_product": round(flop / profiling / rate, 3),
-        "paper_seconds_for_a_plate": PAPER_SECONDS,
+        **profiling,
         "step_seconds": {name: round(found.seconds, 2) for name, found in epoch.items()},
         "of_which_drawing_and_reading": {name: round(found.reading, 2) for name, found in epoch.items()},
         "step_share_of_matrix_product": {
@@ -106,11 +107,21 @@ def matrix_product_rate(device: str, precision: Precision) -> float:
     return 2 * side**3 / min(seconds_of(lambda: left @ right, device, 5))
 
 
-def profiling_seconds(network: CytoSummaryNet, plate: PlateCells, precision: Precision) -> float:
+def profiling_result(
+    network: CytoSummaryNet, plate: PlateCells, precision: Precision, rate: float
+) -> dict[str, float]:
+    """Of a whole plate, reading included."""
+
     def profile() -> object:
         return network.profiles_of(plate.features, plate.starts, precision)
 
-    return statistics.median(seconds_of(profile, network.phi.weight.device.type, TRIES))
+    seconds = statistics.median(seconds_of(profile, network.phi.weight.device.type, TRIES))
+    flop = 2 * len(plate.features) * FEATURES * network.config.cell_width
+    return {
+        "profiling_seconds": round(seconds, 2),
+        "profiling_share_of_matrix_product": round(flop / seconds / rate, 3),
+        "paper_seconds_for_a_plate": PAPER_SECONDS,
+    }
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,7 @@ class CytoSummaryMethod:
             f"is kept, {why}.",
             f"Of {use.used + len(lost)} features {use.used} are used, because {len(lost)} are missing or do not vary "
             f"on some plate; {cells - used} of {cells} cells lack one of those that are used and were left out.",
+            f"Cells are standardised over their plate; conditioning on its controls: {parameters.conditioning}.",
         )
 
 

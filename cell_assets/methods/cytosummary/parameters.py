@@ -35,6 +35,17 @@ class Summary(StrEnum):
     """These, before φ: a control that sees heterogeneity without learning where to look."""
 
 
+class Conditioning(StrEnum):
+    """What of a plate's own negative controls its cells are held against, after they are standardised."""
+
+    NONE = "none"
+    """Nothing, as in the paper: controls count as cells of the plate and no more."""
+    SCALED = "scaled by controls"
+    """Control cells have zero mean and unit variance in every feature."""
+    WHITENED = "whitened by controls"
+    """Control cells have zero mean and, beside what noise is left, no correlations."""
+
+
 class Positives(StrEnum):
     """Where a set looks for its likes."""
 
@@ -53,6 +64,8 @@ class TrainingParameters(BaseModel):
     """Which values hold for every field that is not stated."""
     selection: SelectionParameters = SelectionParameters()
     """Which features of the cells are used."""
+    conditioning: Conditioning = Conditioning.NONE
+    """What of a plate's own controls its cells are held against."""
     summary: Summary = Summary.LEARNED
     """What the cells of a set are summarised by; all but the first are controls."""
     cell_width: int = Field(default=2048, ge=1)

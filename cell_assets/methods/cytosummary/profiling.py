@@ -19,6 +19,7 @@ from cell_assets.imaging.parquet_tables import write_parquet
 from cell_assets.methods.contract import CellTable, ProfilingResult, ProgressSink
 from cell_assets.methods.cytosummary.building import SetNetwork
 from cell_assets.methods.cytosummary.checkpoint import load_checkpoint
+from cell_assets.methods.cytosummary.conditioning import condition
 from cell_assets.methods.cytosummary.lightning_module import can_ask
 from cell_assets.methods.cytosummary.machine import applicable
 from cell_assets.methods.cytosummary.network import CytoSummaryNet
@@ -116,6 +117,7 @@ def profile(
         tempfile.TemporaryDirectory(dir=out) as folder,
     ):
         cells = standardised(plate, placed, Path(folder) / CELLS_FILE.format(0), progress)
+        condition(cells, parameters.conditioning)
         network = network.to(parameters.device.value)
         profiles = _profiles(network, cells, parameters.precision, progress)
         relevance, why_not = _relevance(network, cells, plate, int((count > 1).sum()), parameters)

@@ -14,7 +14,7 @@ from blake3 import blake3
 from pydantic import BaseModel, ConfigDict
 
 from cell_assets.errors import BadInputError
-from cell_assets.evaluation.profiling.well_manifest import COMPOUND, COUNT, learned_from
+from cell_assets.evaluation.profiling.well_manifest import COMPOUND, COUNT, IS_CONTROL, learned_from
 from cell_assets.evaluation.splits import Split
 from cell_assets.evaluation.units import BoolArray
 from cell_assets.imaging.feature_tables.columns import PLATE, WELL
@@ -23,9 +23,10 @@ from cell_assets.imaging.feature_tables.selection import FeatureSelection, selec
 from cell_assets.imaging.parquet_tables import write_parquet
 from cell_assets.methods.contract import CellTable, ProgressSink, TrainingResult
 from cell_assets.methods.cytosummary.checkpoint import CheckpointConfig, save_checkpoint
+from cell_assets.methods.cytosummary.conditioning import condition
 from cell_assets.methods.cytosummary.lightning_module import Epoch, can_ask
 from cell_assets.methods.cytosummary.machine import supported
-from cell_assets.methods.cytosummary.parameters import Positives, TrainingParameters
+from cell_assets.methods.cytosummary.parameters import Conditioning, Positives, TrainingParameters
 from cell_assets.methods.cytosummary.plate_cells import PlateCells
 from cell_assets.methods.cytosummary.plate_reading import (
     UsablePlate,
@@ -75,6 +76,15 @@ class FeatureUse(BaseModel):
 
 
 @dataclass(frozen=True)
+class _Reading:
+    """How cells are read."""
+
+    features: tuple[str, ...]
+    conditioning: Conditioning
+    progress: ProgressSink | None
+
+
+@dataclass(frozen=True)
 class _ReadPlates:
     training: list[PlateCells]
     """Of wells that are learned from."""
@@ -114,9 +124,10 @@ def train(
     by_plate = {table.plate: table for table in tables}
     _require_tables(by_plate, wells)
     selection = select_features({plate: one.path for plate, one in by_plate.items()}, parameters.selection)
+    reading = _Reading(selection.features, parameters.conditioning, progress)
     with ExitStack() as stack:
         folder = work or Path(stack.enter_context(tempfile.TemporaryDirectory(dir=out)))
-        read = _read(by_plate, wells, selection.features, folder, progress)
+        read = _read(by_plate, wells, reading, folder)
         compounds = _compounds(read)
         config = CheckpointConfig(
             features=selection.features,
@@ -155,11 +166,7 @@ def _require_tables(tables: Mapping[str, CellTable], wells: pd.DataFrame) -> Non
 
 
 def _read(
-    tables: Mapping[str, CellTable],
-    wells: pd.DataFrame,
-    features: Sequence[str],
-    folder: Path,
-    progress: ProgressSink | None,
+    tables: Mapping[str, CellTable], wells: pd.DataFrame, reading: _Reading, folder: Path
 ) -> _ReadPlates:
     """Training wells of every plate first, then validation wells: both are one piece of its map."""
     found = _ReadPlates([], [], {}, [])
@@ -169,14 +176,19 @@ def _read(
         wanted = pd.concat([own[learned_from(own, split)] for split in (Split.TRAIN, Split.VAL)])
         if wanted.empty:
             continue
-        plate = open_plate(table, features)
+        plate = open_plate(table, reading.features)
         has_cells = plate.counts(wanted) > 0
         found.cells[name] = CellUse.of(plate)
         found.empty.extend(f"{name}|{well}" for well in wanted.loc[~has_cells, WELL])
         wanted = wanted[has_cells]
         if wanted.empty:
             continue
-        cells = standardised(plate, wanted, folder / CELLS_FILE.format(place), progress)
+        placed = wanted
+        if reading.conditioning is not Conditioning.NONE:
+            controls = own[own[IS_CONTROL].to_numpy(np.bool_)]
+            placed = pd.concat([wanted, controls[plate.counts(controls) > 0]])
+        cells = standardised(plate, placed, folder / CELLS_FILE.format(place), reading.progress)
+        condition(cells, reading.conditioning)
         n_learned = int(learned_from(wanted, Split.TRAIN).sum())
         if n_learned:
             found.training.append(cells.between(0, n_learned))
