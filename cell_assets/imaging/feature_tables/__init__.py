@@ -1,1 +1,1 @@
-"""Tables of single-cell features that other programs measured: CellProfiler's databases, CytoTable's Parquet."""
+"""Tables of single-cell features that others measured: CellProfiler's, CytoTable's Parquet, AnnData's counts."""

@@ -26,6 +26,7 @@ from cell_assets.imaging.feature_tables.source import CellSource
 CELLS_PARQUET = "cells.parquet"
 FEATURE_TABLE_JSON = "feature_table.json"
 _PARQUET_SUFFIXES = (".parquet", ".pq")
+_ANNDATA_SUFFIX = ".h5ad"
 
 
 class FeatureTableRecord(BaseModel):
@@ -57,6 +58,11 @@ def open_source(path: Path) -> CellSource:
     """
     if path.is_dir():
         return CellProfilerCsv(path)
+    if path.suffix == _ANNDATA_SUFFIX:
+        # AnnData takes seconds to import, and most tables need none.
+        from cell_assets.imaging.feature_tables.count_table import CountTable
+
+        return CountTable(path)
     return CellParquet(path) if path.suffix in _PARQUET_SUFFIXES else CellProfilerDatabase(path)
 
 

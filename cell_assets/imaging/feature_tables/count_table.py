@@ -1,0 +1,245 @@
+"""Counts of genes in single cells: AnnData's `.h5ad`, one row per cell, one column per gene.
+
+What sequencing counted becomes features like those of images, so that methods of wells run on it as they are: the
+logarithm log1p of a gene's counts per 10,000 counts of its cell, which does not tell how deeply a cell was sequenced.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+from anndata.io import read_elem, sparse_dataset
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from cell_assets.errors import BadInputError
+from cell_assets.imaging.feature_tables.columns import PLATE, WELL, is_feature, known_name
+
+COUNTS_PER_CELL = 10_000
+GENE = "Cells_Counts_"
+"""Begins the name of a gene's feature."""
+CELL = "Metadata_Cell"
+"""Name of a cell, such as its barcode: AnnData's `obs_names`."""
+_PLATES, _WELLS = ("plate", PLATE), ("well", WELL)
+
+
+@dataclass(frozen=True)
+class CountColumns:
+    """Where a file says what."""
+
+    plate: str | None = None
+    """Column of `obs`: the plate, sample, library or run that a cell is of. Without a name `plate`, else
+    `Metadata_Plate`."""
+    well: str | None = None
+    """Column of `obs`: the well, or whatever the cells of one perturbation share, such as a guide. Without a name
+    `well`, else `Metadata_Well`."""
+    layer: str | None = None
+    """Of the counts; without a name they are `X`."""
+
+
+DEFAULT_COLUMNS = CountColumns()
+
+
+class CountTable:
+    """Single cells of an `.h5ad` file, some rows at a time.
+
+    A cell without any count has no share of a gene: it is left out, and counted by `left_over`.
+
+    `open_source` opens a file with the default columns, all genes and no layer. Other names are given here:
+
+        source = CountTable(path, CountColumns(plate="batch", well="guide", layer="counts"), variable_genes=2000)
+        write_feature_table(source, folder)
+
+    Raises:
+        BadInputError: the file is no AnnData, does not say the plate and well of its cells, names a gene twice, or is
+            stored by gene, so that cells cannot be read one after another.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        columns: CountColumns = DEFAULT_COLUMNS,
+        variable_genes: int | None = None,
+        rows_at_once: int = 1024,
+    ) -> None:
+        """
+        Args:
+            variable_genes: how many genes are kept, those whose counts per 10,000 have the largest variance relative
+                to their mean over all cells. The file is read once for it, here. Without a number all genes are.
+            rows_at_once: cells; memory is that of so many rows of all kept genes, and of `obs`.
+        """
+        self.path = path
+        self._rows_at_once = rows_at_once
+        self._counts = "X" if columns.layer is None else f"layers/{columns.layer}"
+        with closing(self._open()) as file:
+            obs, genes = self._frame(file, "obs"), [str(name) for name in self._frame(file, "var").index]
+            self._require_counts(file, (len(obs), len(genes)))
+        self._genes = genes
+        self._obs = self._known(obs, columns)
+        self.known = tuple(self._obs.columns)
+        self.keys: tuple[str, ...] = (PLATE, WELL, CELL)
+        self._without_counts = 0
+        self._require_names()
+        self._kept = np.arange(len(genes)) if variable_genes is None else self._variable(variable_genes)
+        self.features = tuple(f"{GENE}{genes[place]}" for place in self._kept)
+
+    def batches(self) -> Iterator[pd.DataFrame]:
+        """Cells in the file's order.
+
+        Raises:
+            BadInputError: a count is negative or no whole number.
+        """
+        self._without_counts = 0
+        for begin, counts in self._rows():
+            shares, has_counts = _shares(counts)
+            self._without_counts += int((~has_counts).sum())
+            values = np.log1p(shares[:, self._kept].toarray()[has_counts]).astype(np.float32)
+            known = self._obs.iloc[begin : begin + counts.shape[0]][has_counts].reset_index(drop=True)
+            yield pd.concat([known, pd.DataFrame(values, columns=list(self.features))], axis=1)
+
+    def left_over(self) -> Mapping[str, int]:
+        """Cells without any count."""
+        return {"Cells": self._without_counts}
+
+    def _rows(self) -> Iterator[tuple[int, csr_array]]:
+        """First row and counts (n, G) of cells, n at once."""
+        with closing(self._open()) as file:
+            stored = file[self._counts]
+            rows = stored if isinstance(stored, h5py.Dataset) else sparse_dataset(stored)
+            for begin in range(0, len(self._obs), self._rows_at_once):
+                counts = csr_array(rows[begin : begin + self._rows_at_once]).astype(np.float64)
+                self._refuse_no_counts(counts, begin)
+                yield begin, counts
+
+    def _variable(self, n: int) -> NDArray[np.intp]:
+        """Places (n,) of the genes with the largest dispersion, in the file's order."""
+        if not 1 <= n <= len(self._genes):
+            raise BadInputError(
+                f"{self.path}: {n} variable genes cannot be chosen of {len(self._genes)}; ask for fewer, or for all"
+            )
+        sums, squares, cells = np.zeros(len(self._genes)), np.zeros(len(self._genes)), 0
+        for _, counts in self._rows():
+            shares, has_counts = _shares(counts)
+            sums += shares.sum(0)
+            squares += (shares * shares).sum(0)
+            cells += int(has_counts.sum())
+        mean = sums / max(cells, 1)
+        variance = squares / max(cells, 1) - np.square(mean)
+        dispersion = np.divide(variance, mean, out=np.zeros_like(mean), where=mean > 0)
+        return np.sort(np.argsort(-dispersion, kind="stable")[:n])
+
+    def _refuse_no_counts(self, counts: csr_array, begin: int) -> None:
+        wrong = ~((counts.data >= 0) & (counts.data == np.floor(counts.data)) & np.isfinite(counts.data))
+        if wrong.any():
+            place = int(wrong.argmax())
+            row = int(np.searchsorted(counts.indptr, place, side="right")) - 1
+            cell, gene = self._obs[CELL].iloc[begin + row], self._genes[counts.indices[place]]
+            raise BadInputError(
+                f"{self.path}: {self._counts} holds {counts.data[place]:g} of gene {gene} in cell {cell}, which is no "
+                "count; name the layer that holds counts as they were made"
+            )
+
+    def _known(self, obs: pd.DataFrame, columns: CountColumns) -> pd.DataFrame:
+        """`obs` with `Metadata_*` names, beside the names of cells."""
+        place = {
+            self._column(obs, columns.plate, _PLATES, "plate"): PLATE,
+            self._column(obs, columns.well, _WELLS, "well"): WELL,
+        }
+        if len(place) < 2:
+            raise BadInputError(
+                f"{self.path}: obs column {next(iter(place))} cannot be both plate and well; name two columns"
+            )
+        names = [place.get(name, known_name(name)) for name in map(str, obs.columns)]
+        known = pd.DataFrame(
+            {
+                CELL: obs.index.to_numpy(str),
+                **{
+                    name: _plain(obs[column]).reset_index(drop=True)
+                    for name, column in zip(names, obs.columns, strict=True)
+                    if name is not None
+                },
+            }
+        )
+        kept = [CELL, *(name for name in names if name is not None)]
+        twice = [name for name in kept if kept.count(name) > 1]
+        if twice:
+            raise BadInputError(
+                f"{self.path}: two columns of obs become {twice[0]}; rename or take out the one that is not meant"
+            )
+        return known
+
+    def _column(self, obs: pd.DataFrame, asked: str | None, usual: Sequence[str], what: str) -> str:
+        found = [name for name in ((asked,) if asked is not None else usual) if name in obs.columns]
+        if not found:
+            wanted = asked if asked is not None else " or ".join(usual)
+            raise BadInputError(
+                f"{self.path}: obs has no column {wanted}, which says the {what} of a cell; name one of "
+                f"{', '.join(map(str, obs.columns)) or 'none'}"
+            )
+        return found[0]
+
+    def _require_names(self) -> None:
+        """Refuse genes that cannot be told apart as columns, or that no reader of the table takes for features."""
+        for name, times in pd.Series(self._genes).value_counts().items():
+            if times > 1:
+                raise BadInputError(
+                    f"{self.path}: gene {name} stands {times} times; make names unique "
+                    "(AnnData.var_names_make_unique)"
+                )
+            if not is_feature(f"{GENE}{name}"):
+                raise BadInputError(f"{self.path}: gene {name} has the name of a place; rename it")
+
+    def _require_counts(self, file: h5py.File, shape: tuple[int, int]) -> None:
+        if self._counts not in file:
+            layers = ", ".join(file.get("layers", ())) or "none"
+            raise BadInputError(
+                f"{self.path}: there is no {self._counts}; its layers are {layers}: name that of the counts"
+            )
+        stored = file[self._counts]
+        if not isinstance(stored, h5py.Dataset) and stored.attrs.get("encoding-type") != "csr_matrix":
+            raise BadInputError(
+                f"{self.path}: {self._counts} is stored as {stored.attrs.get('encoding-type')}, which is not by cell; "
+                "write it as csr_matrix"
+            )
+        found = stored.shape if isinstance(stored, h5py.Dataset) else sparse_dataset(stored).shape
+        if tuple(found) != shape:
+            raise BadInputError(
+                f"{self.path}: {self._counts} is of {found[0]} cells and {found[1]} genes, and obs and var name "
+                f"{shape[0]} and {shape[1]}; write the file again"
+            )
+
+    def _frame(self, file: h5py.File, name: str) -> pd.DataFrame:
+        try:
+            frame = read_elem(file[name])
+        except (KeyError, ValueError) as error:
+            raise BadInputError(
+                f"{self.path}: has no {name} that can be read ({error}); write it with AnnData.write_h5ad"
+            ) from error
+        assert isinstance(frame, pd.DataFrame)
+        return frame
+
+    def _open(self) -> h5py.File:
+        try:
+            return h5py.File(self.path, "r")
+        except OSError as error:
+            raise BadInputError(
+                f"{self.path}: cannot be read as HDF5 ({error}); give AnnData's .h5ad"
+            ) from error
+
+
+def _shares(counts: csr_array) -> tuple[csr_array, NDArray[np.bool_]]:
+    """Counts per 10,000 of their cell (n, G), and which cells (n,) have any."""
+    totals = counts.sum(1)
+    scale = np.divide(COUNTS_PER_CELL, totals, out=np.zeros_like(totals), where=totals > 0)
+    shares = counts.copy()
+    shares.data = counts.data * np.repeat(scale, np.diff(counts.indptr))
+    return shares, totals > 0
+
+
+def _plain(column: pd.Series) -> pd.Series:
+    """Categories as their values, which are of one type in every batch."""
+    return column.astype(object) if isinstance(column.dtype, pd.CategoricalDtype) else column
