@@ -23,6 +23,7 @@ from scipy.stats import special_ortho_group
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from cell_assets.evaluation.profiling.well_manifest import COMPOUND, IS_CONTROL
 from cell_assets.evaluation.resampling import Estimate, bootstrap_interval
 from cell_assets.evaluation.retrieval.profiles import Profiles
 from cell_assets.evaluation.retrieval.retrieval import Question, ranked_queries
@@ -127,9 +128,9 @@ def asked(kind: Kind, seed: int) -> dict[str, pd.DataFrame]:
             "seed": seed,
         }
     )
-    known = pd.DataFrame({"compound": code[seen].astype(str), "is_control": False})
+    known = pd.DataFrame({COMPOUND: code[seen].astype(str), IS_CONTROL: False})
     plate = PlateCells("P", wells[seen].reshape(-1, D), np.arange(seen.sum() + 1) * CELLS, known)
-    trained = train_network([plate], sorted(set(known["compound"])), parameters).network
+    trained = train_network([plate], sorted(set(known[COMPOUND])), parameters).network
     torch.manual_seed(seed)
     fresh = network_of(parameters, D)
     unseen = wells[~seen]

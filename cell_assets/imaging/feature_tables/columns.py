@@ -11,8 +11,10 @@ METADATA = "Metadata_"
 IMAGE = "Image_"
 PLATE, WELL, SITE = "Metadata_Plate", "Metadata_Well", "Metadata_Site"
 PLACE = (PLATE, WELL, SITE)
-OBJECT = ("Metadata_ImageNumber", "Metadata_Cells_Number_Object_Number", "Metadata_ObjectNumber")
-"""Numbers that, with their place, name one cell; a table has some of them."""
+CELL = "Metadata_Cell"
+"""Name of a cell that no image shows, such as its barcode."""
+OBJECT = ("Metadata_ImageNumber", "Metadata_Cells_Number_Object_Number", "Metadata_ObjectNumber", CELL)
+"""What, with its place, names one cell; a table has some of them."""
 
 _WHO_OR_WHERE = re.compile(
     r"_(Location|Parent|Children|ObjectNumber|Number_Object_Number)(_|$)"

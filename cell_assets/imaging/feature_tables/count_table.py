@@ -17,13 +17,11 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from cell_assets.errors import BadInputError
-from cell_assets.imaging.feature_tables.columns import PLATE, WELL, is_feature, known_name
+from cell_assets.imaging.feature_tables.columns import CELL, PLATE, WELL, is_feature, known_name
 
 COUNTS_PER_CELL = 10_000
 GENE = "Cells_Counts_"
 """Begins the name of a gene's feature."""
-CELL = "Metadata_Cell"
-"""Name of a cell, such as its barcode: AnnData's `obs_names`."""
 _PLATES, _WELLS = ("plate", PLATE), ("well", WELL)
 
 
@@ -144,7 +142,7 @@ class CountTable:
             )
 
     def _known(self, obs: pd.DataFrame, columns: CountColumns) -> pd.DataFrame:
-        """`obs` with `Metadata_*` names, beside the names of cells."""
+        """`obs` with `Metadata_*` names, beside the names of cells (`obs_names`)."""
         place = {
             self._column(obs, columns.plate, _PLATES, "plate"): PLATE,
             self._column(obs, columns.well, _WELLS, "well"): WELL,
