@@ -261,7 +261,7 @@ def _report_asset(entry: MethodEntry) -> dg.AssetsDefinition:
     ],
     partitions_def=experiments,
     can_subset=True,
-    check_specs=report_check_specs(AssetName.MEAN_PROFILES_REPORT),
+    check_specs=report_check_specs(AssetName.MEAN_PROFILES_REPORT.value),
     config_schema=config_of(AssetName.MEAN_PROFILES_REPORT),
 )
 def mean_profiles_report(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) -> StepResults:

@@ -161,7 +161,7 @@ def profile_report_output(store: Store, experiment: str, method: str | None) -> 
     study = ExperimentChoices.of(store.ledger, experiment).profile_report
     whole = [one for one in (checkpoint, manifest) if one is not None]
     return ProfileReportOutput(
-        AssetName.MEAN_PROFILES_REPORT if method is None else report_name(method),
+        AssetName.MEAN_PROFILES_REPORT.value if method is None else report_name(method),
         experiment,
         experiment,
         study.model_dump(mode="json"),

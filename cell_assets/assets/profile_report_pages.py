@@ -42,6 +42,7 @@ def write_profiles_report(
     write_profile_report(
         out,
         f"{title} on {experiment}",
+        method,
         found.study,
         (*trained, *found.notes),
         ProfileSources(output.receipts, output.parameters, found.records, found.selections),

@@ -36,7 +36,7 @@ from cell_assets.automation.stages import NeededRun, next_runs
 from cell_assets.errors import CellAssetsError
 from cell_assets.imaging.patches import DEFAULT_SIDE_PX
 from cell_assets.ledger.ledger import Ledger
-from cell_assets.ledger.records import ArtifactState, Number, Plate
+from cell_assets.ledger.records import ArtifactState, Number, Plate, Provenance
 from cell_assets.methods.registry import (
     Represents,
     entry_of,
@@ -254,7 +254,7 @@ def _plate_plan(plate: Plate, fovs: list[FovPlan]) -> PlatePlan:
 
 def _outcome(session: Session, request: RunRequest, outcomes: list[Outcome]) -> RunOutcome:
     recorded: tuple[Number, ...] = session.ledger.numbers(experiment=request.experiment)
-    latest = session.ledger.latest(report_name(request.method), request.experiment)
+    latest = _newest_report(session, request)
     page = None if latest is None else session.store.path_of(latest.artifact) / "report.html"
     return RunOutcome(
         experiment=request.experiment,
@@ -273,6 +273,14 @@ def _outcome(session: Session, request: RunRequest, outcomes: list[Outcome]) -> 
         table=numbers_table(recorded),
         left_out=_left_out(session, request.experiment),
     )
+
+
+def _newest_report(session: Session, request: RunRequest) -> Provenance | None:
+    """Of the method or, where its plates came as profiles of wells, on these."""
+    found = session.ledger.latest(report_name(request.method), request.experiment)
+    if found is None and entry_of(request.method).represents is Represents.WELLS:
+        return session.ledger.latest(AssetName.MEAN_PROFILES_REPORT, request.experiment)
+    return found
 
 
 def _left_out(session: Session, experiment: str) -> str | None:

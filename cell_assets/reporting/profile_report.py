@@ -96,6 +96,7 @@ class _ProfileContent:
 def write_profile_report(
     out: Path,
     title: str,
+    method: str,
     study: ProfileStudy,
     notes: Sequence[str],
     sources: ProfileSources,
@@ -105,15 +106,16 @@ def write_profile_report(
     into the folder `out`; returns the numbers that the page states.
 
     Args:
+        method: that the report is about; begins the name of every number's report.
         headline: the representation that the cards are about; default is the study's reference.
     """
-    numbers, figures = profile_numbers(study), profile_figures(study)
+    numbers, figures = profile_numbers(study, method), profile_figures(study)
     content = _ProfileContent(title, _subtitle(study), figures, sources.inputs, sources.parameters)
     page = render_page(
         "profile.html",
         content,
         numbers,
-        list(_cards(study, headline or study.parameters.reference)),
+        list(_cards(study, numbers, headline or study.parameters.reference)),
         simulated=study.parameters.simulated,
         notes=list(notes),
         study=study,
@@ -155,8 +157,8 @@ def _subtitle(study: ProfileStudy) -> str:
     )
 
 
-def _cards(study: ProfileStudy, headline: str) -> Iterator[Card]:
-    numbers = {(one.report, one.name, one.split): one for one in profile_numbers(study)}
+def _cards(study: ProfileStudy, stated: Sequence[NumberDraft], headline: str) -> Iterator[Card]:
+    numbers = {(one.report.partition("/")[2], one.name, one.split): one for one in stated}
     split = next(split for report, _, split in numbers if report == f"{headline}/{Task.MECHANISM.value}")
     strict = Task.MECHANISM_OTHER_BATCH if BATCH in study.wells.columns else Task.MECHANISM_OTHER_PLATE
     others = [name for name in study.representations if name != headline]

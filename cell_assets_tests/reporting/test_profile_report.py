@@ -71,8 +71,8 @@ def test_page_figures_numbers_and_tables_are_written_and_the_same_again(
 ) -> None:
     folders = [tmp_path / name for name in "ab"]
     for folder in folders:
-        numbers = write_profile_report(folder, "A <screen>", study, ["A note."], sources(study))
-        assert numbers == profile_numbers(study)
+        numbers = write_profile_report(folder, "A <screen>", "cytosummary", study, ["A note."], sources(study))
+        assert numbers == profile_numbers(study, "cytosummary")
     files = [
         {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
         for folder in folders
@@ -102,7 +102,7 @@ def test_page_figures_numbers_and_tables_are_written_and_the_same_again(
 
 
 def test_the_page_says_what_was_found_and_lost(study: ProfileStudy, tmp_path: Path) -> None:
-    write_profile_report(tmp_path, "A <screen>", study, ["A note."], sources(study), "cytosummary")
+    write_profile_report(tmp_path, "A <screen>", "cytosummary", study, ["A note."], sources(study), "cytosummary")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     for said in (
         "A &lt;screen&gt;",
@@ -124,7 +124,7 @@ def test_the_page_says_what_was_found_and_lost(study: ProfileStudy, tmp_path: Pa
         "ab" * 32,
     ):
         assert said in page, said
-    for number in profile_numbers(study):
+    for number in profile_numbers(study, "cytosummary"):
         assert f"<code>{number.name}</code>" in page
     gain = study.score(study.scores[0].task, "cytosummary").gain
     assert gain is not None and gain.absolute.value is not None
@@ -133,7 +133,7 @@ def test_the_page_says_what_was_found_and_lost(study: ProfileStudy, tmp_path: Pa
 
 def test_without_a_rival_there_is_nothing_to_gain(tmp_path: Path) -> None:
     alone = study_profiles({"mean": profiles(screen(1), 0)}, QUICK)
-    write_profile_report(tmp_path, "One", alone, [], ProfileSources(INPUTS, {}))
+    write_profile_report(tmp_path, "One", "mean_profiles", alone, [], ProfileSources(INPUTS, {}))
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "What each has over" not in page and "What was lost" not in page and "Simulated" not in page
     assert not (tmp_path / "figures" / "umap.png").exists()

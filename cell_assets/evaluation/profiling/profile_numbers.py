@@ -1,6 +1,7 @@
 """What a study of profiles states as numbers of the ledger."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,9 +14,13 @@ CHANCE_REPORT = "chance"
 """In place of a representation, of what a random order gives."""
 
 
-def profile_numbers(study: ProfileStudy) -> tuple[NumberDraft, ...]:
-    """Every number, in the order of the study; what could not be computed says why."""
-    return tuple(_numbers(study))
+def profile_numbers(study: ProfileStudy, method: str) -> tuple[NumberDraft, ...]:
+    """Every number, in the order of the study; what could not be computed says why.
+
+    Args:
+        method: that the report is about, for example `cytosummary`; begins the name of every number's report.
+    """
+    return tuple(replace(number, report=f"{method}/{number.report}") for number in _numbers(study))
 
 
 def _numbers(study: ProfileStudy) -> Iterator[NumberDraft]:

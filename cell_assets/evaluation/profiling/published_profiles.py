@@ -1,7 +1,7 @@
 """The study of profiles as they were published: from folders to numbers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -74,12 +74,12 @@ class PublishedProfiles:
 
 
 def study_published_profiles(
-    report: str, folders: ProfileFolders, parameters: ProfileReportParameters
+    method: str, folders: ProfileFolders, parameters: ProfileReportParameters
 ) -> PublishedProfiles:
     """Read all profiles and ask them everything.
 
     Args:
-        report: begins the name of every number, for example `cytosummary`.
+        method: that the report is about, for example `cytosummary`.
 
     Raises:
         BadInputError: plates have no representation in common, or see `study_profiles`.
@@ -94,8 +94,8 @@ def study_published_profiles(
         for one in common
     }
     found: dict[str, Profiles] = {one.value: kept.profiles for one, kept in chosen.items()}
-    for method, by_plate in folders.learned.items():
-        found[method] = _of_plates([read_profiles(folder / PROFILES_PARQUET) for folder in by_plate.values()])
+    for learned, by_plate in folders.learned.items():
+        found[learned] = _of_plates([read_profiles(folder / PROFILES_PARQUET) for folder in by_plate.values()])
     if folders.well_manifest is not None:
         _, wells = read_well_manifest(folders.well_manifest)
         found = {name: _with_splits(profiles, wells) for name, profiles in found.items()}
@@ -103,7 +103,7 @@ def study_published_profiles(
     unshared = sorted({one for record in records.values() for one in record.features} - set(common))
     return PublishedProfiles(
         study,
-        tuple(replace(number, report=f"{report}/{number.report}") for number in profile_numbers(study)),
+        profile_numbers(study, method),
         tuple(records.values()),
         {one.value: kept for one, kept in chosen.items()},
         tuple(f"{one.value} profiles are left out, because a plate has none." for one in unshared),

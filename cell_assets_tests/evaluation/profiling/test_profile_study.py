@@ -182,20 +182,20 @@ def test_what_cannot_be_asked_says_why_and_stays_in_the_numbers() -> None:
     one = study_profiles({"mean": profiles(wells, 0), "rival": profiles(wells, 1)}, QUICK)
     assert one.without_mechanism == ("c0", "c1", "c9")
     assert one.without_sister.to_dict("list") == {COMPOUND: ["c8"], MOA: ["m4"]}
-    numbers = {(draft.report, draft.name, draft.split): draft for draft in profile_numbers(one)}
-    assert len(numbers) == len(profile_numbers(one))
+    numbers = {(draft.report, draft.name, draft.split): draft for draft in profile_numbers(one, "cytosummary")}
+    assert len(numbers) == len(profile_numbers(one, "cytosummary"))
     for task in Task:
         for name in ("mean", "rival"):
-            assert (f"{name}/{task.value}", "mean_average_precision", "all compounds") in numbers
-    other = numbers["rival/mechanism_other_plate", "gain_over_mean", "all compounds"]
+            assert (f"cytosummary/{name}/{task.value}", "mean_average_precision", "all compounds") in numbers
+    other = numbers["cytosummary/rival/mechanism_other_plate", "gain_over_mean", "all compounds"]
     assert (
         other.value is None
         and other.why_missing is not None
         and "no profile has another" in other.why_missing
     )
-    batch = numbers["mean/mechanism_other_batch", "mean_average_precision", "all compounds"]
+    batch = numbers["cytosummary/mean/mechanism_other_batch", "mean_average_precision", "all compounds"]
     assert batch.why_missing == "nobody says of which batch a plate is"
-    plate = numbers["mean/batch_effect", "nearest_of_same_plate", "control wells"]
+    plate = numbers["cytosummary/mean/batch_effect", "nearest_of_same_plate", "control wells"]
     assert plate.value is None
 
 
@@ -238,13 +238,15 @@ def test_only_wells_of_all_representations_are_studied_in_any_order() -> None:
     one = study_profiles({"mean": mean.select(~lacks), "rival": shuffled}, QUICK)
     assert one.left_out == {"mean": 0, "rival": 1} and len(one.wells) == len(wells) - 1
     other = study_profiles({"mean": mean.select(~lacks), "rival": rival.select(~lacks)}, QUICK)
-    assert profile_numbers(one) == profile_numbers(other)
+    assert profile_numbers(one, "cytosummary") == profile_numbers(other, "cytosummary")
 
 
 def test_a_simulation_is_named_in_every_number() -> None:
     wells = screen()
     parameters = QUICK.model_copy(update={"simulated": True})
-    numbers = profile_numbers(study_profiles({"mean": profiles(wells, 0)}, parameters))
+    numbers = profile_numbers(
+        study_profiles({"mean": profiles(wells, 0)}, parameters), "cytosummary"
+    )
     assert all(draft.split.endswith("(simulated)") for draft in numbers)
 
 
