@@ -4,8 +4,6 @@ from collections.abc import Iterator, Sequence
 from textwrap import fill
 
 import numpy as np
-import pandas as pd
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 
 from cell_assets.evaluation.profiling.batch_effect import Among, BatchScore
@@ -14,10 +12,10 @@ from cell_assets.evaluation.profiling.profile_study import SIGNIFICANT, FoundCom
 from cell_assets.evaluation.profiling.profile_tasks import Task
 from cell_assets.evaluation.profiling.well_manifest import COMPOUND, IS_CONTROL, MOA, PLATE_SPLIT, PlateSplit
 from cell_assets.evaluation.resampling import Estimate
-from cell_assets.evaluation.units import FloatArray
 from cell_assets.imaging.feature_tables.columns import PLATE
 from cell_assets.reporting.html import ReportFigure
-from cell_assets.reporting.style import ACCENT, INK, MUTED, OTHER, PALETTE, Sheet, bare, house_style
+from cell_assets.reporting.profile_umap import umap_figure
+from cell_assets.reporting.style import ACCENT, INK, MUTED, PALETTE, Sheet, house_style
 from cell_assets.reporting.wording import title_text, value_text
 
 TASK_TITLES = {
@@ -30,8 +28,6 @@ TASK_TITLES = {
     Task.REPLICATE_OTHER_PLATE: "replicate, other plates",
 }
 _PANELS_ABREAST = 3
-_MOST_NAMED = 18
-"""Colours that a legend can name; beyond, each still has its own."""
 _DASHED = (0, (4, 3))
 _AVERAGE_PRECISION = "mean average precision"
 
@@ -259,33 +255,6 @@ def batch_figure(scores: Sequence[BatchScore], representations: Sequence[str]) -
     return sheet.png()
 
 
-@house_style()
-def umap_figure(study: ProfileStudy) -> bytes:
-    """Every representation (rows) by compound, mechanism and plate."""
-    drawn = [one for one in study.umaps if one.xy is not None]
-    wells = study.wells
-    control = wells[IS_CONTROL].to_numpy(np.bool_)
-    columns = (
-        ("compound", wells[COMPOUND].mask(control)),
-        ("mechanism", wells[MOA].mask(control)),
-        ("plate", wells[PLATE]),
-    )
-    sheet = Sheet(9.2, 3.0 * len(drawn) + 0.8, rows=len(drawn), columns=len(columns))
-    for row, one in zip(sheet.axes, drawn, strict=True):
-        for axes, (what, values) in zip(row, columns, strict=True):
-            assert one.xy is not None
-            _draw_points(axes, one.xy, values)
-            axes.set_title(f"{title_text(one.representation)} by {what}")
-    mechanisms = _colours(columns[1][1])
-    if 0 < len(mechanisms) <= _MOST_NAMED:
-        axes = sheet.axes[0][0]
-        for name, colour in mechanisms.items():
-            axes.scatter([], [], s=26, color=colour, label=name)
-        handles = axes.get_legend_handles_labels()
-        sheet.figure.legend(*handles, loc="outside lower center", ncols=4, title="mechanism")
-    return sheet.png()
-
-
 def _draw_rows(axes: Axes, estimates: Sequence[Estimate], names: Sequence[str]) -> None:
     """Estimates one below the other, their values written beside."""
     for row, estimate in enumerate(estimates):
@@ -326,27 +295,3 @@ def _draw_plates(axes: Axes, x: int, scores: Sequence[PlateScore], held_out: fro
     )
     if len(values):
         axes.plot([x - 0.28, x + 0.28], [values.mean()] * 2, color=INK, linewidth=1.8)
-
-
-def _draw_points(axes: Axes, xy: FloatArray, values: pd.Series) -> None:
-    colours = _colours(values)
-    known = values.notna().to_numpy(np.bool_)
-    size = float(np.clip(7000 / max(len(xy), 1), 2.0, 16))
-    axes.scatter(xy[~known, 0], xy[~known, 1], s=size, color=OTHER, linewidths=0)
-    order = np.random.default_rng(0).permutation(np.flatnonzero(known))
-    names = values.astype(str).to_numpy(str)
-    axes.scatter(xy[order, 0], xy[order, 1], s=size, c=[colours[name] for name in names[order]], linewidths=0)
-    bare(axes)
-    axes.set_aspect("equal", adjustable="datalim")
-
-
-def _colours(values: pd.Series) -> dict[str, tuple[float, ...]]:
-    """By name, in the order of names; neighbours in that order are no neighbours in hue."""
-    names = sorted(set(values.dropna().astype(str)))
-    if len(names) <= _MOST_NAMED:
-        table = colormaps["tab20"]
-        # The map holds each hue dark, then light; all dark ones come first, and its greys mean something else here.
-        places = [place for place in (*range(0, 20, 2), *range(1, 20, 2)) if place not in (14, 15)]
-        return {name: table(places[place]) for place, name in enumerate(names)}
-    spread = np.random.default_rng(0).permutation(len(names)) / len(names)
-    return {name: colormaps["turbo"](float(share)) for name, share in zip(names, spread, strict=True)}
