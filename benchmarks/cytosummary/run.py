@@ -49,6 +49,9 @@ def main() -> None:
     arguments.add_argument(
         "--steps-only", action="store_true", help="leave out profiling, which takes the most products"
     )
+    arguments.add_argument(
+        "--compounds", type=int, default=18, help="whose sets are in a step; fewer on slow machines"
+    )
     asked = arguments.parse_args()
     device = asked.device
     precision, _ = runnable_precision(Precision.BFLOAT16, Device(device))
@@ -58,7 +61,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="cytosummary-") as folder:
         plate = generated_plate(Path(folder))
         rate = matrix_product_rate(device, precision)
-        epoch = {name: epoch_seconds(step, network, plate, precision) for name, step in STEPS_OF.items()}
+        epoch = step_times(network, plate, precision, asked.compounds)
         profiling = {} if asked.steps_only else profiling_result(network, plate, precision, rate)
     result = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {device}",
@@ -67,12 +70,17 @@ def main() -> None:
         "precision": precision,
         "matrix_product_tflops": round(rate / 1e12, 3),
         **profiling,
+        "compounds_of_a_step": asked.compounds,
         "step_seconds": {name: round(found.seconds, 2) for name, found in epoch.items()},
+        "step_processor_seconds": {name: round(found.processor, 2) for name, found in epoch.items()},
         "of_which_drawing_and_reading": {name: round(found.reading, 2) for name, found in epoch.items()},
         "step_share_of_matrix_product": {
             name: round(found.flop / found.seconds / rate, 3) for name, found in epoch.items()
         },
-        "loop_over_counts": round(epoch["loop over sets"].seconds / epoch["counts"].seconds, 2),
+        "loop_over_counts": {
+            "seconds": round(epoch["loop over sets"].seconds / epoch["counts"].seconds, 2),
+            "processor seconds": round(epoch["loop over sets"].processor / epoch["counts"].processor, 2),
+        },
     }
     name = f"result_{device}_{precision}.json"
     Path(__file__).with_name(name).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
@@ -130,34 +138,43 @@ class StepTime:
 
     seconds: float
     """Drawing and reading included."""
+    processor: float
+    """Seconds of all threads, which other programs on the machine change less."""
     reading: float
     """Seconds of drawing and reading alone."""
     flop: float
     """That it cannot do without: forward and the gradient of φ's weights over every different cell."""
 
 
-def epoch_seconds(step: Step, network: CytoSummaryNet, plate: PlateCells, precision: Precision) -> StepTime:
-    """A few steps of an epoch; the first is not counted."""
+def step_times(
+    network: CytoSummaryNet, plate: PlateCells, precision: Precision, compounds_per_batch: int
+) -> dict[str, StepTime]:
+    """Every kind of step in turn on each of an epoch's first batches, the first of which is not counted."""
     compounds = sorted(set(plate.wells.loc[~plate.wells[IS_CONTROL], COMPOUND]))
-    parameters = TrainingParameters()
+    parameters = TrainingParameters(compounds_per_batch=compounds_per_batch)
     batches = EpochSets([plate], trained_wells([plate], compounds), parameters, epoch=0)
     optimizer = torch.optim.AdamW(network.parameters(), parameters.learning_rate)
     device = network.phi.weight.device
-    times = []
+    times: dict[str, list[tuple[float, ...]]] = {name: [] for name in STEPS_OF}
     for place in range(STEPS + 1):
-        started = time.perf_counter()
-        batch = move_data_to_device(batches[place], device)
-        read = time.perf_counter()
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision is Precision.BFLOAT16):
-            profiles = step(network, batch)
-        supcon_loss(profiles, batch.compound).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        if batch.cells.is_cuda:
-            torch.cuda.synchronize()
-        work = 2 * 2 * len(batch.cells) * FEATURES * network.config.cell_width
-        times.append((time.perf_counter() - started, read - started, work))
-    return StepTime(*(statistics.median(one) for one in zip(*times[1:], strict=True)))
+        for name, step in STEPS_OF.items():
+            started, started_processor = time.perf_counter(), time.process_time()
+            batch = move_data_to_device(batches[place], device)
+            read = time.perf_counter()
+            with torch.autocast(device.type, torch.bfloat16, enabled=precision is Precision.BFLOAT16):
+                profiles = step(network, batch)
+            supcon_loss(profiles, batch.compound).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            if batch.cells.is_cuda:
+                torch.cuda.synchronize()
+            ended, processor = time.perf_counter(), time.process_time() - started_processor
+            work = 2 * 2 * len(batch.cells) * FEATURES * network.config.cell_width
+            times[name].append((ended - started, processor, read - started, work))
+    return {
+        name: StepTime(*(statistics.median(one) for one in zip(*rows[1:], strict=True)))
+        for name, rows in times.items()
+    }
 
 
 def by_counts(network: CytoSummaryNet, batch: SetBatch) -> torch.Tensor:

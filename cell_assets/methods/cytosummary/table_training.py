@@ -137,9 +137,8 @@ def train(
             parameters=parameters,
             torch_version=torch.__version__,
         )
-        resume = (
-            None if work is None else ResumeFile(work / RESUME_FILE, _fingerprint(config, by_plate, read))
-        )
+        fingerprint = _fingerprint(config, by_plate, wells, read)
+        resume = None if work is None else ResumeFile(work / RESUME_FILE, fingerprint)
         trained = train_network(read.training, compounds, parameters, read.validation, progress, resume)
         for used in (RESUME_FILE, *(CELLS_FILE.format(place) for place in range(len(by_plate)))):
             (folder / used).unlink(missing_ok=True)
@@ -213,12 +212,12 @@ def _compounds(read: _ReadPlates) -> tuple[str, ...]:
     return tuple(compounds)
 
 
-def _fingerprint(config: CheckpointConfig, tables: Mapping[str, CellTable], read: _ReadPlates) -> str:
+def _fingerprint(
+    config: CheckpointConfig, tables: Mapping[str, CellTable], wells: pd.DataFrame, read: _ReadPlates
+) -> str:
     """Tells whether an interrupted training was this one: parameters, tables, and what wells are used for."""
     digest = blake3(config.model_dump_json().encode())
-    for plate in (*read.training, *read.validation):
-        digest.update(plate.wells[[PLATE, WELL, COMPOUND]].to_json().encode())
-        digest.update(plate.starts.tobytes())
+    digest.update(wells.to_json(orient="values").encode())
     for name in read.cells:
         digest.update_mmap(tables[name].path / CELLS_PARQUET)
     return digest.hexdigest()
