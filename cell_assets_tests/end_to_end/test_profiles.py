@@ -146,7 +146,10 @@ def test_what_cannot_be_brought_in_costs_nothing(screen: Settings, tmp_path: Pat
         before = len(session.ledger.artifacts())
         for request, said in (
             (asked.model_copy(update={"plate": "P0", "experiment": "S2"}), "belongs to experiment S1"),
-            (asked.model_copy(update={"plate": "P0", "source_plate": "screen 0"}), "with other source, source_plate"),
+            (
+                asked.model_copy(update={"plate": "P0", "source_plate": "screen 0"}),
+                "with other source, source_plate",
+            ),
             (
                 asked.model_copy(update={"plate": "P9", "source": str(tmp_path / "none.parquet")}),
                 "no such file",

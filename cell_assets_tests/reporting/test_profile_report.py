@@ -71,7 +71,9 @@ def test_page_figures_numbers_and_tables_are_written_and_the_same_again(
 ) -> None:
     folders = [tmp_path / name for name in "ab"]
     for folder in folders:
-        numbers = write_profile_report(folder, "A <screen>", "cytosummary", study, ["A note."], sources(study))
+        numbers = write_profile_report(
+            folder, "A <screen>", "cytosummary", study, ["A note."], sources(study)
+        )
         assert numbers == profile_numbers(study, "cytosummary")
     files = [
         {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
@@ -102,7 +104,9 @@ def test_page_figures_numbers_and_tables_are_written_and_the_same_again(
 
 
 def test_the_page_says_what_was_found_and_lost(study: ProfileStudy, tmp_path: Path) -> None:
-    write_profile_report(tmp_path, "A <screen>", "cytosummary", study, ["A note."], sources(study), "cytosummary")
+    write_profile_report(
+        tmp_path, "A <screen>", "cytosummary", study, ["A note."], sources(study), "cytosummary"
+    )
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     for said in (
         "A &lt;screen&gt;",

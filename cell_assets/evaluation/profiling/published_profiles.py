@@ -95,7 +95,9 @@ def study_published_profiles(
     }
     found: dict[str, Profiles] = {one.value: kept.profiles for one, kept in chosen.items()}
     for learned, by_plate in folders.learned.items():
-        found[learned] = _of_plates([read_profiles(folder / PROFILES_PARQUET) for folder in by_plate.values()])
+        found[learned] = _of_plates(
+            [read_profiles(folder / PROFILES_PARQUET) for folder in by_plate.values()]
+        )
     if folders.well_manifest is not None:
         _, wells = read_well_manifest(folders.well_manifest)
         found = {name: _with_splits(profiles, wells) for name, profiles in found.items()}

@@ -182,7 +182,9 @@ def test_what_cannot_be_asked_says_why_and_stays_in_the_numbers() -> None:
     one = study_profiles({"mean": profiles(wells, 0), "rival": profiles(wells, 1)}, QUICK)
     assert one.without_mechanism == ("c0", "c1", "c9")
     assert one.without_sister.to_dict("list") == {COMPOUND: ["c8"], MOA: ["m4"]}
-    numbers = {(draft.report, draft.name, draft.split): draft for draft in profile_numbers(one, "cytosummary")}
+    numbers = {
+        (draft.report, draft.name, draft.split): draft for draft in profile_numbers(one, "cytosummary")
+    }
     assert len(numbers) == len(profile_numbers(one, "cytosummary"))
     for task in Task:
         for name in ("mean", "rival"):
@@ -244,9 +246,7 @@ def test_only_wells_of_all_representations_are_studied_in_any_order() -> None:
 def test_a_simulation_is_named_in_every_number() -> None:
     wells = screen()
     parameters = QUICK.model_copy(update={"simulated": True})
-    numbers = profile_numbers(
-        study_profiles({"mean": profiles(wells, 0)}, parameters), "cytosummary"
-    )
+    numbers = profile_numbers(study_profiles({"mean": profiles(wells, 0)}, parameters), "cytosummary")
     assert all(draft.split.endswith("(simulated)") for draft in numbers)
 
 
