@@ -22,7 +22,7 @@ def screen(n_plates: int = 3) -> pd.DataFrame:
     ]
     drafts += [WellDraft(f"C{n}", "compound", "DMSO", is_control=True) for n in range(4)]
     cells = {one.name: 7 for one in drafts}
-    wells = pd.concat([wells_table(f"P{n}", drafts, cells) for n in range(n_plates)], ignore_index=True)
+    wells = pd.concat([wells_table(f"P{n}", drafts, cells, {}) for n in range(n_plates)], ignore_index=True)
     held_out = ("P2",) if n_plates > 2 else ()
     return split_wells(
         wells, WellSplitParameters(test_fraction=0.4, val_fraction=0, held_out_plates=held_out)

@@ -35,7 +35,7 @@ def wells() -> pd.DataFrame:
     drafts = [WellDraft(f"A{n}", "compound", "DMSO", is_control=True) for n in range(1, 6)]
     for row, name in (("B", "taxol"), ("C", "nocodazole")):
         drafts += [WellDraft(f"{row}{n}", "compound", name, 1.0, "µM", f"{name}'s", False) for n in (1, 2, 3)]
-    return wells_table("P", drafts, dict.fromkeys(WELLS, CELLS_PER_WELL))
+    return wells_table("P", drafts, dict.fromkeys(WELLS, CELLS_PER_WELL), {})
 
 
 def cells(folder: Path, seed: int = 0, **columns: object) -> pd.DataFrame:
@@ -243,7 +243,7 @@ def test_real_cells_become_profiles(tmp_path: Path) -> None:
     plate = str(pd.read_parquet(folder / "cells.parquet", columns=[PLATE])[PLATE].iloc[0])
     drafts = [WellDraft(name, "compound", name, is_control=n < 4) for n, name in enumerate(names)]
     parameters = ProfileParameters(representations=(Representation.MEAN, Representation.FUSION))
-    record = write_plate_profiles(folder, wells_table(plate, drafts, {}), tmp_path, parameters)
+    record = write_plate_profiles(folder, wells_table(plate, drafts, {}, {}), tmp_path, parameters)
     assert (record.wells, record.used_cells) == (8, 242)
     for one in parameters.representations:
         found = read_plate_profiles(tmp_path, one)

@@ -60,7 +60,7 @@ def test_real_mechanisms_come_out_as_published(tmp_path: Path) -> None:
         ]
         folder = tmp_path / str(plate)
         folder.mkdir()
-        write_given_profiles(table, str(plate), wells_table(str(plate), drafts, {}), folder)
+        write_given_profiles(table, str(plate), wells_table(str(plate), drafts, {}, {}), folder)
         by_plate[str(plate)] = read_plate_profiles(folder, Representation.MEAN)
         batch[str(plate)] = str(plate).partition("_")[0]
     wells = selected(by_plate, ProfileSelectionParameters(steps=())).profiles

@@ -69,7 +69,9 @@ def write_plate(
 def manifest(plates: Sequence[str], compounds: Sequence[str] = COMPOUNDS, **split: object) -> pd.DataFrame:
     """Wells of these plates, with their splits."""
     counted = {draft.name: CELLS_PER_WELL for draft in drafts(compounds)[:-1]}
-    wells = pd.concat([wells_table(plate, drafts(compounds), counted) for plate in plates], ignore_index=True)
+    wells = pd.concat(
+        [wells_table(plate, drafts(compounds), counted, {}) for plate in plates], ignore_index=True
+    )
     return split_wells(
         wells, WellSplitParameters.model_validate({"val_fraction": 0.25, "test_fraction": 0.25} | split)
     )
