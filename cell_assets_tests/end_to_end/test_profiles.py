@@ -7,9 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cell_assets.audit.recompute import recompute
 from cell_assets.automation.ingesting_tables import ingest_tables
 from cell_assets.automation.running import RunRequest, plan_experiment
 from cell_assets.errors import BadInputError, CellAssetsError
+from cell_assets.evaluation.profiling.mean_profiles import read_plate_profiles
 from cell_assets.evaluation.profiling.well_manifest import (
     COMPOUND,
     COUNT,
@@ -18,6 +20,10 @@ from cell_assets.evaluation.profiling.well_manifest import (
     MOA,
     read_well_manifest,
 )
+from cell_assets.evaluation.profiling.well_representations import Representation
+from cell_assets.evaluation.retrieval.profiles import Profiles, treatment_profiles
+from cell_assets.evaluation.retrieval.retrieval import Question, retrieve
+from cell_assets.reporting.wording import value_text
 from cell_assets.settings import Settings
 from cell_assets_tests.end_to_end.lab import (
     assert_dagster_agrees,
@@ -39,6 +45,7 @@ from cell_assets_tests.end_to_end.screen import (
 CHOICES: dict[str, object] = {
     "training": {"cytosummary": {"preset": "quick", "changes": TRAINING}},
     "well_split": {"held_out_plates": ["P2"], "val_fraction": 0.2, "test_fraction": 0.2},
+    "profile_report": {"study": {"n_resamples": 100}},
 }
 ASKED = RunRequest(experiment="S1", method="cytosummary", choices=CHOICES)
 
@@ -96,6 +103,85 @@ def test_profiles_stand_for_every_well_of_every_plate(screen: Settings) -> None:
         assert model is not None
         (version,) = session.ledger.model_versions([model.artifact.id])
         assert version.registered_name == "S1.cytosummary"
+
+
+def test_profiles_without_learning_stand_beside_them(screen: Settings) -> None:
+    with opened(screen) as session:
+        folder, _ = session.store.read("mean_profiles", "P1")
+        for representation in Representation:
+            profiles = read_plate_profiles(folder, representation)
+            assert len(profiles) == N_COMPOUNDS + 3
+        mean = read_plate_profiles(folder, Representation.MEAN)
+        source = table_of_plate(1).groupby("Metadata_Well")["Cells_Shape_0"].mean()
+        control = source[["A01", "A02", "A03"]]
+        spread = 1.4826 * (control - control.median()).abs().median()
+        expected = (source - control.median()) / spread
+        np.testing.assert_allclose(mean.features[:, mean.names.index("Cells_Shape_0")], expected, rtol=1e-3)
+
+
+def test_every_number_of_both_reports_can_be_computed_anew(screen: Settings) -> None:
+    with opened(screen) as session:
+        for asset, of_report in (
+            ("mean_profiles_report", "mean_profiles/mean/mechanism"),
+            ("cytosummary_report", "cytosummary/cytosummary/mechanism"),
+        ):
+            stated = session.ledger.latest(asset, "S1")
+            assert stated is not None
+            numbers = session.ledger.numbers_of_runs([stated.run.id])
+            (number,) = (
+                one
+                for one in numbers
+                if one.draft.report == of_report
+                and one.draft.name == "mean_average_precision"
+                and one.draft.split == "all compounds"
+            )
+            assert number.draft.value is not None and 0 < number.draft.value <= 1
+            assert recompute(session.store, number.id).agrees
+            page = (session.store.path_of(stated.artifact) / "report.html").read_text(encoding="utf-8")
+            assert value_text(number.draft.value) in page
+        splits = {one.draft.split for one in numbers}
+        assert any("held out" in split for split in splits), splits
+
+
+def test_profiles_that_came_ready_are_reported_as_they_are(screen: Settings, tmp_path: Path) -> None:
+    wells = [table_of_plate(plate).groupby("Metadata_Well", as_index=False) for plate in (0, 1)]
+    known = ["Metadata_Plate", "Metadata_Compound", "Metadata_Concentration", "Metadata_moa"]
+    features = [name for name in table_of_plate(0).columns if name.startswith("Cells_")]
+    profiles = pd.concat([one[known].first().assign(**one[features].mean()[features]) for one in wells])
+    profiles.to_csv(tmp_path / "profiles.csv", index=False)
+    said = cell_assets(
+        screen,
+        *("ingest-table", str(tmp_path / "profiles.csv"), "--rows", "wells", "--experiment", "S4"),
+        *("--treatment-column", "Metadata_Compound", "--moa-column", "Metadata_moa", "--control", "DMSO"),
+    )
+    assert said.code == 0, said.err
+    assert "plate screen 1: 13 wells" in said.out
+    with opened(screen) as session:
+        folder, _ = session.store.read("mean_profiles", "screen 1")
+        found = read_plate_profiles(folder, Representation.MEAN)
+        own = profiles[profiles["Metadata_Plate"] == "screen 1"]
+        np.testing.assert_array_equal(found.features, own[features].to_numpy())
+        asked = RunRequest(experiment="S4", method="cytosummary")
+        assert run(session, asked).failed == ()
+        assert session.ledger.latest("cytosummary_checkpoint", "S4") is None
+        stated = session.ledger.latest("mean_profiles_report", "S4")
+        assert stated is not None
+        (precision,) = (
+            one.draft.value
+            for one in session.ledger.numbers_of_runs([stated.run.id])
+            if (one.draft.report, one.draft.name, one.draft.split)
+            == ("mean_profiles/mean/mechanism", "mean_average_precision", "all compounds")
+        )
+        expected = retrieve(
+            treatment_profiles(Profiles.of_table(treated_of(profiles)), ["Metadata_Compound"]),
+            Question("Metadata_moa", apart=("Metadata_Compound",)),
+        ).mean_average_precision.value
+        assert precision == pytest.approx(expected)
+        assert run(session, asked).dagster_runs == ()
+
+
+def treated_of(profiles: pd.DataFrame) -> pd.DataFrame:
+    return profiles[profiles["Metadata_Compound"] != "DMSO"].drop(columns=["Metadata_Well", "Metadata_Plate"])
 
 
 def test_a_second_run_makes_nothing(screen: Settings) -> None:

@@ -87,5 +87,5 @@ def read_well_table(path: Path) -> WellTable:
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
-    # A plate 001 is not plate 1.
-    return pd.read_csv(path, dtype={PLATE: str, WELL: str})
+    # A plate 001 is not plate 1, and pandas' own way of reading numbers changes their last digit.
+    return pd.read_csv(path, dtype={PLATE: str, WELL: str}, float_precision="round_trip")
