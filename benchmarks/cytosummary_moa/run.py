@@ -8,6 +8,8 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,7 @@ from benchmarks.cytosummary_moa.difficulty import (
 from cell_assets.evaluation.profiling.well_manifest import COMPOUND, IS_CONTROL
 from cell_assets.evaluation.resampling import Statistic, bootstrap_interval
 from cell_assets.evaluation.retrieval.profiles import read_profiles
+from cell_assets.methods.cytosummary.building import SetNetwork
 from cell_assets.methods.cytosummary.parameters import Positives, Summary, TrainingParameters
 from cell_assets.methods.cytosummary.plate_cells import PlateCells
 from cell_assets.methods.cytosummary.training import train_network
@@ -108,30 +111,53 @@ def asked_by_folds(
     screen: Screen, plates: list[PlateCells], folds: str, summary: Summary, seed: int
 ) -> pd.DataFrame:
     """Every treatment once, by the network of the fold that held it out."""
+    parts = [
+        asked_of_fold(screen, plates, fold)
+        for fold in networks_of_folds(screen, plates, folds, summary, seed)
+    ]
+    return pd.concat(parts).sort_values(TREATMENT).reset_index(drop=True)
+
+
+@dataclass(frozen=True)
+class FoldNetwork:
+    """A network, and what it did not learn from."""
+
+    network: SetNetwork
+    unit: str
+    """Column of what is held out."""
+    held_out: frozenset[str]
+
+
+def networks_of_folds(
+    screen: Screen, plates: list[PlateCells], folds: str, summary: Summary, seed: int
+) -> Iterator[FoldNetwork]:
+    """One after the other, of compounds or of weeks."""
     known = screen.wells.metadata
     treated = known[known["Metadata_moa"] != CONTROL]
     unit = "Metadata_Compound" if folds == "compound" else "week"
     units = np.random.default_rng([seed, 9]).permutation(np.unique(treated[unit].to_numpy(str)))
-    fold = {str(one): place % N_FOLDS for place, one in enumerate(units)}
     parameters = TrainingParameters.quick().model_copy(
         update={"summary": summary, "positives": Positives.ACROSS_PLATES, "max_epochs": 60, "seed": seed}
     )
-    parts = []
-    for held_out in range(N_FOLDS):
-        is_held = treated[unit].map(fold) == held_out
-        compounds = sorted(set(treated.loc[~is_held, "Metadata_Compound"]))
+    for first in range(N_FOLDS):
+        held_out = frozenset(map(str, units[first::N_FOLDS]))
+        compounds = sorted(set(treated.loc[~treated[unit].isin(held_out), "Metadata_Compound"]))
         seen = [
             plate
             for plate, (_, rows) in zip(plates, wells_of_plates(screen), strict=True)
-            if unit != "week" or fold.get(known["week"].iloc[rows[0]]) != held_out
+            if unit != "week" or known["week"].iloc[rows[0]] not in held_out
         ]
-        network = train_network(seen, compounds, parameters).network
-        profiles = np.empty((len(known), parameters.profile_width))
-        for plate, (_, rows) in zip(plates, wells_of_plates(screen), strict=True):
-            profiles[rows] = network.profiles_of(plate.features, plate.starts)
-        asked = treatments_asking(named_profiles(screen, profiles))
-        parts.append(asked[asked[unit].map(fold) == held_out])
-    return pd.concat(parts).sort_values(TREATMENT).reset_index(drop=True)
+        yield FoldNetwork(train_network(seen, compounds, parameters).network, unit, held_out)
+
+
+def asked_of_fold(screen: Screen, plates: list[PlateCells], fold: FoldNetwork) -> pd.DataFrame:
+    """The treatments that the network did not learn from."""
+    profiles = np.concatenate([fold.network.profiles_of(plate.features, plate.starts) for plate in plates])
+    order = np.concatenate([rows for _, rows in wells_of_plates(screen)])
+    by_well = np.empty_like(profiles)
+    by_well[order] = profiles
+    asked = treatments_asking(named_profiles(screen, by_well))
+    return asked[asked[fold.unit].isin(fold.held_out)]
 
 
 def interval(values: pd.Series, queries: pd.DataFrame, seed: int) -> list[float]:
