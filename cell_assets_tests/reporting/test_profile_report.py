@@ -97,7 +97,7 @@ def test_page_figures_numbers_and_tables_are_written_and_the_same_again(
     mean = next(
         one.value
         for one in numbers
-        if (one.report, one.name) == ("cytosummary/replicate_on_plate", "mean_over_plates")
+        if (one.report, one.name) == ("cytosummary/cytosummary/replicate_on_plate", "mean_over_plates")
     )
     assert own["mean_average_precision"].mean() == pytest.approx(mean) and len(own) == 3
     assert len(pd.read_parquet(folders[0] / "umap.parquet")) == len(study.wells)
