@@ -28,7 +28,7 @@ def dynamics_figures(dynamics: Sequence[StateDynamics]) -> tuple[ReportFigure, .
 
 
 def onset_tables(dynamics: Sequence[StateDynamics]) -> Mapping[str, pd.DataFrame]:
-    """Onset of every held-out track with its interval, by column, for columns where onset means something."""
+    """Onset of every track with its interval, by column, for columns where onset means something."""
     return {
         one.column: one.onsets.tracks.assign(time_unit=one.calls.time_unit)
         for one in dynamics
@@ -39,7 +39,7 @@ def onset_tables(dynamics: Sequence[StateDynamics]) -> Mapping[str, pd.DataFrame
 def _fraction(one: StateDynamics, calls: StateCalls) -> ReportFigure:
     state = calls.direction.state
     sentences = [
-        f"At each time point, the fraction of test cells that a probe trained on annotated train tracks calls {state}.",
+        f"At each time point, the fraction of test cells called {state} by a probe of annotated train and val tracks.",
         *(sentence for fraction in one.fractions for sentence in _condition(calls, fraction)),
         *by_track(one),
         "The plateau is reached when the fitted curve has made 95 % of its rise.",
@@ -64,12 +64,23 @@ def by_track(dynamics: StateDynamics) -> list[str]:
             f"{estimate_text(scores.gain)} over cells called one by one."
         ]
     )
-    return right + [
-        f"{one.condition}, each cell called by its track: plateau {_or_none(one.growth.plateau)}, annotated "
-        f"{_or_none(true[one.condition])}; {100 * one.covered.value:.0f} % of intervals hold the annotated fraction."
-        for one in dynamics.along_tracks
-        if one.covered.value is not None
-    ]
+    return (
+        right
+        + [
+            f"{one.condition}, each cell called by its track: plateau {_or_none(one.growth.plateau)}, annotated "
+            f"{_or_none(true[one.condition])}; {100 * one.covered.value:.0f} % of intervals hold the annotated "
+            "fraction."
+            for one in dynamics.along_tracks
+            if one.covered.value is not None
+        ]
+        + [
+            f"{one.condition}, the same less the mistakes that such calls make of annotated train and val cells at "
+            f"that time: plateau {_or_none(one.growth.plateau)}; {100 * one.covered.value:.0f} % of intervals, which "
+            "carry the uncertainty of both, hold the annotated fraction."
+            for one in dynamics.along_tracks_corrected
+            if one.covered.value is not None
+        ]
+    )
 
 
 def _or_none(estimate: Estimate) -> str:
@@ -112,9 +123,9 @@ def _onset(calls: StateCalls, onsets: Onsets) -> ReportFigure:
         sentences.append(f"No intervals of onset: {onsets.radius.why_missing}.")
     else:
         sentences.append(
-            f"Intervals of ± {value_text(onsets.radius.value)} frames, split-conformal from "
-            f"{onsets.radius.n_units} val tracks, are made to hold {100 * COVERAGE:g} % of onsets; on test tracks they "
-            f"hold a share of {estimate_text(onsets.coverage)}."
+            f"Intervals of ± {value_text(onsets.radius.value)} frames, cross-conformal from "
+            f"{onsets.radius.n_units} train and val tracks that are called by probes of other folds, are made to hold "
+            f"{100 * COVERAGE:g} % of onsets; on test tracks they hold a share of {estimate_text(onsets.coverage)}."
         )
     if onsets.false.value is not None:
         sentences.append(

@@ -105,8 +105,8 @@ def _over_time(found: IndependentStudy) -> Sequence[ReportFigure]:
 def _caption(found: IndependentStudy, one: StateDynamics, calls: StateCalls) -> list[str]:
     filmed = "" if found.interval_min is None else f", filmed every {found.interval_min:g} min"
     return [
-        f"Fraction of the cells of {', '.join(found.plates)}{filmed} that a probe trained on annotated train tracks of "
-        f"the experiment's own plates calls {calls.direction.state}.",
+        f"Fraction of the cells of {', '.join(found.plates)}{filmed} that a probe of annotated train and "
+        f"val tracks of the experiment's own plates calls {calls.direction.state}.",
         *(_growth(fraction, calls) for fraction in one.fractions),
         *by_track(one),
         f"No onsets: {one.why_no_onset}." if one.onsets is None else _onsets(one.onsets),
@@ -132,7 +132,7 @@ def _onsets(onsets: Onsets) -> str:
         held = f"here they hold a share of {estimate_text(onsets.coverage)}"
     return (
         f"Intervals of onset of ± {value_text(onsets.radius.value)} {onsets.error_unit} around the middle between two "
-        f"frames, calibrated to hold {100 * COVERAGE:g} % on {onsets.radius.n_units} val tracks of the experiment's "
-        "own plates, thinned to these plates' frames, promise nothing for other plates: "
+        f"frames, calibrated to hold {100 * COVERAGE:g} % on {onsets.radius.n_units} train and val tracks of the "
+        "experiment's own plates, thinned to these plates' frames, promise nothing for other plates: "
         f"{held}. Where between two frames an onset lies nobody saw; every place counts as likely."
     )

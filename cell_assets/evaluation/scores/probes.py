@@ -125,16 +125,38 @@ def fit_probe(
     if why is not None:
         raise BadInputError(f"a probe cannot be fitted: {why}")
     strength, how_chosen = choose_strength(train, seed, criterion)
-    scaler = StandardScaler().fit(train.features)
-    model = _regression(strength).fit(scaler.transform(train.features), train.label)
-    probability = model.predict_proba(scaler.transform(test.features))[:, 1]
+    fitted = _fit(train, strength)
+    probability = fitted.model.predict_proba(fitted.scaler.transform(test.features))[:, 1]
     return Probe(
         probability=probability,
         predicted=probability >= DECISION,
         strength=strength,
         how_chosen=how_chosen,
-        converged=int(model.n_iter_[0]) < _MAX_ITERATIONS,
-        head=LinearHead(scaler.mean_, scaler.scale_, model.coef_[0], float(model.intercept_[0])),
+        converged=int(fitted.model.n_iter_[0]) < _MAX_ITERATIONS,
+        head=fitted.head,
+    )
+
+
+@dataclass(frozen=True)
+class FoldHead:
+    """A probe that learned nothing from some units, to call those."""
+
+    units: StrArray
+    """(U,) names of the units that were held out from it."""
+    head: LinearHead
+
+
+@threadpool_limits.wrap(limits=1)
+def fold_heads(train: ProbeData, strength: float, seed: int) -> tuple[FoldHead, ...]:
+    """A probe for each inner fold of `train`, fitted on the other folds (cross-fitting).
+
+    So every unit of `train` can be called as a unit would that the probe has not seen, but for `strength`, one number
+    that was chosen by all of them. None where a class is held by fewer than two units.
+    """
+    return tuple(
+        FoldHead(np.unique(train.units[held]), _fit(_part(train, inner), strength).head)
+        for inner, held in _inner_folds(train, seed)
+        if _both_classes(train.label[inner])
     )
 
 
@@ -165,9 +187,7 @@ def fit_joined(
     whole = fit_probe(train, test, split_unit=split_unit, seed=seed)
     said = np.empty(len(train.label))
     for inner, held in _inner_folds(train, seed):
-        scaler = StandardScaler().fit(train.features[inner])
-        model = _regression(whole.strength).fit(scaler.transform(train.features[inner]), train.label[inner])
-        said[held] = model.decision_function(scaler.transform(train.features[held]))
+        said[held] = _fit(_part(train, inner), whole.strength).head.logit(train.features[held])
     return fit_probe(
         replace(train, features=np.column_stack([said, beside_train])),
         replace(test, features=np.column_stack([whole.head.logit(test.features), beside_test])),
@@ -202,6 +222,28 @@ def choose_strength(
     strength = STRENGTHS[int(np.argmax(np.mean(scores, axis=0)))]
     by = "" if criterion is Criterion.AVERAGE_PRECISION else f"the {criterion} of "
     return strength, f"C = {strength:g} by {by}{len(scores)}-fold cross-validation over whole training units"
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    scaler: StandardScaler
+    model: LogisticRegression
+
+    @property
+    def head(self) -> LinearHead:
+        return LinearHead(
+            self.scaler.mean_, self.scaler.scale_, self.model.coef_[0], float(self.model.intercept_[0])
+        )
+
+
+def _fit(train: ProbeData, strength: float) -> _Fitted:
+    scaler = StandardScaler().fit(train.features)
+    model = _regression(strength).fit(scaler.transform(train.features), train.label)
+    return _Fitted(scaler, model)
+
+
+def _part(rows: ProbeData, which: IntArray) -> ProbeData:
+    return ProbeData(rows.features[which], rows.label[which], rows.units[which])
 
 
 def _n_folds(train: ProbeData) -> int:

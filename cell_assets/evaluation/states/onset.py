@@ -89,7 +89,7 @@ def track_onsets(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def along_tracks(calls: StateCalls) -> StateCalls:
-    """The same held-out cells, each called by its track: certainly in the state from the track's onset on.
+    """The same cells, each called by its track: certainly in the state from the track's onset on.
 
     Of a state that lasts: every frame then has the say of all frames of its track, see `change_point`.
     """
@@ -177,10 +177,15 @@ def calibration_errors(onsets: pd.DataFrame) -> FloatArray:
 def conformal_radius(errors: FloatArray, coverage: float = COVERAGE) -> float | None:
     """Half width q of intervals [onset - q, onset + q] that hold the onset of a new track with this probability.
 
-    Split conformal prediction (Vovk, Gammerman and Shafer 2005; Lei et al. 2018, absolute residuals): q is the
-    ceil((n + 1) coverage)-th smallest of the n calibration errors. If calibration tracks and the new one are
-    exchangeable, which needs that the probe learned from neither, P(covered) >= coverage, whatever the probe and
-    the distribution. The probability is over tracks that turn, together; it is promised of no single condition.
+    As split conformal prediction has it (Vovk, Gammerman and Shafer 2005; Lei et al. 2018, absolute residuals), q is
+    the ceil((n + 1) coverage)-th smallest of the n calibration errors. Had one probe called the new track and all
+    calibration tracks, having learned from none of them, and were they exchangeable, P(covered) >= coverage would hold
+    whatever the probe. Here calibration tracks are called by probes of the other folds and the new one by a probe of
+    all folds: cross-conformal prediction (Vovk 2015), which holds as far as one fold more or less to learn from does
+    not change what a probe calls. Whatever the probe, intervals by folds promise 2 coverage - 1 at worst, and only
+    about the folds' own calls of the new track (CV+; Barber et al. 2021). In return the radius rests on every annotated
+    track that turns: of 23 val tracks alone, the coverage of one plate to the next has a standard deviation of 6 %.
+    The probability is over tracks that turn, together; it is promised of no single condition.
 
     Returns None where no finite q will do: too few tracks, or too many infinite errors.
 

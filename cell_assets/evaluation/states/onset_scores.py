@@ -7,7 +7,7 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from cell_assets.evaluation.resampling import Estimate, Statistic, bootstrap_interval
-from cell_assets.evaluation.splits import SplitUnit
+from cell_assets.evaluation.splits import Split, SplitUnit
 from cell_assets.evaluation.states.onset import (
     COVERAGE,
     Course,
@@ -18,7 +18,12 @@ from cell_assets.evaluation.states.onset import (
     onset_errors_in_time,
     track_onsets,
 )
-from cell_assets.evaluation.states.onset_calibration import share_held, thinned_errors, thinned_radius
+from cell_assets.evaluation.states.onset_calibration import (
+    share_held,
+    thinned_errors,
+    thinned_radius,
+    thinned_to,
+)
 from cell_assets.evaluation.states.state_calls import StateCalls
 from cell_assets.evaluation.states.survival import Survival, kaplan_meier
 from cell_assets.evaluation.units import BoolArray, FloatArray, plural, unit_ids
@@ -42,8 +47,8 @@ class Onsets:
     """Onset of one column's state."""
 
     tracks: pd.DataFrame
-    """See `track_onsets`: calibration (val) and test tracks; `onset_low` and `onset_high` bound the conformal interval
-    of a track that turns; one not seen to turn has `onset_low` alone, as it may turn at any time after."""
+    """See `track_onsets`: calibration (train and val) and test tracks; `onset_low` and `onset_high` bound the conformal
+    interval of a track that turns; one not seen to turn has `onset_low` alone, as it may turn at any time after."""
     conditions: tuple[ConditionOnset, ...]
     radius: Estimate
     """Half width of the conformal intervals, in `error_unit`; its `n_units` are calibration tracks with known onset."""
@@ -66,37 +71,37 @@ class Onsets:
 def study_onsets(
     calls: StateCalls, seed: int, n_resamples: int, calibrated_at: float | None = None
 ) -> Onsets | str:
-    """Onsets of all held-out tracks, calibrated on val and scored on test; or why there can be none.
+    """Onsets of all tracks, calibrated on train and val and scored on test; or why there can be none.
 
     Args:
-        calibrated_at: where the time between frames of val tracks is another than that of test tracks,
-            `calls.interval`, in the same unit. Intervals are then in that unit, of val tracks thinned to about the
-            test tracks' frames, and coverage counts the part of a step between frames that an interval holds, see
+        calibrated_at: where the time between frames of calibration tracks is another than that of test tracks,
+            `calls.interval`, in the same unit. Intervals are then in that unit, of calibration tracks thinned to about
+            the test tracks' frames, and coverage counts the part of a step between frames that an interval holds, see
             `onset_calibration`. Else errors and intervals are in frames.
     """
     direction = calls.direction
     if not direction.n_into:
-        return f"no annotated train track is seen to turn {direction.state}, so when cells do cannot be told"
+        return f"no annotated train or val track is seen to turn {direction.state}, so when cells do cannot be told"
     if not direction.is_lasting:
         return (
-            f"cells do not stay {direction.state}: annotated train tracks go there {direction.n_into} times and "
-            f"back {direction.n_back} times"
+            f"cells do not stay {direction.state}: annotated train and val tracks go there {direction.n_into} times "
+            f"and back {direction.n_back} times"
         )
     tracks = track_onsets(calls.rows)
-    test = tracks[tracks["split"] == "test"]
+    test = tracks[tracks["split"] == Split.TEST]
     turning = (tracks["annotated_course"] == Course.TURNS).to_numpy()
-    known = tracks[turning & (tracks["split"] == "test").to_numpy()]
+    known = tracks[turning & (tracks["split"] == Split.TEST).to_numpy()]
     never = test[(test["annotated_course"] == Course.NEVER).to_numpy()]
     unit = SplitUnit.LINEAGE if "lineage_root" in known.columns else SplitUnit.TRACK
     if calibrated_at is None:
         errors = onset_errors(known)
-        calibration = calibration_errors(tracks[turning & (tracks["split"] == "val").to_numpy()])
+        calibration = calibration_errors(tracks[turning & (tracks["split"] != Split.TEST).to_numpy()])
         radius = _radius(conformal_radius(calibration), len(calibration))
         shift, step = 0.0, calls.interval
     else:
         errors = onset_errors_in_time(known)
-        every = max(1, round(calls.interval / calibrated_at))
-        thinned = thinned_errors(calls.rows[calls.rows["split"] == "val"], calibrated_at, every)
+        calibration_rows = calls.rows[calls.rows["split"] != Split.TEST]
+        thinned = thinned_errors(calibration_rows, calibrated_at, thinned_to(calls, calibrated_at))
         n_tracks = len(thinned.drop(columns="error").drop_duplicates())
         radius = _radius(thinned_radius(thinned), n_tracks)
         shift, step = calls.interval / 2, 1.0
@@ -153,7 +158,10 @@ def _radius(radius: float | None, n_tracks: int) -> Estimate:
         why = "it is calibrated, and coverage says how well"
         return Estimate.exact(radius, n_tracks, why)
     least = int(np.ceil(COVERAGE / (1 - COVERAGE) - 1e-9))
-    why = f"{n_tracks} val tracks have a known onset, and an interval of {100 * COVERAGE:g} % needs at least {least}"
+    why = (
+        f"{n_tracks} train and val tracks have a known onset, and an interval of {100 * COVERAGE:g} % needs at least "
+        f"{least}"
+    )
     return Estimate.missing(why, n_tracks)
 
 

@@ -1,22 +1,22 @@
-"""What a probe calls every held-out cell, for a column of two states; calibration and test cells are both unseen.
+"""What a probe calls every cell, for a column of two states, that is not the probe which learned from the cell.
 
-The probe of a task's scores learns from train and val. Here val is kept back, so that intervals of onset can be
-calibrated on tracks that the probe never saw, and the probe's strength is chosen for its probabilities. No founder
-has tracks on two sides, however the manifest splits.
+Test cells are called by a probe of all train and val cells; those are called by probes of the other folds
+(cross-fitting), so that intervals of onset and rates of error can be calibrated on every annotated track. The probe's
+strength is chosen for its probabilities. No founder has tracks on two sides, however the manifest splits.
 """
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 
-from cell_assets.evaluation.scores.probes import Criterion, ProbeData, fit_probe, why_no_probe
+from cell_assets.evaluation.scores.probes import Criterion, ProbeData, fit_probe, fold_heads, why_no_probe
 from cell_assets.evaluation.scores.tasks import Labels
 from cell_assets.evaluation.splits import Split, SplitUnit
 from cell_assets.evaluation.units import (
     BoolArray,
     FloatArray,
-    StrArray,
     require_columns,
     unit_ids,
 )
@@ -25,16 +25,11 @@ from cell_assets.imaging.patches import HOURS
 MOST_RETURNS = 0.1
 """Up to this share of an annotated state's changes may lead back, as slips of annotation do, before it no longer
 counts as lasting."""
-_ROLES = (
-    Split.TRAIN,
-    Split.VAL,
-    Split.TEST,
-)  # a founder's tracks are for the last of these that any of them is for
 
 
 @dataclass(frozen=True)
 class Direction:
-    """Into which of two states cells turn, counted along annotated training tracks."""
+    """Into which of two states cells turn, counted along the annotated tracks that probes learn from."""
 
     state: str
     other: str
@@ -64,13 +59,14 @@ class TimeAxis:
 
 @dataclass(frozen=True)
 class StateCalls:
-    """Held-out cells with the probability that they are in `direction.state`."""
+    """Cells with the probability that they are in `direction.state`, by a probe that did not learn from them."""
 
     column: str
     direction: Direction
     rows: pd.DataFrame
-    """One row per held-out cell and time point, by track and time: `plate, fov_name, track_id, (lineage_root,) t,
-    condition, split, time, annotated` (missing where nobody annotated it), `probability`. `split` is val or test."""
+    """One row per cell and time point, by track and time: `plate, fov_name, track_id, (lineage_root,) t, condition,
+    split, time, annotated` (missing where nobody annotated it), `probability`. Of train and val, rows that a fold's
+    probe calls."""
     time_unit: str
     time_title: str
     interval: float
@@ -97,7 +93,10 @@ def call_states(
     split_unit: SplitUnit,
     seed: int,
 ) -> StateCalls | str:
-    """Train a probe on annotated train rows and apply it to all val and test rows, or say why that cannot be.
+    """Train a probe on annotated train and val rows and apply it to all test rows, or say why that cannot be.
+
+    Train and val rows are called by folds of what the split keeps whole, and of founders where that is less. The
+    features may come from a network that saw train cells without their labels, which no fold undoes.
 
     Args:
         features: (N, D)
@@ -105,34 +104,43 @@ def call_states(
         labels: which rows are in one of the two states; named like the annotation's column.
     """
     require_columns(cells, ["fov_name", "track_id", "t", "condition", "split"], "cell")
-    role, n_relatives = _roles(cells)
-    fit = (role == Split.TRAIN) & labels.known
-    held = np.isin(role, [Split.VAL, Split.TEST])
-    direction = _direction(cells, labels, role == Split.TRAIN)
+    learned_from, is_test, n_relatives = _sides(cells)
+    fit = learned_from & labels.known
+    direction = _direction(cells, labels, learned_from)
     if direction.state != labels.positive:
         labels = replace(labels, label=~labels.label & labels.known)
-    units = unit_ids(cells, split_unit)
+    whole = _whole(cells, split_unit)
+    units = unit_ids(cells, whole)
     train = ProbeData(features[fit], labels.label[fit], units[fit])
-    rows = ProbeData(features[held], labels.label[held], units[held])
+    rows = ProbeData(features[is_test], labels.label[is_test], units[is_test])
     why = why_no_probe(train, rows)
     if why is not None:
         return why
-    probe = fit_probe(train, rows, split_unit=split_unit, seed=seed, criterion=Criterion.LOG_LOSS)
+    probe = fit_probe(train, rows, split_unit=whole, seed=seed, criterion=Criterion.LOG_LOSS)
+    probability = np.full(len(cells), np.nan)
+    probability[is_test] = probe.probability
+    for fold in fold_heads(train, probe.strength, seed):
+        unseen = learned_from & np.isin(units, fold.units)
+        probability[unseen] = expit(fold.head.logit(features[unseen]))
+    called = ~np.isnan(probability)
     time = time_axis(cells, interval_min)
-    annotated = pd.array(labels.label[held], dtype="boolean")
-    annotated[~labels.known[held]] = pd.NA
-    wanted = ("plate", "fov_name", "track_id", "lineage_root", "t", "condition")
+    annotated = pd.array(labels.label[called], dtype="boolean")
+    annotated[~labels.known[called]] = pd.NA
+    wanted = ("plate", "fov_name", "track_id", "lineage_root", "t", "condition", "split")
     kept = [column for column in wanted if column in cells.columns]
-    table = cells.loc[held, kept].reset_index(drop=True)
-    text = table.columns.intersection(["plate", "fov_name", "condition"])
+    table = cells.loc[called, kept].reset_index(drop=True)
+    text = table.columns.intersection(["plate", "fov_name", "condition", "split"])
     table = table.astype(dict.fromkeys(text, str)).assign(
-        split=role[held], time=time.values[held], annotated=annotated, probability=probe.probability
+        time=time.values[called], annotated=annotated, probability=probability[called]
     )
-    notes = [f"{labels.name} over time: {probe.how_chosen}, on train rows alone."]
+    notes = [
+        f"{labels.name} over time: {probe.how_chosen}, on train and val rows. Of those, every row is called by a probe "
+        "of the other folds."
+    ]
     if n_relatives:
         notes.append(
             f"{labels.name} over time: {n_relatives} cell images are left out, because their founder also has "
-            "tracks in a split that is held out from theirs."
+            "tracks in the test split."
         )
     order = [column for column in ("plate", "fov_name", "track_id", "t") if column in table.columns]
     return StateCalls(
@@ -147,22 +155,27 @@ def call_states(
 
 
 def as_annotated(calls: StateCalls) -> StateCalls:
-    """The annotated of the held-out cells, each called what it is annotated to be."""
+    """The annotated cells, each called what it is annotated to be."""
     rows = calls.rows[calls.rows["annotated"].notna()]
     return replace(calls, rows=rows.assign(probability=rows["annotated"].astype(np.float64)))
 
 
-def _roles(cells: pd.DataFrame) -> tuple[StrArray, int]:
-    """Split of every row (N,), empty where a relative is held out from it, and how many rows that empties."""
-    split = cells["split"].astype(str).to_numpy(dtype=np.str_)
-    rank = pd.Series(split).map({role.value: place for place, role in enumerate(_ROLES)})
-    is_used = rank.notna().to_numpy()
-    role = np.where(is_used, split, "")
+def _sides(cells: pd.DataFrame) -> tuple[BoolArray, BoolArray, int]:
+    """Rows (N,) that probes may learn from, test rows (N,), and how many rows are neither for a relative's sake."""
+    split = cells["split"].astype(str)
+    is_test = (split == Split.TEST).to_numpy()
+    learned_from = split.isin([Split.TRAIN, Split.VAL]).to_numpy()
     if "lineage_root" not in cells.columns:
-        return role, 0
-    most_held_out = rank.groupby(unit_ids(cells, SplitUnit.LINEAGE)).transform("max")
-    apart = is_used & (rank < most_held_out).to_numpy()
-    return np.where(apart, "", role), int(apart.sum())
+        return learned_from, is_test, 0
+    lineages = unit_ids(cells, SplitUnit.LINEAGE)
+    related = learned_from & np.isin(lineages, np.unique(lineages[is_test]))
+    return learned_from & ~related, is_test, int(related.sum())
+
+
+def _whole(cells: pd.DataFrame, split_unit: SplitUnit) -> SplitUnit:
+    """What no two folds share."""
+    by_founder = split_unit is SplitUnit.TRACK and "lineage_root" in cells.columns
+    return SplitUnit.LINEAGE if by_founder else split_unit
 
 
 def _direction(cells: pd.DataFrame, labels: Labels, learned_from: BoolArray) -> Direction:

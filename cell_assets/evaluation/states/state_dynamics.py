@@ -11,14 +11,20 @@ from cell_assets.evaluation.scores.tasks import Labels
 from cell_assets.evaluation.splits import SplitUnit
 from cell_assets.evaluation.states.call_scores import CallScores, score_calls
 from cell_assets.evaluation.states.onset import Course, along_tracks
+from cell_assets.evaluation.states.onset_calibration import called_at_interval
 from cell_assets.evaluation.states.onset_scores import Onsets, study_onsets
 from cell_assets.evaluation.states.state_calls import StateCalls, as_annotated, call_states
-from cell_assets.evaluation.states.state_fraction import ConditionFraction, fractions_over_time
+from cell_assets.evaluation.states.state_fraction import (
+    ConditionFraction,
+    corrected_fractions,
+    fractions_over_time,
+)
 from cell_assets.evaluation.studies.evaluate import EmbeddingEvaluation, canonical_order
 from cell_assets.evaluation.units import FloatArray, plural
 from cell_assets.ledger.records import NumberDraft
 
 _ALONG_TRACKS = "_along_tracks"
+_CORRECTED = "_corrected"
 _ANNOTATED = "_annotated"
 
 
@@ -32,6 +38,10 @@ class StateDynamics:
     """Of cells called one by one (Fig. 3c)."""
     along_tracks: tuple[ConditionFraction, ...] = ()
     """Of cells called by their tracks; none of a state that does not last."""
+    corrected: tuple[ConditionFraction, ...] = ()
+    """`fractions` less the mistakes made of annotated train and val cells; of conditions that have some."""
+    along_tracks_corrected: tuple[ConditionFraction, ...] = ()
+    """`along_tracks`, likewise."""
     annotated: tuple[ConditionFraction, ...] = ()
     """Of annotated cells, called as they are annotated: what growth the others should come to."""
     scores: CallScores | None = None
@@ -122,14 +132,24 @@ def dynamics_of(
 ) -> StateDynamics:
     """Fractions and onsets of these calls; `calibrated_at` as `study_onsets` takes it."""
     onsets = study_onsets(calls, seed, n_resamples, calibrated_at)
+    tracked: tuple[ConditionFraction, ...] = ()
+    tracked_corrected: tuple[ConditionFraction, ...] = ()
+    scores: CallScores | None = None
+    if calls.direction.is_lasting:
+        tracked = fractions_over_time(along_tracks(calls), seed, n_resamples)
+        scores = score_calls(calls, seed, n_resamples)
+        calibration = called_at_interval(calls, calibrated_at)
+        tracked_corrected = corrected_fractions(along_tracks(calls), calibration, seed, n_resamples)
     return StateDynamics(
         calls.column,
         calls,
-        fractions_over_time(calls, seed, n_resamples),
-        fractions_over_time(along_tracks(calls), seed, n_resamples) if calls.direction.is_lasting else (),
-        fractions_over_time(as_annotated(calls), seed, n_resamples),
-        score_calls(calls, seed, n_resamples) if calls.direction.is_lasting else None,
-        None if isinstance(onsets, str) else onsets,
+        fractions=fractions_over_time(calls, seed, n_resamples),
+        along_tracks=tracked,
+        corrected=corrected_fractions(calls, calls.rows, seed, n_resamples),
+        along_tracks_corrected=tracked_corrected,
+        annotated=fractions_over_time(as_annotated(calls), seed, n_resamples),
+        scores=scores,
+        onsets=None if isinstance(onsets, str) else onsets,
         why_no_onset=onsets if isinstance(onsets, str) else None,
     )
 
@@ -145,6 +165,8 @@ def _stated(dynamics: StateDynamics) -> Iterator[_Stated]:
     else:
         yield from _stated_growth(dynamics.calls, dynamics.fractions, "")
         yield from _stated_growth(dynamics.calls, dynamics.along_tracks, _ALONG_TRACKS)
+        yield from _stated_growth(dynamics.calls, dynamics.corrected, _CORRECTED)
+        yield from _stated_growth(dynamics.calls, dynamics.along_tracks_corrected, _ALONG_TRACKS + _CORRECTED)
         yield from _stated_growth(dynamics.calls, dynamics.annotated, _ANNOTATED)
     if dynamics.scores is not None:
         yield from _stated_scores(dynamics.column, dynamics.scores)
@@ -227,6 +249,14 @@ def _notes(dynamics: StateDynamics) -> Iterator[str]:
     if dynamics.calls is None:
         return
     yield from dynamics.calls.notes
+    uncorrected = {one.condition for one in dynamics.fractions} - {
+        one.condition for one in dynamics.corrected
+    }
+    if uncorrected:
+        yield (
+            f"{dynamics.column} over time: the fraction of {', '.join(sorted(uncorrected))} is not corrected for the "
+            "probe's mistakes, because too few train and val cells of that condition are annotated at its hours."
+        )
     if dynamics.onsets is not None:
         unknown = (dynamics.onsets.tracks["annotated_course"] == Course.UNKNOWN).sum()
         if unknown:

@@ -85,7 +85,8 @@ class IndependentStudy:
     tasks: tuple[TaskEvaluation, ...]
     """One for each of the experiment's questions about an annotation, its name ending in `_independent`."""
     dynamics: tuple[StateDynamics, ...]
-    """Of every annotation column of two states; calibration tracks are the experiment's own val tracks."""
+    """Of every annotation column of two states; calibration tracks are the experiment's own train and
+    val tracks."""
     numbers: tuple[NumberDraft, ...]
     notes: tuple[str, ...]
     remodelling: tuple[Remodelling, ...]
@@ -304,7 +305,7 @@ def _dynamics(
     strangers = frozenset(joined.cells.loc[joined.is_independent, "plate"].astype(str))
     calls = _in_hours(called, strangers, own_min, interval_min)
     # Own test rows took part only so that the probe leaves out the same relatives as the experiment's own.
-    kept = calls.rows["plate"].isin(strangers) | (calls.rows["split"] == Split.VAL.value)
+    kept = calls.rows["plate"].isin(strangers) | (calls.rows["split"] != Split.TEST.value)
     calls = replace(calls, rows=calls.rows[kept].reset_index(drop=True))
     return dynamics_of(calls, settings.seed, settings.n_resamples, calibrated_at=own_min / 60)
 
@@ -350,5 +351,5 @@ def _statement(study: EmbeddingStudy, independent: IndependentCells) -> str:
         f"{filmed(independent.interval_min)}; the experiment's own {filmed(settings.interval_min)}): the model and "
         f"the probes learned nothing from them. Every annotated cell is scored; whether cells are about to divide is "
         "not asked of them, as it depends on how often they are filmed. Intervals of onset are calibrated on the "
-        "experiment's own val tracks, in hours, and promise their coverage for such tracks alone."
+        "experiment's own train and val tracks, in hours, and promise their coverage for such tracks alone."
     )

@@ -280,6 +280,8 @@ def test_numbers_are_of_the_independent_plates_and_beside_the_own(whole: Embeddi
             "",
             "_over_time",
             "_over_time_along_tracks",
+            "_over_time_corrected",
+            "_over_time_along_tracks_corrected",
             "_over_time_annotated",
             "_onset",
             "_fraction",
@@ -311,7 +313,7 @@ def test_scores_come_out_again_from_predictions_alone(whole: EmbeddingStudy) -> 
 def test_onsets_are_compared_in_hours(whole: EmbeddingStudy) -> None:
     onsets = whole.independent.dynamics[0].onsets
     tracks = onsets.tracks
-    assert set(tracks.loc[tracks["split"] == "val", "plate"]) == {"P1"}
+    assert set(tracks.loc[tracks["split"].isin(["train", "val"]), "plate"]) == {"P1"}
     assert set(tracks.loc[tracks["split"] == "test", "plate"]) == {"P9"}
     # The middle of a step of 2 h is at most 1 h from the onset: 0.9 h in 90 % of steps, were the probe never wrong.
     assert onsets.error_unit == "h"
@@ -350,30 +352,30 @@ def calls_of(val: list[tuple[int, int]], test: list[tuple[int, int | None]]) -> 
 def test_coverage_in_hours_by_hand() -> None:
     calls = calls_of([(4, 4)] * 9, [(4, 4), (3, 3), (4, 5), (4, None)])
     found = study_onsets(calls, 0, 100, calibrated_at=0.5)
-    # Val onsets lie between 1.5 and 2 h, each at one of 20 places. Thinned to frames 2 h apart, the track shows
-    # steps from 0 to 2, 0.5 to 2.5, 1 to 3 and 1.5 to 3.5 h: the middle is at most 1 h less half a place off.
-    assert (found.radius.value, found.radius.n_units, found.error_unit) == (pytest.approx(0.9875), 9, "h")
+    # Thinned to frames 2 h apart, val tracks show the step that is annotated. Its 20 places are 0.05 to 0.95 h from
+    # the middle, and nine tracks take the last.
+    assert (found.radius.value, found.radius.n_units, found.error_unit) == (pytest.approx(0.95), 9, "h")
     # As much of a step that was seen right, nothing of one seen a frame late or never.
-    assert found.coverage.value == pytest.approx(2 * 0.9875 / 4)
+    assert found.coverage.value == pytest.approx(2 * 0.95 / 4)
     assert study_onsets(calls, 0, 100).coverage.value == 0.5
     assert found.seen.value == 0.75
     first = found.tracks[found.tracks["plate"] == "P9"].iloc[0]
-    assert (first["onset_low"], first["onset_high"]) == (pytest.approx(7 - 0.9875), pytest.approx(7 + 0.9875))
+    assert (first["onset_low"], first["onset_high"]) == (pytest.approx(7 - 0.95), pytest.approx(7 + 0.95))
 
 
 def test_a_thinned_track_that_is_not_seen_to_turn_may_do_so_after_its_last_frame() -> None:
     # Called at frame 5: of frames 0 and 4 alone, neither is called, and the next would be at 4 h, its step from 2 h.
     rows = calls_of([(4, 5)], []).rows
     errors = thinned_errors(rows, 0.5, 4)["error"].to_numpy().reshape(4, -1)
-    # The middles 3, 1.5, 2 and 2.5 h and an onset at 1.5 to 2 h.
-    assert errors.mean(axis=1) == pytest.approx([1.25, 0.25, 0.25, 0.75])
+    # Frame 4 shows the annotated onset at 0 to 2 h and the called one 2 h later; the others show both in one step.
+    assert errors.mean(axis=1) == pytest.approx([2.0, 0.5, 0.5, 0.5])
     # Not thinned, the step that is called lies one frame behind the one annotated.
     assert thinned_errors(rows, 0.5, 1)["error"].mean() == pytest.approx(0.5)
 
 
 def test_without_val_tracks_there_is_no_interval_and_the_report_says_why() -> None:
     found = study_onsets(calls_of([], [(4, 4), (3, 3)]), 0, 100, calibrated_at=0.5)
-    why = "0 val tracks have a known onset, and an interval of 90 % needs at least 9"
+    why = "0 train and val tracks have a known onset, and an interval of 90 % needs at least 9"
     assert (found.radius.why_missing, found.coverage.why_missing) == (why, why)
 
 
