@@ -103,7 +103,13 @@ def ingest(
 
 @click.command()
 @EXPERIMENT
-@click.option("--method", default="dynaclr", show_default=True, help="Which method to train and report.")
+@click.option(
+    "--method",
+    default="dynaclr",
+    show_default=True,
+    help="Which method to train and report: dynaclr embeds cells by their images, cytosummary profiles wells by their "
+    "cells' features.",
+)
 @click.option(
     "--preset", type=click.Choice(["quick", "paper"]), help="Training values; kept from the last run."
 )
@@ -131,7 +137,7 @@ def ingest(
     "--choices",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="JSON with choices: fovs, features, split, training, embedding, baseline, report, attribution, bleaching, "
-    "quality.",
+    "quality; of wells well_split, profiles, profile_report.",
 )
 @click.option("--plan", "only_plan", is_flag=True, help="Say what would run and what it costs, and stop.")
 @AS_JSON
