@@ -3,7 +3,7 @@
 A method is added to the registry; its three assets appear here by themselves.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from cell_assets.assets.checks import report_check_specs, standing_check_specs
 from cell_assets.assets.chosen_in_launchpad import LAUNCHPAD_NOTE, config_of, take_choices
 from cell_assets.assets.experiment_outputs import (
     EmbeddingsOutput,
+    ExperimentOutput,
     checkpoint_output,
     embeddings_output,
     report_output,
@@ -31,7 +32,7 @@ from cell_assets.assets.specs import asset_spec
 from cell_assets.assets.steps import StepResults, begin, finished
 from cell_assets.errors import NotFoundError
 from cell_assets.ledger.records import Provenance
-from cell_assets.methods.contract import Method, ProgressSink, TrainingTable
+from cell_assets.methods.contract import Method, ProgressSink, TrainingResult, TrainingTable
 from cell_assets.methods.contract import Progress as MethodProgress
 from cell_assets.methods.registry import CELL_METHODS, MethodEntry, load_method
 from cell_assets.resources.mlflow_registry import MetricPoint, ModelRegistry
@@ -83,26 +84,47 @@ def checkpoint_asset(entry: MethodEntry) -> dg.AssetsDefinition:
         _, frozen = read_manifest(output.manifest.folder)
         tables = training_tables(output.tables)
 
-        def write(out: Path) -> Written:
-            work = store.root.parent / "training" / f"{experiment}.{entry.name}"
-            work.mkdir(parents=True, exist_ok=True)
-            with Progress(context, progress, f"training {experiment}", 0) as bar:
-                result = load_method(entry.name).train(tables, frozen, output.training, out, shown(bar), work)
-            for message in result.messages:
-                context.log.info(message)
-            return Written()
+        def train(out: Path, bar: Progress, work: Path) -> TrainingResult:
+            return load_method(entry.name).train(tables, frozen, output.training, out, shown(bar), work)
 
-        register = partial(register_newest, store, models, entry.name, experiment)
-        commit = Publisher(context, store).make(
-            Making.of(output, context.run_id), output.receipts, write, committed=register
-        )
-        # Where it was current, its registration may be what a crash left out.
-        register()
-        if commit is not None:
-            context.log.info(f"{name} {experiment} is artifact {commit.artifact.id}")
+        publish_checkpoint(context, store, models, progress, entry, output, train)
         yield finished(context, store, name)
 
     return checkpoint
+
+
+def publish_checkpoint(
+    context: dg.AssetExecutionContext,
+    store: Store,
+    models: ModelRegistry,
+    progress: ProgressDisplay,
+    entry: MethodEntry,
+    output: ExperimentOutput,
+    train: Callable[[Path, Progress, Path], TrainingResult],
+) -> None:
+    """Train unless the checkpoint is current, and give it its version in MLflow.
+
+    Args:
+        train: into a folder, moving a bar, with what a resume needs in another folder.
+    """
+
+    def write(out: Path) -> Written:
+        work = store.root.parent / "training" / f"{output.experiment}.{entry.name}"
+        work.mkdir(parents=True, exist_ok=True)
+        with Progress(context, progress, f"training {output.experiment}", 0) as bar:
+            result = train(out, bar, work)
+        for message in result.messages:
+            context.log.info(message)
+        return Written()
+
+    register = partial(register_newest, store, models, entry.name, output.experiment)
+    commit = Publisher(context, store).make(
+        Making.of(output, context.run_id), output.receipts, write, committed=register
+    )
+    # Where it was current, its registration may be what a crash left out.
+    register()
+    if commit is not None:
+        context.log.info(f"{output.asset} {output.experiment} is artifact {commit.artifact.id}")
 
 
 def register_newest(store: Store, models: ModelRegistry, method: str, experiment: str) -> None:

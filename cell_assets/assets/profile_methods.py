@@ -8,7 +8,7 @@ import dagster as dg
 
 from cell_assets.assets.checks import report_check_specs, standing_check_specs
 from cell_assets.assets.chosen_in_launchpad import LAUNCHPAD_NOTE, config_of, take_choices
-from cell_assets.assets.methods import register_newest, shown
+from cell_assets.assets.methods import publish_checkpoint, shown
 from cell_assets.assets.partitions import experiments, representations, split_representation_key
 from cell_assets.assets.profile_outputs import (
     ProfilesOutput,
@@ -26,6 +26,7 @@ from cell_assets.assets.report_publishing import publish_report
 from cell_assets.assets.specs import asset_spec
 from cell_assets.assets.steps import StepResults, begin, finished
 from cell_assets.errors import NotFoundError
+from cell_assets.methods.contract import TrainingResult
 from cell_assets.methods.registry import WELL_METHODS, MethodEntry, load_profile_method
 from cell_assets.resources.mlflow_registry import ModelRegistry
 from cell_assets.resources.progress import Progress, ProgressDisplay
@@ -122,25 +123,13 @@ def _checkpoint_asset(entry: MethodEntry) -> dg.AssetsDefinition:
         output = profile_checkpoint_output(store, entry.name, experiment)
         _, wells = read_well_manifest(output.manifest.folder)
 
-        def write(out: Path) -> Written:
-            work = store.root.parent / "training" / f"{experiment}.{entry.name}"
-            work.mkdir(parents=True, exist_ok=True)
-            with (
-                Progress(context, progress, f"training {experiment}", 0) as bar,
-                cell_tables(output.cells, scratch_of(store)) as tables,
-            ):
-                result = load_profile_method(entry.name).train(
+        def train(out: Path, bar: Progress, work: Path) -> TrainingResult:
+            with cell_tables(output.cells, scratch_of(store)) as tables:
+                return load_profile_method(entry.name).train(
                     tables, wells, output.training, out, shown(bar), work
                 )
-            _say(context, result.messages)
-            return Written()
 
-        register = partial(register_newest, store, models, entry.name, experiment)
-        Publisher(context, store).make(
-            Making.of(output, context.run_id), output.receipts, write, committed=register
-        )
-        # Where it was current, its registration may be what a crash left out.
-        register()
+        publish_checkpoint(context, store, models, progress, entry, output, train)
         yield finished(context, store, name)
 
     return checkpoint
