@@ -1,16 +1,21 @@
 """A screen that comes as tables of single cells, from its files to profiles of wells, in one lab."""
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
+from copairs.map import average_precision
 
 from cell_assets.audit.recompute import recompute
 from cell_assets.automation.ingesting_tables import ingest_tables
 from cell_assets.automation.running import RunRequest, plan_experiment
 from cell_assets.errors import BadInputError, CellAssetsError
+from cell_assets.evaluation.profiling.cytominer import feature_select
 from cell_assets.evaluation.profiling.mean_profiles import read_plate_profiles
 from cell_assets.evaluation.profiling.well_manifest import (
     COMPOUND,
@@ -23,6 +28,7 @@ from cell_assets.evaluation.profiling.well_manifest import (
 from cell_assets.evaluation.profiling.well_representations import Representation
 from cell_assets.evaluation.retrieval.profiles import Profiles, treatment_profiles
 from cell_assets.evaluation.retrieval.retrieval import Question, retrieve
+from cell_assets.imaging.feature_tables.feature_table import read_feature_table_record
 from cell_assets.reporting.wording import value_text
 from cell_assets.settings import Settings
 from cell_assets_tests.end_to_end.lab import (
@@ -41,6 +47,7 @@ from cell_assets_tests.end_to_end.screen import (
     table_requests,
     write_screen,
 )
+from cell_assets_tests.shared_data import shared_data
 
 CHOICES: dict[str, object] = {
     "training": {"cytosummary": {"preset": "quick", "changes": TRAINING}},
@@ -103,6 +110,42 @@ def test_profiles_stand_for_every_well_of_every_plate(screen: Settings) -> None:
         assert model is not None
         (version,) = session.ledger.model_versions([model.artifact.id])
         assert version.registered_name == "S1.cytosummary"
+
+
+def test_pycytominer_and_copairs_read_them_as_their_own(screen: Settings) -> None:
+    with opened(screen) as session:
+        folder, _ = session.store.read("cytosummary_profiles", "S1|P0")
+        table = pd.read_parquet(folder / "profiles.parquet")
+    features = [name for name in table.columns if not name.startswith("Metadata_")]
+    assert len(features) == TRAINING["profile_width"]
+    kept = feature_select(table, features=features, operation="variance_threshold")
+    assert len(kept) == N_COMPOUNDS + 3
+    known = table[[name for name in table.columns if name.startswith("Metadata_")]]
+    found = average_precision(
+        known, table[features].to_numpy(), [MOA], [COMPOUND], [], [MOA], progress_bar=False
+    )
+    treated = found[~known[IS_CONTROL].to_numpy(bool)]
+    assert (treated["n_pos_pairs"] == 1).all() and treated["average_precision"].between(0, 1).all()
+
+
+def test_real_tables_come_in_as_sql_and_arrow_count_them(screen: Settings) -> None:
+    database = shared_data("cellprofiler_sqlite") / "all_cellprofiler.sqlite"
+    parquet = shared_data("nf1_cell_painting") / "Plate_2_with_image_data_shrunken.parquet"
+    for plate, source in (("real1", database), ("real2", parquet)):
+        said = cell_assets(screen, "ingest-table", str(source), "--experiment", "real", "--plate", plate)
+        assert said.code == 0, said.err
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as sql:
+        (cells,) = sql.execute(
+            "SELECT count(*) FROM Per_Cytoplasm WHERE Cytoplasm_Parent_Cells > 0"
+        ).fetchone()
+        (nuclei,) = sql.execute("SELECT count(*) FROM Per_Nuclei").fetchone()
+    with opened(screen) as session:
+        one, other = (
+            read_feature_table_record(session.store.read("single_cell_features", plate)[0])
+            for plate in ("real1", "real2")
+        )
+    assert (one.cells, one.left_over) == (cells, {"Nuclei": nuclei - cells}) == (242, {"Nuclei": 191})
+    assert other.cells == pq.ParquetFile(parquet).metadata.num_rows == 5
 
 
 def test_profiles_without_learning_stand_beside_them(screen: Settings) -> None:
