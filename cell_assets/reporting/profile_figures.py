@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from cell_assets.evaluation.profiling.batch_effect import Among, BatchScore
-from cell_assets.evaluation.profiling.profile_scores import PlateScore, Score
+from cell_assets.evaluation.profiling.profile_scores import ALL_COMPOUNDS, PlateScore, Score
 from cell_assets.evaluation.profiling.profile_study import SIGNIFICANT, FoundCompounds, ProfileStudy
 from cell_assets.evaluation.profiling.profile_tasks import Task
 from cell_assets.evaluation.profiling.well_manifest import COMPOUND, IS_CONTROL, MOA, PLATE_SPLIT, PlateSplit
@@ -30,6 +30,8 @@ TASK_TITLES = {
 _PANELS_ABREAST = 3
 _DASHED = (0, (4, 3))
 _AVERAGE_PRECISION = "mean average precision"
+_LEGEND_ENTRY = 1.6
+"""Inches that a name of a representation takes."""
 
 
 def profile_figures(study: ProfileStudy) -> tuple[ReportFigure, ...]:
@@ -38,7 +40,7 @@ def profile_figures(study: ProfileStudy) -> tuple[ReportFigure, ...]:
 
 
 def _figures(study: ProfileStudy) -> Iterator[ReportFigure]:
-    everyone = [one for one in study.scores if one.stratum.name == "all compounds"]
+    everyone = [one for one in study.scores if one.stratum.name == ALL_COMPOUNDS]
     missing = sorted(
         {one.task for one in everyone if one.mean_average_precision.value is None}, key=list(Task).index
     )
@@ -148,7 +150,8 @@ def splits_figure(scores: Sequence[Score], representations: Sequence[str]) -> by
         if any(one.stratum.name == name and one.mean_average_precision.value is not None for one in scores)
     ]
     n = len(representations)
-    sheet = Sheet(2.2 + 3.3 * len(tasks), 0.9 + 0.2 * len(strata) * (n + 1), columns=len(tasks))
+    width = 2.2 + 3.3 * len(tasks)
+    sheet = Sheet(width, 1.1 + 0.2 * len(strata) * (n + 1), columns=len(tasks))
     for place, (axes, task) in enumerate(zip(sheet.axes[0], tasks, strict=True)):
         found = {(one.stratum.name, one.representation): one for one in scores if one.task is task}
         for row, stratum in enumerate(strata):
@@ -165,7 +168,7 @@ def splits_figure(scores: Sequence[Score], representations: Sequence[str]) -> by
     for offset, name in enumerate(representations):
         sheet.axes[0][0].plot([], [], "o", color=PALETTE[offset % len(PALETTE)], label=title_text(name))
     handles = sheet.axes[0][0].get_legend_handles_labels()
-    sheet.figure.legend(*handles, loc="outside lower center", ncols=min(n, 6))
+    sheet.figure.legend(*handles, loc="outside lower center", ncols=min(n, int(width / _LEGEND_ENTRY)))
     return sheet.png()
 
 

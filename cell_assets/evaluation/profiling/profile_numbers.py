@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from cell_assets.evaluation.profiling.profile_scores import Gain, Score
+from cell_assets.evaluation.profiling.profile_scores import ALL_COMPOUNDS, Gain
 from cell_assets.evaluation.profiling.profile_study import ProfileStudy
 from cell_assets.evaluation.resampling import Estimate, stated_split
 from cell_assets.ledger.records import NumberDraft
@@ -15,7 +15,8 @@ CHANCE_REPORT = "chance"
 
 
 def profile_numbers(study: ProfileStudy, method: str) -> tuple[NumberDraft, ...]:
-    """Every number, in the order of the study; what could not be computed says why.
+    """Every number, in the order of the study; what could not be computed says why. Of a part of the compounds or
+    plates, mean average precision and what it gains; the study holds the rest.
 
     Args:
         method: that the report is about, for example `cytosummary`; begins the name of every number's report.
@@ -26,19 +27,23 @@ def profile_numbers(study: ProfileStudy, method: str) -> tuple[NumberDraft, ...]
 def _numbers(study: ProfileStudy) -> Iterator[NumberDraft]:
     reference, simulated = study.parameters.reference, study.parameters.simulated
     for score in study.scores:
-        split = stated_split(score.stratum.name, simulated)
+        split, is_whole = stated_split(score.stratum.name, simulated), score.stratum.name == ALL_COMPOUNDS
         about = f"{score.representation}/{score.task.value}"
         if score.representation == reference:
             chance = f"{CHANCE_REPORT}/{score.task.value}"
             yield _of(score.chance, chance, "mean_average_precision", split)
-            yield _of(score.prevalence, chance, "nearest_is_right", split)
+            if is_whole:
+                yield _of(score.prevalence, chance, "nearest_is_right", split)
         yield _of(score.mean_average_precision, about, "mean_average_precision", split)
-        yield _of(score.nearest, about, "nearest_is_right", split)
+        if is_whole:
+            yield _of(score.nearest, about, "nearest_is_right", split)
         if score.gain is not None:
-            yield from _gain(score, score.gain, about, reference, split)
+            yield _of(score.gain.absolute, about, f"gain_over_{reference}", split)
+            if is_whole:
+                yield from _tests(score.gain, about, reference, split)
     yield from _over_plates(study)
     for one in study.found:
-        split = stated_split("all compounds", simulated)
+        split = stated_split(ALL_COMPOUNDS, simulated)
         yield _of(one.share, f"{one.representation}/mechanism", "share_of_compounds_found", split)
     for batch in study.batch:
         about = f"{batch.representation}/batch_effect"
@@ -54,8 +59,7 @@ def _of(estimate: Estimate, report: str, name: str, split: str) -> NumberDraft:
     return estimate.as_number(report=report, name=name, split=split, unit="compounds")
 
 
-def _gain(score: Score, gain: Gain, about: str, reference: str, split: str) -> Iterator[NumberDraft]:
-    yield _of(gain.absolute, about, f"gain_over_{reference}", split)
+def _tests(gain: Gain, about: str, reference: str, split: str) -> Iterator[NumberDraft]:
     yield _of(gain.relative, about, f"relative_gain_over_{reference}", split)
     for test in gain.welch:
         yield NumberDraft(

@@ -15,6 +15,9 @@ from cell_assets.evaluation.splits import Split
 from cell_assets.evaluation.units import BoolArray, FloatArray, StrArray
 from cell_assets.imaging.feature_tables.columns import PLATE
 
+ALL_COMPOUNDS = "all compounds"
+"""Name of the stratum that leaves nobody out."""
+
 
 @dataclass(frozen=True)
 class Stratum:
@@ -28,7 +31,7 @@ class Stratum:
         """In words, for example `test compounds on held out plates`."""
         of_plates = "" if self.plates is None else f"{self.plates.value} plates"
         if self.compounds is None:
-            return of_plates or "all compounds"
+            return of_plates or ALL_COMPOUNDS
         return f"{self.compounds.value} compounds" + (f" on {of_plates}" if of_plates else "")
 
     def rows(self, known: pd.DataFrame) -> BoolArray:

@@ -13,7 +13,13 @@ from sklearn.decomposition import PCA
 
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.profiling.batch_effect import BatchScore, batch_scores
-from cell_assets.evaluation.profiling.profile_scores import PlateScore, Score, plate_scores, scores
+from cell_assets.evaluation.profiling.profile_scores import (
+    ALL_COMPOUNDS,
+    PlateScore,
+    Score,
+    plate_scores,
+    scores,
+)
 from cell_assets.evaluation.profiling.profile_tasks import (
     BATCH,
     Task,
@@ -116,9 +122,7 @@ class ProfileStudy:
         return next(
             one
             for one in self.scores
-            if one.task is task
-            and one.representation == representation
-            and one.stratum.name == "all compounds"
+            if one.task is task and one.representation == representation and one.stratum.name == ALL_COMPOUNDS
         )
 
 
