@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.pixels.attribution_parameters import AttributionParameters
 from cell_assets.evaluation.pixels.bleaching_parameters import BleachingParameters
-from cell_assets.evaluation.profiling.published_profiles import ProfileReportParameters
+from cell_assets.evaluation.profiling.profile_parameters import ProfileReportParameters
 from cell_assets.evaluation.profiling.well_manifest import WellSplitParameters
 from cell_assets.evaluation.profiling.well_representations import ProfileParameters
 from cell_assets.evaluation.splits import SplitParameters

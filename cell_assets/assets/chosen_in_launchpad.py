@@ -26,7 +26,7 @@ from cell_assets.assets.table_config import TABLE, table_field
 from cell_assets.errors import CellAssetsError
 from cell_assets.evaluation.pixels.attribution_parameters import AttributionParameters
 from cell_assets.evaluation.pixels.bleaching_parameters import BleachingParameters
-from cell_assets.evaluation.profiling.published_profiles import ProfileReportParameters
+from cell_assets.evaluation.profiling.profile_parameters import ProfileReportParameters
 from cell_assets.evaluation.profiling.well_manifest import WellSplitParameters
 from cell_assets.evaluation.profiling.well_representations import ProfileParameters
 from cell_assets.evaluation.splits import SplitParameters

@@ -20,7 +20,7 @@ from cell_assets.assets.partitions import representation_key
 from cell_assets.assets.recipes import AssetName, checkpoint_name, profiles_name, report_name
 from cell_assets.assets.table_request import TableRows, rows_of
 from cell_assets.errors import BadInputError
-from cell_assets.evaluation.profiling.published_profiles import ProfileReportParameters
+from cell_assets.evaluation.profiling.profile_parameters import ProfileReportParameters
 from cell_assets.evaluation.profiling.well_manifest import WellSplitParameters
 from cell_assets.evaluation.profiling.well_representations import ProfileParameters
 from cell_assets.ledger.records import Plate

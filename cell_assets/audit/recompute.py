@@ -21,11 +21,8 @@ from cell_assets.evaluation.pixels.bleaching_scores import (
     probed_columns,
 )
 from cell_assets.evaluation.pixels.bleaching_scores import REPORT as BLEACHING_REPORT
-from cell_assets.evaluation.profiling.published_profiles import (
-    ProfileFolders,
-    ProfileReportParameters,
-    study_published_profiles,
-)
+from cell_assets.evaluation.profiling.profile_parameters import ProfileReportParameters
+from cell_assets.evaluation.profiling.published_profiles import ProfileFolders, study_published_profiles
 from cell_assets.evaluation.resampling import Estimate
 from cell_assets.evaluation.scores.scoring import rescore
 from cell_assets.evaluation.splits import SplitUnit

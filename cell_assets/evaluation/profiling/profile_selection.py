@@ -2,25 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import cast
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
 
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.profiling.cytominer import feature_select
+from cell_assets.evaluation.profiling.profile_parameters import ProfileSelectionParameters, SelectionStep
 from cell_assets.evaluation.retrieval.profiles import Profiles
-
-
-class SelectionStep(StrEnum):
-    """An operation of pycytominer's `feature_select`."""
-
-    MISSING = "drop_na_columns"
-    BLOCKLIST = "blocklist"
-    VARIANCE = "variance_threshold"
-    CORRELATION = "correlation_threshold"
-
 
 _WHY = {
     SelectionStep.MISSING: "it is missing in too many wells",
@@ -32,24 +21,6 @@ _WHY = {
 
 _MIN_VARIANCE = 1e-6
 """pycytominer's own default."""
-
-
-class ProfileSelectionParameters(BaseModel):
-    """Which features of profiles are kept."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    steps: tuple[SelectionStep, ...] = (
-        SelectionStep.MISSING,
-        SelectionStep.BLOCKLIST,
-        SelectionStep.VARIANCE,
-        SelectionStep.CORRELATION,
-    )
-    """In this order; none keeps all common features."""
-    max_correlation: float = Field(default=0.9, gt=0, le=1)
-    """Of two features whose Pearson correlation is greater, the one goes that is more like all others."""
-    max_correlated_features: int = Field(default=3000, ge=2)
-    """Beyond, correlations are left as they are: every pair is held, and 3,000 features have 4.5 million."""
 
 
 @dataclass(frozen=True)

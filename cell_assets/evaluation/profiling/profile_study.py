@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
 from sklearn.decomposition import PCA
 
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.profiling.batch_effect import BatchScore, batch_scores
+from cell_assets.evaluation.profiling.profile_parameters import ProfileStudyParameters
 from cell_assets.evaluation.profiling.profile_scores import (
     ALL_COMPOUNDS,
     PlateScore,
@@ -48,25 +48,6 @@ from cell_assets.imaging.feature_tables.columns import PLATE, WELL
 SIGNIFICANT = 0.05
 """Corrected p (Benjamini-Hochberg) below which a compound counts as found."""
 _KNOWN = (PLATE, WELL, COMPOUND, DOSE, DOSE_UNIT, MOA, IS_CONTROL)
-
-
-class ProfileStudyParameters(BaseModel):
-    """How profiles are studied."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    reference: str = "mean"
-    """The representation that the others are compared with."""
-    batch_of_plate: dict[str, str] = Field(default_factory=dict)
-    """By plate, the batch in which it was made, such as its week. Default: nobody says it."""
-    seed: int = Field(default=0, ge=0)
-    """Of resamples, permutations and UMAP."""
-    n_resamples: int = Field(default=1000, ge=100)
-    """Of whole compounds, for intervals."""
-    umap: bool = True
-    """Whether wells are laid out by UMAP, for figures; takes a millisecond a well, after seconds of compiling."""
-    simulated: bool = False
-    """Whether the cells are from a simulation, which every number then says."""
 
 
 @dataclass(frozen=True)

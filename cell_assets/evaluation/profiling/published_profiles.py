@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
 
 from cell_assets.evaluation.profiling.mean_profiles import (
     PlateProfilesRecord,
@@ -13,14 +12,13 @@ from cell_assets.evaluation.profiling.mean_profiles import (
     read_profiles_record,
 )
 from cell_assets.evaluation.profiling.profile_numbers import profile_numbers
+from cell_assets.evaluation.profiling.profile_parameters import ProfileReportParameters
 from cell_assets.evaluation.profiling.profile_selection import (
-    ProfileSelectionParameters,
     SelectedProfiles,
     selected,
 )
 from cell_assets.evaluation.profiling.profile_study import (
     ProfileStudy,
-    ProfileStudyParameters,
     study_profiles,
 )
 from cell_assets.evaluation.profiling.well_manifest import (
@@ -35,17 +33,6 @@ from cell_assets.ledger.records import NumberDraft
 
 PROFILES_PARQUET = "profiles.parquet"
 """File of a method's profiles of one plate."""
-
-
-class ProfileReportParameters(BaseModel):
-    """How a report on profiles is made."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    study: ProfileStudyParameters = ProfileStudyParameters()
-    """What is asked of the profiles."""
-    selection: ProfileSelectionParameters = ProfileSelectionParameters()
-    """Which features of profiles without learning are compared."""
 
 
 @dataclass(frozen=True)

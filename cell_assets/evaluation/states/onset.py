@@ -99,7 +99,8 @@ def along_tracks(calls: StateCalls) -> StateCalls:
     order = np.lexsort((rows["t"].to_numpy(), tracks))
     in_state = np.zeros(len(rows))
     for places in np.split(order, np.flatnonzero(tracks[order][1:] != tracks[order][:-1]) + 1):
-        first = change_point(probability[places])
+        # Of no rows at all, the split is one part without any.
+        first = change_point(probability[places]) if len(places) else None
         if first is not None:
             in_state[places[first:]] = 1.0
     return replace(calls, rows=rows.assign(probability=in_state))

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from cell_assets.evaluation.profiling.profile_study import ProfileStudyParameters
+from cell_assets.evaluation.profiling.profile_parameters import ProfileStudyParameters
 from cell_assets.evaluation.profiling.well_manifest import MOA, WellSplitParameters, split_wells, wells_table
 from cell_assets.evaluation.retrieval.profiles import Profiles
 from cell_assets.imaging.feature_tables.columns import PLATE
