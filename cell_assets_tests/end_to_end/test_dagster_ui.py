@@ -100,7 +100,7 @@ def test_every_asset_is_defined_and_the_graph_shows_its_group(ui: DagsterUi) -> 
     groups: dict[str, list[str]] = {}
     for spec in defs.resolve_all_asset_specs():
         groups.setdefault(str(spec.group_name), []).append(spec.key.to_user_string())
-    assert sorted(groups) == ["acquisitions", "dynaclr", "experiments", "fovs"]
+    assert sorted(groups) == ["acquisitions", "cytosummary", "dynaclr", "experiments", "fovs", "profiling"]
     assert sorted(name for names in groups.values() for name in names) == sorted(RECIPES)
     for group in ("acquisitions", "fovs"):
         names = groups[group]

@@ -157,6 +157,12 @@ def test_along_tracks_every_frame_has_the_say_of_its_whole_track():
     assert table.drop(columns="probability").equals(along_tracks(calls).rows.drop(columns="probability"))
 
 
+def test_no_rows_have_no_tracks_to_call():
+    direction = Direction("infected", "uninfected", 10, 0)
+    calls = StateCalls("infection_state", direction, rows([], []), "h", "hours", 0.5, ())
+    assert along_tracks(calls).rows.empty
+
+
 def test_a_track_not_seen_to_turn_could_do_so_in_the_frame_after_its_last():
     late = rows([0.05] * 7 + [0.6], [False] * 7 + [True])
     seen = rows([0.05] * 4 + [0.95] * 4, [False] * 6 + [True] * 2, track=2)
