@@ -308,14 +308,16 @@ def _costs(
     training = method.resolve(method.parameters(chosen.preset, chosen.changes)).parameters
     is_of_cells = entry_of(name).represents is Represents.CELLS
     n_embedded = len(plates) + (len(choices.report.independent_plates) if is_of_cells else 0)
-    vectors = embeddings_name(name) if is_of_cells else profiles_name(name)
+    vectors, what = (
+        (embeddings_name(name), "embedding") if is_of_cells else (profiles_name(name), "profiling")
+    )
     made = (fov_cost(session.store, fovs, session.settings.processes),) if any(f.make for f in fovs) else ()
     kept = (kept_patches_cost(session.store, keeping),) if keeping else ()
     return (
         *made,
         *kept,
         training_cost(ledger, checkpoint_name(name), "training, where needed", training),
-        output_cost(ledger, vectors, f"{vectors.rpartition('_')[2]}, where needed", n_embedded),
+        output_cost(ledger, vectors, f"{what}, where needed", n_embedded),
         output_cost(ledger, AssetName.SINGLE_CELL_FEATURES, "features, where needed", n_embedded),
         *(_baseline_cost(ledger, choices) if is_of_cells else ()),
         output_cost(ledger, report_name(name), "report, where needed"),
