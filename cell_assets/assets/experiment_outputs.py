@@ -160,9 +160,13 @@ def features_output(store: Store, plate_name: str) -> FeaturesOutput:
     """Features of every FOV of a plate that was not withdrawn.
 
     Raises:
-        NotFoundError: there is no such plate, or a position has no segmentation or tracks.
+        NotFoundError: there is no such plate, it was not filmed, or a position has no segmentation or tracks.
     """
     plate = known_plate(store, plate_name)
+    if not plate.is_filmed:
+        raise NotFoundError(
+            f"plate {plate_name} came as a {plate.draft.source_format}, so there are no images to measure its cells in"
+        )
     experiment = plate.draft.experiment
     parameters = ExperimentChoices.of(store.ledger, experiment).features
     raw = ReadArtifact(*store.read(AssetName.RAW_ACQUISITION, plate_name))

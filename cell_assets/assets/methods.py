@@ -3,7 +3,7 @@
 A method is added to the registry; its three assets appear here by themselves.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -196,15 +196,7 @@ def embeddings_asset(entry: MethodEntry) -> dg.AssetsDefinition:
         )
         method = load_method(entry.name)
         publisher = Publisher(context, store)
-        for key in context.partition_keys:
-            experiment, plate_name = split_representation_key(key)
-            plate = store.ledger.plate(plate_name)
-            if plate is None or store.ledger.latest(checkpoint_name(entry.name), experiment) is None:
-                if len(context.partition_keys) == 1:
-                    raise NotFoundError(
-                        f"{key}: there is no plate {plate_name} or no checkpoint of {experiment}; make it first"
-                    )
-                continue
+        for experiment, plate_name in applicable(context.partition_keys, store, entry):
             output = embeddings_output(store, entry.name, experiment, plate_name)
             _, frozen = read_manifest(output.manifest.folder)
             write = partial(
@@ -221,6 +213,25 @@ def embeddings_asset(entry: MethodEntry) -> dg.AssetsDefinition:
         yield finished(context, store, name)
 
     return embeddings
+
+
+def applicable(keys: Sequence[str], store: Store, entry: MethodEntry) -> Iterator[tuple[str, str]]:
+    """Experiment and plate of each key that has both a plate and a checkpoint: a range holds others, too.
+
+    Raises:
+        NotFoundError: a key was asked for alone and lacks one of them.
+    """
+    for key in keys:
+        experiment, plate = split_representation_key(key)
+        if (
+            store.ledger.plate(plate) is not None
+            and store.ledger.latest(checkpoint_name(entry.name), experiment) is not None
+        ):
+            yield experiment, plate
+        elif len(keys) == 1:
+            raise NotFoundError(
+                f"{key}: there is no plate {plate} or no checkpoint of {experiment}; make it first"
+            )
 
 
 def _embed(

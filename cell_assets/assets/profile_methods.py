@@ -8,8 +8,8 @@ import dagster as dg
 
 from cell_assets.assets.checks import report_check_specs, standing_check_specs
 from cell_assets.assets.chosen_in_launchpad import LAUNCHPAD_NOTE, config_of, take_choices
-from cell_assets.assets.methods import publish_checkpoint, shown
-from cell_assets.assets.partitions import experiments, representations, split_representation_key
+from cell_assets.assets.methods import applicable, publish_checkpoint, shown
+from cell_assets.assets.partitions import experiments, representations
 from cell_assets.assets.profile_outputs import (
     ProfilesOutput,
     WellManifestOutput,
@@ -25,7 +25,6 @@ from cell_assets.assets.recipes import AssetName, checkpoint_name, profiles_name
 from cell_assets.assets.report_publishing import publish_report
 from cell_assets.assets.specs import asset_spec
 from cell_assets.assets.steps import StepResults, begin, finished
-from cell_assets.errors import NotFoundError
 from cell_assets.methods.contract import TrainingResult
 from cell_assets.methods.registry import WELL_METHODS, MethodEntry, load_profile_method
 from cell_assets.resources.mlflow_registry import ModelRegistry
@@ -162,15 +161,7 @@ def _profiles_asset(entry: MethodEntry) -> dg.AssetsDefinition:
     ) -> StepResults:
         begin(context, store)
         publisher = Publisher(context, store)
-        for key in context.partition_keys:
-            experiment, plate_name = split_representation_key(key)
-            plate = store.ledger.plate(plate_name)
-            if plate is None or store.ledger.latest(checkpoint_name(entry.name), experiment) is None:
-                if len(context.partition_keys) == 1:
-                    raise NotFoundError(
-                        f"{key}: there is no plate {plate_name} or no checkpoint of {experiment}; make it first"
-                    )
-                continue
+        for experiment, plate_name in applicable(context.partition_keys, store, entry):
             output = profiles_output(store, entry.name, experiment, plate_name)
             write = partial(_profile, context, progress, entry, output, scratch_of(store))
             publisher.make(Making.of(output, context.run_id), output.receipts, write)
@@ -212,16 +203,26 @@ def _profile(
 
 def _report_asset(entry: MethodEntry) -> dg.AssetsDefinition:
     """`<method>_report`: what an experiment's profiles know, beside those without learning."""
-    name = report_name(entry.name)
+    return _report_on_profiles(
+        report_name(entry.name),
+        entry.name,
+        "Whether learned profiles find mechanisms and replicates, and what they gain over those without learning",
+        entry,
+    )
+
+
+def _report_on_profiles(
+    name: str, group: str, question: str, entry: MethodEntry | None
+) -> dg.AssetsDefinition:
+    """Of a method's profiles, or of those without learning alone where `entry` is None."""
 
     @dg.multi_asset(
         name=name,
         specs=[
             asset_spec(
                 name,
-                entry.name,
-                "Whether learned profiles find mechanisms and replicates, and what they gain over those without "
-                f"learning: numbers with intervals, figures and an HTML page. {LAUNCHPAD_NOTE}",
+                group,
+                f"{question}: numbers with intervals, figures and an HTML page. {LAUNCHPAD_NOTE}",
                 {"html"},
             )
         ],
@@ -231,47 +232,28 @@ def _report_asset(entry: MethodEntry) -> dg.AssetsDefinition:
         config_schema=config_of(name),
     )
     def report(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) -> StepResults:
-        publish_profile_report(context, store, entry)
+        from cell_assets.assets.profile_report_pages import write_profiles_report
+
+        begin(context, store)
+        experiment = context.partition_key
+        take_choices(context, store, [experiment])
+        output = profile_report_output(store, experiment, None if entry is None else entry.name)
+
+        def write(out: Path) -> Written:
+            return Written(write_profiles_report(out, entry, experiment, output))
+
+        publish_report(context, store, output, write)
         yield finished(context, store, name)
 
     return report
 
 
-@dg.multi_asset(
-    name="mean_profiles_report",
-    specs=[
-        asset_spec(
-            AssetName.MEAN_PROFILES_REPORT,
-            PROFILING,
-            "Whether profiles without learning find mechanisms and replicates: numbers with intervals, figures and an "
-            f"HTML page. {LAUNCHPAD_NOTE}",
-            {"html"},
-        )
-    ],
-    partitions_def=experiments,
-    can_subset=True,
-    check_specs=report_check_specs(AssetName.MEAN_PROFILES_REPORT.value),
-    config_schema=config_of(AssetName.MEAN_PROFILES_REPORT),
+mean_profiles_report = _report_on_profiles(
+    AssetName.MEAN_PROFILES_REPORT.value,
+    PROFILING,
+    "Whether profiles without learning find mechanisms and replicates",
+    None,
 )
-def mean_profiles_report(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) -> StepResults:
-    """Study the profiles."""
-    publish_profile_report(context, store, None)
-    yield finished(context, store, AssetName.MEAN_PROFILES_REPORT.value)
-
-
-def publish_profile_report(
-    context: dg.AssetExecutionContext, store: Store, entry: MethodEntry | None
-) -> None:
-    """Make the report on a method's profiles, or on those without learning."""
-    from cell_assets.assets.profile_report_pages import write_profiles_report
-
-    begin(context, store)
-    experiment = context.partition_key
-    take_choices(context, store, [experiment])
-    output = profile_report_output(store, experiment, None if entry is None else entry.name)
-    publish_report(
-        context, store, output, lambda out: Written(write_profiles_report(out, entry, experiment, output))
-    )
 
 
 def _say(context: dg.AssetExecutionContext, messages: Sequence[str]) -> None:

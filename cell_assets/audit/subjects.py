@@ -8,6 +8,8 @@ from cell_assets.ledger.ledger import Ledger
 
 _LONGEST_ID = 18
 """Digits of the largest ids that a database's 64-bit integers hold whatever their first digit."""
+_CAME_IN_AS = ("raw_acquisition", "single_cell_features", "mean_profiles")
+"""Assets that a plate's bytes come in by; of a plate, the first that it has is where its history begins."""
 _POSITION = re.compile(r"(?P<plate>[^|]+)(\|(?P<within>[^|]+))?")
 
 
@@ -27,8 +29,8 @@ class Subject:
 def find_subject(ledger: Ledger, named: str) -> Subject:
     """Find what `named` means: `15` number 15, `artifact:12`, a plate `P1`, a well `P1|A/1`, a FOV `P1|A/1/000`.
 
-    A plate stands for its raw acquisition; a well or FOV for every artifact of its positions, besides. There
-    may be none of these yet.
+    A plate stands for what it came in as, its raw acquisition or its table of features; a well or FOV for every
+    artifact of its positions, besides. There may be none of these yet.
 
     Raises:
         BadInputError: the name can be read in none of these ways.
@@ -59,10 +61,10 @@ def _part_of_plate(ledger: Ledger, name: str, within: str | None) -> Subject:
         known = ", ".join(one.draft.name for one in ledger.plates()) or "none"
         raise NotFoundError(f"plate {name!r} is not in the ledger; its plates are: {known}")
     if within is None:
-        raw = [one for one in ledger.artifacts("raw_acquisition") if one.partition == name]
-        if not raw:
-            raise NotFoundError(f"nothing was made of plate {name} yet")
-        return Subject(f"plate {name}", tuple(one.id for one in raw), plate=name)
+        for asset in _CAME_IN_AS:
+            if own := [one.id for one in ledger.artifacts(asset) if one.partition == name]:
+                return Subject(f"plate {name}", tuple(own), plate=name)
+        raise NotFoundError(f"nothing was made of plate {name} yet")
     positions = [one for one in plate.draft.positions if one == within or one.startswith(f"{within}/")]
     if not positions:
         raise NotFoundError(f"plate {name} has no well or position {within}")

@@ -73,6 +73,7 @@ def ingest_table(
     from cell_assets.assets.table_request import TableRequest, TableRows
     from cell_assets.automation.ingesting_tables import ingest_tables
     from cell_assets.imaging.feature_tables.treatments import TreatmentColumns
+    from cell_assets.imaging.plate_map import PerturbationType
 
     if plate is None and rows == TableRows.CELLS:
         raise click.UsageError("name the plate with --plate")
@@ -87,7 +88,7 @@ def ingest_table(
             plate_map=absolute_text(plate_map),
             columns=TreatmentColumns(
                 treatment=treatment_column,
-                kind=treatment_kind,
+                kind=PerturbationType(treatment_kind),
                 dose=dose_column,
                 dose_unit=dose_unit,
                 moa=moa_column,

@@ -4,12 +4,23 @@ import csv
 import math
 import re
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
 
 from cell_assets.errors import BadInputError
 from cell_assets.ledger.records import WellDraft
 
-PERTURBATION_TYPES = ("compound", "gene", "guide", "virus")
+
+class PerturbationType(StrEnum):
+    """What a well is treated with."""
+
+    COMPOUND = "compound"
+    GENE = "gene"
+    GUIDE = "guide"
+    VIRUS = "virus"
+
+
+PERTURBATION_TYPES = tuple(one.value for one in PerturbationType)
 MOI_UNIT = "MOI"
 
 _COLUMNS = (

@@ -1,5 +1,6 @@
 """A screen that comes as tables of single cells, from its files to profiles of wells, in one lab."""
 
+import csv
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -11,7 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 from copairs.map import average_precision
 
+from cell_assets.assets.inputs import standing_plates
+from cell_assets.assets.table_request import TableRequest, TableRows
 from cell_assets.audit.recompute import recompute
+from cell_assets.automation.ingesting import ingest_plate
 from cell_assets.automation.ingesting_tables import ingest_tables
 from cell_assets.automation.running import RunRequest, plan_experiment
 from cell_assets.errors import BadInputError, CellAssetsError
@@ -29,9 +33,13 @@ from cell_assets.evaluation.profiling.well_representations import Representation
 from cell_assets.evaluation.retrieval.profiles import Profiles, treatment_profiles
 from cell_assets.evaluation.retrieval.retrieval import Question, retrieve
 from cell_assets.imaging.feature_tables.feature_table import read_feature_table_record
+from cell_assets.imaging.features.plate_features import read_features
 from cell_assets.reporting.wording import value_text
 from cell_assets.settings import Settings
+from cell_assets.simulation.parameters import SimulationParameters
+from cell_assets.simulation.simulate import simulate
 from cell_assets_tests.end_to_end.lab import (
+    PlateFolder,
     assert_dagster_agrees,
     assert_nothing_left,
     assert_published_is_whole,
@@ -41,6 +49,7 @@ from cell_assets_tests.end_to_end.lab import (
 )
 from cell_assets_tests.end_to_end.screen import (
     CELLS,
+    COLUMNS,
     N_COMPOUNDS,
     TRAINING,
     table_of_plate,
@@ -307,3 +316,74 @@ def test_a_copy_of_a_plate_under_another_name_is_refused_where_it_would_be_held_
         outcome = run(session, RunRequest(experiment="S3", method="cytosummary", choices=choices))
         assert "hold the cells of one that is learned from" in outcome.failed[0]
         assert session.ledger.latest("well_manifest", "S3") is None
+
+
+def test_a_withdrawn_plate_is_profiled_no_more(screen: Settings, tmp_path: Path) -> None:
+    files = write_screen(tmp_path, 2)
+    requests = [
+        request.model_copy(update={"plate": name})
+        for request, name in zip(table_requests(files, "S5"), ("W0", "W1"), strict=True)
+    ]
+    with opened(screen) as session:
+        ingest_tables(session, requests)
+    said = cell_assets(screen, "impact", "W1", "--tombstone", "--why", "the wrong cells")
+    assert said.code == 0, said.err
+    with opened(screen) as session:
+        assert [plate.draft.name for plate in standing_plates(session.store, "S5")] == ["W0"]
+        asked = RunRequest(experiment="S5", method="cytosummary")
+        assert "W1" not in plan_experiment(session, asked).text()
+
+
+def test_a_plate_that_came_as_profiles_has_no_cells_to_measure(screen: Settings, tmp_path: Path) -> None:
+    table_of_plate(0).groupby("Metadata_Well", as_index=False).first().to_csv(tmp_path / "w.csv", index=False)
+    request = TableRequest(
+        source=str(tmp_path / "w.csv"), experiment="S6", plate="R0", rows=TableRows.WELLS, columns=COLUMNS
+    )
+    with opened(screen) as session:
+        ingest_tables(session, [request])
+        with session.executor() as executor:
+            outcome = executor.materialise(["single_cell_features"], partition="R0")
+        assert (
+            outcome.error is not None and "came as a table of wells, so there are no images" in outcome.error
+        )
+
+
+def test_cells_of_a_filmed_plate_are_learned_from_like_any_other(screen: Settings, tmp_path: Path) -> None:
+    """Wells of one simulated culture; what each was treated with is made up."""
+    simulate(
+        tmp_path / "plate",
+        SimulationParameters(
+            seed=5,
+            wells_per_condition=4,
+            fovs_per_well=1,
+            time_points=2,
+            shape_zyx=(1, 64, 64),
+            voxel_um_zyx=(3.0, 1.0, 1.0),
+            cells_per_fov=8,
+        ),
+    )
+    plate = PlateFolder(tmp_path / "plate")
+    wells = sorted({row["well"] for row in csv.DictReader((tmp_path / "plate/plate_map.csv").open())})
+    treatments = ["DMSO,true"] * 4 + ["a,false", "b,false", "a,false", "b,false"]
+    plate_map = tmp_path / "map.csv"
+    plate_map.write_text(
+        "well,compound,is_control\n"
+        + "".join(f"{well},{said}\n" for well, said in zip(wells, treatments, strict=True))
+    )
+    request = plate.request("S7", "F0").model_copy(update={"plate_map": str(plate_map), "states": None})
+    choices = {
+        **CHOICES,
+        "well_split": {"val_fraction": 0.0, "test_fraction": 0.0},
+        "fovs": {"patches": {"side_px": 32}},
+    }
+    with opened(screen) as session:
+        ingest_plate(session, request)
+        outcome = run(session, RunRequest(experiment="S7", method="cytosummary", choices=choices))
+        assert outcome.failed == (), outcome.failed
+        cells = read_features(session.store.read("single_cell_features", "F0")[0])
+        folder, _ = session.store.read("cytosummary_profiles", "S7|F0")
+        profiles = pd.read_parquet(folder / "profiles.parquet")
+        assert profiles[COMPOUND].value_counts().to_dict() == {"DMSO": 4, "a": 2, "b": 2}
+        measured = cells["Metadata_ObjectNumber"].notna().groupby(cells["Metadata_Well"]).sum()
+        _, manifest = read_well_manifest(session.store.read("well_manifest", "S7")[0])
+        assert dict(zip(manifest["Metadata_Well"], manifest[COUNT], strict=True)) == measured.to_dict()

@@ -27,12 +27,9 @@ from cell_assets.evaluation.profiling.well_manifest import (
     read_well_manifest,
 )
 from cell_assets.evaluation.profiling.well_representations import Representation
-from cell_assets.evaluation.retrieval.profiles import Profiles, read_profiles
+from cell_assets.evaluation.retrieval.profiles import PROFILES_PARQUET, Profiles, read_profiles
 from cell_assets.imaging.feature_tables.columns import PLATE, WELL
 from cell_assets.ledger.records import NumberDraft
-
-PROFILES_PARQUET = "profiles.parquet"
-"""File of a method's profiles of one plate."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,9 @@ from cell_assets.errors import BadInputError
 from cell_assets.evaluation.units import FloatArray, require_columns
 from cell_assets.imaging.feature_tables.columns import METADATA
 
+PROFILES_PARQUET = "profiles.parquet"
+"""File of a method's profiles of one plate, in the folder that it publishes."""
+
 
 @dataclass(frozen=True)
 class Profiles:

@@ -85,8 +85,7 @@ class IndependentStudy:
     tasks: tuple[TaskEvaluation, ...]
     """One for each of the experiment's questions about an annotation, its name ending in `_independent`."""
     dynamics: tuple[StateDynamics, ...]
-    """Of every annotation column of two states; calibration tracks are the experiment's own train and
-    val tracks."""
+    """Of every annotation column of two states; calibration tracks are the experiment's own train and val tracks."""
     numbers: tuple[NumberDraft, ...]
     notes: tuple[str, ...]
     remodelling: tuple[Remodelling, ...]

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from cell_assets.errors import BadInputError
 from cell_assets.imaging.feature_tables.columns import WELL
-from cell_assets.imaging.plate_map import PERTURBATION_TYPES, read_plate_map
+from cell_assets.imaging.plate_map import PerturbationType, read_plate_map
 from cell_assets.ledger.records import WellDraft
 
 
@@ -19,8 +19,8 @@ class TreatmentColumns(BaseModel):
 
     treatment: str | None = None
     """Column of the compound, gene, guide or virus. Default: no column says it."""
-    kind: str = Field(default="compound", pattern=f"^({'|'.join(PERTURBATION_TYPES)})$")
-    """What the treatment is: compound, gene, guide or virus."""
+    kind: PerturbationType = PerturbationType.COMPOUND
+    """What the treatment is."""
     dose: str | None = None
     """Column of the dose. Default: no column says it."""
     dose_unit: str | None = None
@@ -89,7 +89,7 @@ def _draft(well: str, values: dict[str, pd.Series], columns: TreatmentColumns, s
             ) from error
     return WellDraft(
         name=well,
-        perturbation_type=None if treatment is None else columns.kind,
+        perturbation_type=None if treatment is None else columns.kind.value,
         perturbation=treatment,
         dose=dose,
         dose_unit=None if dose is None else columns.dose_unit,

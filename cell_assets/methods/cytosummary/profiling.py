@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.profiling.well_manifest import COMPOUND, IS_CONTROL
+from cell_assets.evaluation.retrieval.profiles import PROFILES_PARQUET
 from cell_assets.imaging.feature_tables.columns import OBJECT, PLACE, PLATE, WELL
 from cell_assets.imaging.feature_tables.feature_table import CELLS_PARQUET
 from cell_assets.imaging.parquet_tables import write_parquet
@@ -38,7 +39,6 @@ from cell_assets.methods.cytosummary.table_training import CELLS_FILE, CellUse
 from cell_assets.methods.execution import prepared
 from cell_assets.methods.processor import Device, Precision
 
-PROFILES_PARQUET = "profiles.parquet"
 RELEVANCE_PARQUET = "relevance.parquet"
 PROFILES_JSON = "profiles.json"
 FEATURE = "CytoSummaryNet_{:04d}"
