@@ -20,9 +20,7 @@ from cell_assets.methods.cytosummary.parameters import Positives, TrainingParame
 from cell_assets.methods.cytosummary.plate_cells import PlateCells
 from cell_assets.methods.cytosummary.sets import WellCells
 from cell_assets.methods.processor import Precision
-
-FINGERPRINT = "cytosummary_fingerprint"
-"""Key of a saved state: which training it is of."""
+from cell_assets.methods.resuming import FINGERPRINT
 
 
 @dataclass(frozen=True)

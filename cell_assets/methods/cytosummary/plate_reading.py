@@ -15,9 +15,9 @@ from cell_assets.imaging.feature_tables.feature_table import CELLS_PARQUET
 from cell_assets.imaging.feature_tables.selection import UsableCells, usable_cells
 from cell_assets.imaging.feature_tables.well_statistics import FEATURES_AT_ONCE
 from cell_assets.methods.contract import CellTable, ProgressSink
-from cell_assets.methods.cytosummary.pace import Pace
 from cell_assets.methods.cytosummary.plate_cells import PlateCells
 from cell_assets.methods.cytosummary.sets import IntArray
+from cell_assets.methods.pace import Pace
 
 _ROWS_AT_ONCE = 8192
 """Rows of the map that are written at once: these of 64 features fit a cache, which a whole plate's do not."""

@@ -24,7 +24,6 @@ from cell_assets.methods.cytosummary.conditioning import condition
 from cell_assets.methods.cytosummary.lightning_module import can_ask
 from cell_assets.methods.cytosummary.machine import applicable
 from cell_assets.methods.cytosummary.network import CytoSummaryNet
-from cell_assets.methods.cytosummary.pace import Pace
 from cell_assets.methods.cytosummary.parameters import TrainingParameters
 from cell_assets.methods.cytosummary.plate_cells import PlateCells
 from cell_assets.methods.cytosummary.plate_reading import (
@@ -37,6 +36,7 @@ from cell_assets.methods.cytosummary.relevance import cell_relevance
 from cell_assets.methods.cytosummary.sets import IntArray
 from cell_assets.methods.cytosummary.table_training import CELLS_FILE, CellUse
 from cell_assets.methods.execution import prepared
+from cell_assets.methods.pace import Pace
 from cell_assets.methods.processor import Device, Precision
 
 RELEVANCE_PARQUET = "relevance.parquet"

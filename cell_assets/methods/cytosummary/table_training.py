@@ -34,11 +34,11 @@ from cell_assets.methods.cytosummary.plate_reading import (
     require_wells_once,
     standardised,
 )
-from cell_assets.methods.cytosummary.training import ResumeFile, Trained, train_network
+from cell_assets.methods.cytosummary.training import Trained, train_network
+from cell_assets.methods.resuming import RESUME_FILE, ResumeFile
 
 HISTORY_FILE = "history.parquet"
 FEATURES_FILE = "features.json"
-RESUME_FILE = "resume.ckpt"
 CELLS_FILE = "cells_of_plate_{}.float32"
 
 

@@ -1,26 +1,21 @@
 """Training from cells of several plates to a network."""
 
 import tempfile
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 import lightning as L
-import torch
-from lightning.pytorch.callbacks import Callback, Checkpoint
+from lightning.pytorch.callbacks import Callback
 
 from cell_assets.methods.contract import ProgressSink
 from cell_assets.methods.cytosummary.building import SetNetwork, network_of
-from cell_assets.methods.cytosummary.lightning_module import FINGERPRINT, CytoSummaryModule, Epoch, SetData
-from cell_assets.methods.cytosummary.pace import Pace
+from cell_assets.methods.cytosummary.lightning_module import CytoSummaryModule, Epoch, SetData
 from cell_assets.methods.cytosummary.parameters import TrainingParameters
 from cell_assets.methods.cytosummary.plate_cells import PlateCells, trained_wells
 from cell_assets.methods.execution import prepared
-
-SECONDS_BETWEEN_SAVES = 60.0
-"""The network with AdamW's moments and the kept weights is 77 MB. The result does not depend on when it was saved."""
+from cell_assets.methods.pace import Pace
+from cell_assets.methods.resuming import ResumeFile, SaveForResume
 
 
 @dataclass(frozen=True)
@@ -32,15 +27,6 @@ class Trained:
     history: tuple[Epoch, ...]
     kept_epoch: int
     """Whose weights the network has."""
-
-
-@dataclass(frozen=True)
-class ResumeFile:
-    """Where an interrupted training is saved between epochs, and goes on from."""
-
-    path: Path
-    fingerprint: str
-    """Of everything that decides the weights: a state with another one is overwritten."""
 
 
 def train_network(
@@ -72,7 +58,7 @@ def train_network(
         module = CytoSummaryModule(network, parameters, validation, fingerprint)
         callbacks: list[Callback] = [_BatchProgress(progress, parameters.max_epochs)]
         if resume is not None:
-            callbacks.append(_SaveForResume(resume.path))
+            callbacks.append(SaveForResume(resume))
         trainer = L.Trainer(
             accelerator="gpu" if parameters.device.value == "cuda" else "cpu",
             devices=1,
@@ -85,40 +71,13 @@ def train_network(
             reload_dataloaders_every_n_epochs=1,
             default_root_dir=stack.enter_context(tempfile.TemporaryDirectory()),
         )
-        saved = None if resume is None else _resumable(resume)
+        saved = None if resume is None else resume.saved_state()
         trainer.fit(module, datamodule=SetData(plates, wells, parameters), ckpt_path=saved, weights_only=True)
     network = module.network.cpu()
     if module.kept is not None:
         network.load_state_dict(module.kept.weights)
     kept_epoch = module.history[-1].epoch if module.kept is None else module.kept.epoch
     return Trained(network.eval(), tuple(module.history), kept_epoch)
-
-
-def _resumable(resume: ResumeFile) -> Path | None:
-    """The saved state of this very training, or None; another training's state is left to be overwritten."""
-    if not resume.path.exists():
-        return None
-    saved = torch.load(resume.path, map_location="cpu", weights_only=True, mmap=True)
-    return resume.path if saved.get(FINGERPRINT) == resume.fingerprint else None
-
-
-class _SaveForResume(Checkpoint):
-    """Saves between epochs, whole or not at all, and no more often than it pays.
-
-    A `Checkpoint`, because Lightning calls these after the module has closed its epoch.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.saved = time.monotonic()
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if time.monotonic() - self.saved < SECONDS_BETWEEN_SAVES:
-            return
-        partial = self.path.with_suffix(".partial")
-        trainer.save_checkpoint(partial)
-        partial.replace(self.path)
-        self.saved = time.monotonic()
 
 
 class _BatchProgress(Callback):

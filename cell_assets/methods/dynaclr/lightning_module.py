@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Generator, Tensor
 
 from cell_assets.imaging.channels import ChannelKind
+from cell_assets.methods.distributed import gathered, rank, world_size
 from cell_assets.methods.dynaclr.augmentation import (
     AugmentedBatch,
     PatchAugmentation,
@@ -18,7 +19,6 @@ from cell_assets.methods.dynaclr.augmentation import (
     normalise,
     shown_channels,
 )
-from cell_assets.methods.dynaclr.distributed import gathered, rank, world_size
 from cell_assets.methods.dynaclr.loading import TripletBatch
 from cell_assets.methods.dynaclr.network import DynaclrNetwork, Encoding
 from cell_assets.methods.dynaclr.objective import BatchLoss, nt_xent, triplet_loss
@@ -26,6 +26,7 @@ from cell_assets.methods.dynaclr.parameters import CompileMode, Objective, Train
 from cell_assets.methods.dynaclr.sampling_record import SamplingRecord
 from cell_assets.methods.execution import derived_seed
 from cell_assets.methods.processor import Precision
+from cell_assets.methods.resuming import FINGERPRINT
 
 CPU_PART_BYTES = 18 * 2**20
 """Size of a part, as float32. The C library gives larger blocks back to the system at once, and getting
@@ -164,7 +165,7 @@ class DynaclrModule(L.LightningModule):
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["dynaclr_fingerprint"] = self.fingerprint
+        checkpoint[FINGERPRINT] = self.fingerprint
         checkpoint["dynaclr_history"] = [row.model_dump_json() for row in self.history]
         checkpoint["dynaclr_sampling"] = self.record.state()
 

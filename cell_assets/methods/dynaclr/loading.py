@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from cell_assets.methods.distributed import rank, world_size
 from cell_assets.methods.dynaclr.cells import IntArray
-from cell_assets.methods.dynaclr.distributed import rank, world_size
 from cell_assets.methods.dynaclr.patches import PatchSource
 from cell_assets.methods.dynaclr.sampling import TripletSampler
 

@@ -11,7 +11,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from cell_assets.methods.dynaclr.distributed import gathered
+from cell_assets.methods.distributed import gathered
 from cell_assets.methods.dynaclr.sampling import TripletSampler
 
 

@@ -1,7 +1,6 @@
 """Training from patch tables to a checkpoint on disk."""
 
 import tempfile
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,12 +9,13 @@ import lightning as L
 import pandas as pd
 import torch
 from blake3 import blake3
-from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping
+from lightning.pytorch.callbacks import Callback, EarlyStopping
 
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.manifest import FrozenCells
 from cell_assets.imaging.channels import ChannelKind
-from cell_assets.methods.contract import Progress, ProgressSink, TrainingResult, TrainingTable
+from cell_assets.methods.contract import ProgressSink, TrainingResult, TrainingTable
+from cell_assets.methods.distributed import rank, world_size
 from cell_assets.methods.dynaclr.augmentation import side_without_padding
 from cell_assets.methods.dynaclr.cells import CellIndex
 from cell_assets.methods.dynaclr.checkpoint import (
@@ -24,7 +24,6 @@ from cell_assets.methods.dynaclr.checkpoint import (
     save_checkpoint,
     write_json,
 )
-from cell_assets.methods.dynaclr.distributed import gathered, rank, world_size
 from cell_assets.methods.dynaclr.imagenet import InitialWeights, load_imagenet
 from cell_assets.methods.dynaclr.lightning_module import DynaclrModule, EpochLoss
 from cell_assets.methods.dynaclr.loading import Schedule, TripletData
@@ -35,14 +34,12 @@ from cell_assets.methods.dynaclr.patches import PatchSource, open_tables
 from cell_assets.methods.dynaclr.sampling import TripletSampler
 from cell_assets.methods.dynaclr.sampling_record import SamplingRecord, SamplingReport
 from cell_assets.methods.execution import prepared
+from cell_assets.methods.pace import Pace
 from cell_assets.methods.processor import Device
+from cell_assets.methods.resuming import RESUME_FILE, ResumeFile, SaveForResume
 
 HISTORY_FILE = "history.parquet"
 SAMPLING_FILE = "sampling.json"
-RESUME_FILE = "resume.ckpt"
-SECONDS_BETWEEN_SAVES = 60.0
-"""A ConvNeXt-Tiny with AdamW's moments is 340 MB; saving it after every short epoch would cost more than
-the epoch. The result does not depend on when a training was saved."""
 READERS = {Device.CPU: 0, Device.CUDA: 4}
 """Processes that read ahead. On the CPU there is nothing to gain: reading takes under 5 % of a step, and the network
 has the cores. A GPU waits for every batch that is not there."""
@@ -219,11 +216,11 @@ def _fit(
     if parameters.early_stopping_patience is not None:
         callbacks.append(EarlyStopping("val_loss", patience=parameters.early_stopping_patience))
     if progress is not None:
-        callbacks.append(_StepProgress(progress, total, parameters.batch_size))
-    resume = _resumable(work, module.fingerprint)
+        callbacks.append(_StepProgress(progress, total))
+    resume = None if work is None else ResumeFile(work / RESUME_FILE, module.fingerprint)
     with ExitStack() as stack:
-        if work is not None:
-            callbacks.append(_SaveForResume(work / RESUME_FILE))
+        if resume is not None:
+            callbacks.append(SaveForResume(resume))
         root = work or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         trainer = L.Trainer(
             accelerator="gpu" if parameters.device.value == "cuda" else "cpu",
@@ -233,7 +230,7 @@ def _fit(
             max_epochs=-(-total // steps),
             callbacks=callbacks,
             logger=False,
-            enable_checkpointing=work is not None,
+            enable_checkpointing=resume is not None,
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
@@ -241,58 +238,21 @@ def _fit(
             inference_mode=False,
             default_root_dir=root,
         )
-        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+        saved = None if resume is None else resume.saved_state()
+        trainer.fit(module, datamodule=data, ckpt_path=saved, weights_only=True)
     module.cpu()
-
-
-def _resumable(work: Path | None, fingerprint: str) -> Path | None:
-    """The saved state of this very training, or None; another training's state is left to be overwritten."""
-    if work is None or not (work / RESUME_FILE).exists():
-        return None
-    saved = torch.load(work / RESUME_FILE, map_location="cpu", weights_only=True, mmap=True)
-    return work / RESUME_FILE if saved.get("dynaclr_fingerprint") == fingerprint else None
-
-
-class _SaveForResume(Checkpoint):
-    """Saves between epochs, whole or not at all, and no more often than it pays.
-
-    A `Checkpoint`, because Lightning calls these after the module has closed its epoch.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.saved = time.monotonic()
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        # All devices take part in saving, so that the first one's clock decides for all.
-        if gathered(time.monotonic() - self.saved)[0] < SECONDS_BETWEEN_SAVES:
-            return
-        partial = self.path.with_suffix(".partial")
-        trainer.save_checkpoint(partial)
-        if trainer.is_global_zero:
-            partial.replace(self.path)
-        self.saved = time.monotonic()
 
 
 class _StepProgress(Callback):
     """Reports rate and remaining time; the first step, which may compile, is left out of the rate."""
 
-    def __init__(self, sink: ProgressSink, total: int, batch_size: int) -> None:
-        self.sink = sink
-        self.total = total
-        self.batch_size = batch_size
-        self.first: tuple[int, float] | None = None
+    def __init__(self, sink: ProgressSink, total: int) -> None:
+        self.pace = Pace(sink, total, "steps")
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
-        done, now = trainer.global_step, time.monotonic()
-        if self.first is None:
-            self.first = (done, now)
-        elapsed = now - self.first[1]
-        rate = (done - self.first[0]) / elapsed if elapsed > 0 else 0.0
-        remaining = (self.total - done) / rate if rate else 0.0
-        self.sink(Progress(done, self.total, "steps", rate, remaining, f"epoch {trainer.current_epoch + 1}"))
+        self.pace(trainer.global_step, note=f"epoch {trainer.current_epoch + 1}")
 
 
 def _write_history(history: Sequence[EpochLoss], out: Path) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from cell_assets.methods import resuming
 from cell_assets.methods.contract import CellTable, Progress, ProgressSink
-from cell_assets.methods.cytosummary import table_training, training
 from cell_assets.methods.cytosummary.method import METHOD
 from cell_assets_tests.methods.cytosummary.synthetic_plates import manifest, write_plate
 from cell_assets_tests.methods.cytosummary.test_method import CHANGES, digests
@@ -50,9 +50,9 @@ def train_elsewhere(
     """`train` in a process of its own that saves after every epoch."""
     code = (
         "from pathlib import Path;"
-        "from cell_assets.methods.cytosummary import training;"
+        "from cell_assets.methods import resuming;"
         "from cell_assets_tests.methods.cytosummary.test_resume_after_kill import die_at, train;"
-        "training.SECONDS_BETWEEN_SAVES = 0.0;"
+        "resuming.SECONDS_BETWEEN_SAVES = 0.0;"
         f"print(train(Path({str(root)!r}), Path({str(out)!r}), Path({str(work)!r}), die_at({die_at_batch})))"
     )
     checkout = Path(__file__).resolve().parents[3]
@@ -70,9 +70,9 @@ def test_a_killed_training_ends_in_the_bytes_of_an_uninterrupted_one(tmp_path: P
     killed = train_elsewhere(tmp_path, tmp_path / "killed", work, die_at_batch=2 * BATCHES_PER_EPOCH + 1)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert not list((tmp_path / "killed").iterdir()), "nothing was published"
-    assert (work / table_training.RESUME_FILE).exists()
+    assert (work / resuming.RESUME_FILE).exists()
     # What a kill in the middle of saving leaves.
-    (work / table_training.RESUME_FILE).with_suffix(".partial").write_bytes(b"half of a")
+    (work / resuming.RESUME_FILE).with_suffix(".partial").write_bytes(b"half of a")
 
     resumed = train_elsewhere(tmp_path, tmp_path / "resumed", work, die_at_batch=None)
     assert resumed.returncode == 0, resumed.stderr
@@ -83,7 +83,7 @@ def test_a_killed_training_ends_in_the_bytes_of_an_uninterrupted_one(tmp_path: P
 
 
 def test_another_training_does_not_go_on_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "SECONDS_BETWEEN_SAVES", 0.0)
+    monkeypatch.setattr(resuming, "SECONDS_BETWEEN_SAVES", 0.0)
     for seed, plate in enumerate(("P", "Q", "another Q")):
         write_plate(tmp_path / plate, plate.removeprefix("another "), seed)
     (work := tmp_path / "work").mkdir()
@@ -94,7 +94,7 @@ def test_another_training_does_not_go_on_from_it(tmp_path: Path, monkeypatch: py
 
     with pytest.raises(InterruptedError):
         train(tmp_path, tmp_path / "stopped", work, stop)
-    assert (work / table_training.RESUME_FILE).exists()
+    assert (work / resuming.RESUME_FILE).exists()
     (tmp_path / "Q").rename(tmp_path / "first Q")
     (tmp_path / "another Q").rename(tmp_path / "Q")
     assert train(tmp_path, tmp_path / "other", work)[0] == 1

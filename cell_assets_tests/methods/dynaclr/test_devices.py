@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.manifest import FrozenCells
+from cell_assets.methods import resuming
 from cell_assets.methods.contract import Progress, ProgressSink, TrainingResult, TrainingTable
-from cell_assets.methods.dynaclr import launching, training
+from cell_assets.methods.dynaclr import launching
 from cell_assets.methods.dynaclr.loading import EpochBatches, Schedule
 from cell_assets.methods.dynaclr.objective import BatchLoss
 from cell_assets.methods.dynaclr.patches import PatchSource
@@ -170,7 +171,7 @@ def test_a_process_that_dies_ends_the_training(study: Study) -> None:
 
 def train_saving_every_epoch(number: int, job: launching._Job, said: "multiprocessing.Queue[object]") -> None:
     """What a process runs in place of `launching._train_as`, which it finds unchanged."""
-    training.SECONDS_BETWEEN_SAVES = 0.0
+    resuming.SECONDS_BETWEEN_SAVES = 0.0
     launching._train_as(number, job, said)  # type: ignore[arg-type]
 
 
@@ -191,7 +192,7 @@ def test_killed_processes_resume_to_the_bytes_of_uninterrupted_ones(
             study.train("killed", work=tmp_path, max_epochs=3)
     finally:
         study.sink = None
-    assert [path.name for path in tmp_path.iterdir()] == [training.RESUME_FILE]
+    assert [path.name for path in tmp_path.iterdir()] == [resuming.RESUME_FILE]
     study.train("resumed", work=tmp_path, max_epochs=3)
     assert study.seen[0].done == 4, "it went on after the first epoch's 3 steps"
     assert digests(study.folder / "resumed") == digests(study.folder / "whole")

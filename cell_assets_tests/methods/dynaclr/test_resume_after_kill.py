@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from cell_assets.evaluation.manifest import FrozenCells
+from cell_assets.methods import resuming
 from cell_assets.methods.contract import Progress, TrainingTable
-from cell_assets.methods.dynaclr import training
 from cell_assets.methods.registry import load_method
 from cell_assets_tests.methods.dynaclr.small_patch_table import write_table
 from cell_assets_tests.methods.dynaclr.test_training import digests
@@ -53,9 +53,9 @@ def train_elsewhere(
     """`train` in a process of its own that saves after every epoch."""
     code = (
         "import sys; from pathlib import Path;"
-        "from cell_assets.methods.dynaclr import training;"
+        "from cell_assets.methods import resuming;"
         "from cell_assets_tests.methods.dynaclr.test_resume_after_kill import train;"
-        "training.SECONDS_BETWEEN_SAVES = 0.0;"
+        "resuming.SECONDS_BETWEEN_SAVES = 0.0;"
         f"print(train(Path({str(root)!r}), Path({str(out)!r}), Path({str(work)!r}), {die_at_step}))"
     )
     checkout = Path(__file__).resolve().parents[3]
@@ -73,13 +73,13 @@ def test_a_killed_training_ends_in_the_bytes_of_an_uninterrupted_one(tmp_path: P
     killed = train_elsewhere(tmp_path, tmp_path / "killed", work, die_at_step=6)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert not list((tmp_path / "killed").iterdir()), "nothing was published"
-    assert (work / training.RESUME_FILE).exists()
+    assert (work / resuming.RESUME_FILE).exists()
     # What a kill in the middle of saving leaves.
-    (work / training.RESUME_FILE).with_suffix(".partial").write_bytes(b"half of a")
+    (work / resuming.RESUME_FILE).with_suffix(".partial").write_bytes(b"half of a")
 
     resumed = train_elsewhere(tmp_path, tmp_path / "resumed", work, die_at_step=None)
     assert resumed.returncode == 0, resumed.stderr
     first = int(resumed.stdout.strip().strip("[]").split(",")[0])
     assert first == STEPS_PER_EPOCH + 1, "it went on after the last epoch that was whole"
     assert digests(tmp_path / "resumed") == digests(tmp_path / "whole")
-    assert not (work / training.RESUME_FILE).exists()
+    assert not (work / resuming.RESUME_FILE).exists()

@@ -16,8 +16,9 @@ from blake3 import blake3
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.manifest import FrozenCells
 from cell_assets.imaging.channels import ChannelKind
+from cell_assets.methods import resuming
 from cell_assets.methods.contract import Progress
-from cell_assets.methods.dynaclr import lightning_module, training
+from cell_assets.methods.dynaclr import lightning_module
 from cell_assets.methods.dynaclr.augmentation import PatchAugmentation
 from cell_assets.methods.dynaclr.cells import IntArray
 from cell_assets.methods.dynaclr.checkpoint import load_checkpoint
@@ -110,7 +111,7 @@ def test_a_resumed_training_gives_the_bytes_of_an_uninterrupted_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = train_into(tmp_path / "whole", small(stochastic_depth=0.2))
-    monkeypatch.setattr(training, "SECONDS_BETWEEN_SAVES", 0.0)
+    monkeypatch.setattr(resuming, "SECONDS_BETWEEN_SAVES", 0.0)
     work = tmp_path / "work"
     work.mkdir()
     steps: list[int] = []
@@ -139,7 +140,7 @@ def test_a_resumed_training_gives_the_bytes_of_an_uninterrupted_one(
 def test_the_state_of_another_training_is_not_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "SECONDS_BETWEEN_SAVES", 0.0)
+    monkeypatch.setattr(resuming, "SECONDS_BETWEEN_SAVES", 0.0)
     work = tmp_path / "work"
     work.mkdir()
 
