@@ -50,7 +50,15 @@ QUESTIONS: dict[str, dict[str, tuple[str, str]]] = {
             "infection_state_over_time_along_tracks",
             f"intervals_with_annotated_fraction_{INFECTED}",
         ),
+        "less mistakes: hours covered": (
+            "infection_state_over_time_along_tracks_corrected",
+            f"intervals_with_annotated_fraction_{INFECTED}",
+        ),
         "by track: plateau": ("infection_state_over_time_along_tracks", f"plateau_{INFECTED}"),
+        "less mistakes: plateau": (
+            "infection_state_over_time_along_tracks_corrected",
+            f"plateau_{INFECTED}",
+        ),
         "annotated plateau": ("infection_state_over_time_annotated", f"plateau_{INFECTED}"),
     },
     "Fraction infected over time, independent plate": {
@@ -63,7 +71,15 @@ QUESTIONS: dict[str, dict[str, tuple[str, str]]] = {
             "infection_state_independent_over_time_along_tracks",
             f"intervals_with_annotated_fraction_{INFECTED}",
         ),
+        "less mistakes: hours covered": (
+            "infection_state_independent_over_time_along_tracks_corrected",
+            f"intervals_with_annotated_fraction_{INFECTED}",
+        ),
         "by track: plateau": ("infection_state_independent_over_time_along_tracks", f"plateau_{INFECTED}"),
+        "less mistakes: plateau": (
+            "infection_state_independent_over_time_along_tracks_corrected",
+            f"plateau_{INFECTED}",
+        ),
         "annotated plateau": ("infection_state_independent_over_time_annotated", f"plateau_{INFECTED}"),
     },
     "Onset": {

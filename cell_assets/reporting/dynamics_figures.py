@@ -1,13 +1,12 @@
 """Figures of states over time: how the fraction of cells in a state grows, and when single tracks turn."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from matplotlib.axes import Axes
 
 from cell_assets.evaluation.states.onset import Course, onset_errors
 from cell_assets.evaluation.states.onset_scores import Onsets
 from cell_assets.evaluation.states.state_calls import StateCalls
+from cell_assets.evaluation.states.state_dynamics import StateDynamics
 from cell_assets.evaluation.states.state_fraction import ConditionFraction, FractionCurve
 from cell_assets.evaluation.states.survival import Survival
 from cell_assets.reporting.style import ACCENT, INK, MUTED, PALETTE, Sheet, house_style
@@ -17,14 +16,14 @@ _FIT_POINTS = 200
 
 
 @house_style()
-def fraction_figure(
-    calls: StateCalls, fractions: Sequence[ConditionFraction], along_tracks: Sequence[ConditionFraction] = ()
-) -> bytes:
+def fraction_figure(calls: StateCalls, dynamics: StateDynamics) -> bytes:
     """A panel per condition: the fraction called, its interval, the logistic fit, and the fraction annotated.
 
-    `along_tracks`, of the same conditions, is drawn beside it.
+    Beside it the fraction called by track, and either less its mistakes: of tracks where cells are called by them.
     """
-    by_track = {one.condition: one.called for one in along_tracks}
+    fractions = dynamics.fractions
+    by_track = {one.condition: one.called for one in dynamics.along_tracks}
+    corrected = {one.condition: one.called for one in dynamics.along_tracks_corrected or dynamics.corrected}
     columns = min(len(fractions), _MOST_COLUMNS)
     rows = -(-len(fractions) // columns)
     sheet = Sheet(0.9 + 3.5 * columns, 3.0 * rows + 0.5, rows=rows, columns=columns)
@@ -36,6 +35,8 @@ def fraction_figure(
         _draw_fraction(axes, fractions[k])
         if (other := by_track.get(fractions[k].condition)) is not None:
             axes.plot(other.time, other.values, color=PALETTE[1], linewidth=1.3, label="called by track")
+        if (other := corrected.get(fractions[k].condition)) is not None:
+            _draw_corrected(axes, other, "by track, less mistakes" if by_track else "less mistakes")
         axes.set(ylim=(-0.02, 1.02), xlabel=calls.time_title)
         axes.set_title(fractions[k].condition)
         if k % columns == 0:
@@ -148,6 +149,15 @@ def _draw_fraction(axes: Axes, fraction: ConditionFraction) -> None:
             axes.axvspan(
                 reached.low, min(reached.high, called.time[-1]), color=MUTED, alpha=0.12, linewidth=0
             )
+
+
+def _draw_corrected(axes: Axes, curve: FractionCurve, label: str) -> None:
+    low, high = _bounds(curve)
+    reach = np.array([curve.values - low, high - curve.values])
+    axes.errorbar(
+        curve.time, curve.values, yerr=reach, color=PALETTE[2], marker="s", markersize=3, linestyle="none",
+        elinewidth=0.9, alpha=0.8, label=label,
+    )  # fmt: skip
 
 
 def _bounds(curve: FractionCurve) -> tuple[np.ndarray, np.ndarray]:

@@ -48,7 +48,7 @@ def _fraction(one: StateDynamics, calls: StateCalls) -> ReportFigure:
         name=f"{calls.column}_over_time",
         title=f"Fraction {title_text(state)} over time ({title_text(calls.column)})",
         caption=" ".join(sentences),
-        png=fraction_figure(calls, one.fractions, one.along_tracks),
+        png=fraction_figure(calls, one),
     )
 
 

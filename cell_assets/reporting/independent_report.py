@@ -95,7 +95,7 @@ def _over_time(found: IndependentStudy) -> Sequence[ReportFigure]:
             name=f"{one.calls.column}_over_time",
             title=f"{_HEADING}: fraction {title_text(one.calls.direction.state)} over time",
             caption=" ".join(_caption(found, one, one.calls)),
-            png=fraction_figure(one.calls, one.fractions, one.along_tracks),
+            png=fraction_figure(one.calls, one),
         )
         for one in found.dynamics
         if one.calls is not None
