@@ -1,6 +1,7 @@
 """Which sampling finds infected cells, and keeps states apart from cells? A study by `cell-assets` commands alone.
 
-`benchmarks/dynaclr_states/run.py HOME [--seeds 1,2,3] [--steps 400]`: HOME is a lab that a later call goes on in.
+`benchmarks/dynaclr_states/run.py HOME [--seeds 1,2,3] [--steps 400] [--variant classical ...]`: HOME is a lab that a
+later call goes on in; what has a file in `results/` is not run again.
 """
 
 import argparse
@@ -51,13 +52,14 @@ def main() -> None:
     arguments.add_argument("home", type=Path)
     arguments.add_argument("--seeds", default=",".join(map(str, SEEDS)))
     arguments.add_argument("--steps", type=int, default=400)
+    arguments.add_argument("--variant", action="append", choices=list(VARIANTS))
     asked = arguments.parse_args()
     lab = Lab(asked.home)
     for seed in map(int, asked.seeds.split(",")):
         lab.bring_in(f"states-{seed}", training_plate(seed))
         lab.bring_in(f"independent-{seed}", independent_plate(seed))
         lab.make_fovs(f"independent-{seed}")
-        for name in VARIANTS:
+        for name in asked.variant or VARIANTS:
             lab.study(seed, name, asked.steps)
 
 
