@@ -19,6 +19,7 @@ from cell_assets.assets.profile_methods import (
 )
 from cell_assets.assets.single_cell_features import single_cell_features
 from cell_assets.assets.state_segmentation import state_segmentation
+from cell_assets.assets.supervised_profiles import supervised_profiles
 from cell_assets.automation.arrivals import arrival_job, arrivals_sensor
 from cell_assets.automation.following import follow_through
 from cell_assets.automation.nightly import nightly_schedules
@@ -56,6 +57,7 @@ def build_defs(
             *comparison_assets(),
             *pixel_study_assets(),
             mean_profiles,
+            supervised_profiles,
             mean_profiles_report,
             well_manifest,
             *profile_method_assets(),

@@ -21,6 +21,7 @@ from cell_assets.imaging.fov_chain import FovRequest
 from cell_assets.imaging.quality.thresholds import Threshold
 from cell_assets.ledger.ledger import Ledger
 from cell_assets.methods.state_segmentation.parameters import StateSegmentationParameters
+from cell_assets.methods.supervised_profiles.parameters import SupervisedProfilesParameters
 
 
 class TrainingChoice(BaseModel):
@@ -78,6 +79,8 @@ class ExperimentChoices(BaseModel):
     """Which compounds and plates methods that profile wells do not learn from."""
     profiles: ProfileParameters = ProfileParameters()
     """How wells are profiled without learning."""
+    supervised_profiles: SupervisedProfilesParameters | None = None
+    """A supervised control of these that reports on profiles hold them against; None asks for none."""
     profile_report: ProfileReportParameters = ProfileReportParameters()
     """How reports on profiles of wells are made."""
     training: dict[str, TrainingChoice] = Field(default_factory=dict)

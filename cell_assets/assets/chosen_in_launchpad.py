@@ -45,6 +45,7 @@ from cell_assets.methods.registry import (
     presets_of,
 )
 from cell_assets.methods.state_segmentation.parameters import StateSegmentationParameters
+from cell_assets.methods.supervised_profiles.parameters import SupervisedProfilesParameters
 from cell_assets.store.store import Store
 
 FOV_CHAIN = "fov_chain"
@@ -129,7 +130,7 @@ def _of_manifest() -> LaunchpadChoices:
     )
 
 
-def _of_pixel_study(step: str, field: str, model: type[BaseModel]) -> LaunchpadChoices:
+def _where_asked(step: str, field: str, model: type[BaseModel]) -> LaunchpadChoices:
     """Of a choice that nobody may have made: what is given joins its defaults then."""
 
     def changed(before: ExperimentChoices, given: Given) -> ExperimentChoices:
@@ -201,6 +202,9 @@ ASKED: Mapping[str, LaunchpadChoices] = {
     AssetName.MEAN_PROFILES: _beside_table(AssetName.MEAN_PROFILES, "profiles", ProfileParameters),
     AssetName.EXPERIMENT_MANIFEST: _of_manifest(),
     AssetName.WELL_MANIFEST: _merging(AssetName.WELL_MANIFEST, "well_split", WellSplitParameters),
+    AssetName.SUPERVISED_PROFILES: _where_asked(
+        AssetName.SUPERVISED_PROFILES, "supervised_profiles", SupervisedProfilesParameters
+    ),
     AssetName.MEAN_PROFILES_REPORT: _merging(
         AssetName.MEAN_PROFILES_REPORT, "profile_report", ProfileReportParameters
     ),
@@ -216,7 +220,7 @@ ASKED: Mapping[str, LaunchpadChoices] = {
         for entry in entries
     },
     **{
-        name(entry.name): _of_pixel_study(name(entry.name), field, model)
+        name(entry.name): _where_asked(name(entry.name), field, model)
         for entry in CELL_METHODS
         for offered, name, field, model in (
             (entry.attributable, attribution_name, "attribution", AttributionParameters),

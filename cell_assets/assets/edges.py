@@ -81,6 +81,8 @@ def _edges_of_profile_method(method: str) -> dict[str, tuple[dg.AssetDep, ...]]:
             _edge(checkpoint),
             _edge(AssetName.WELL_MANIFEST),
             _edge(AssetName.MEAN_PROFILES, _PICTURE_ONLY),
+            # Of experiments that have some: a closer edge would call all others stale.
+            _edge(AssetName.SUPERVISED_PROFILES, _PICTURE_ONLY),
         ),
     }
 
@@ -130,7 +132,11 @@ _SHARED: dict[str, tuple[dg.AssetDep, ...]] = {
         _edge(AssetName.RAW_ACQUISITION),
     ),
     AssetName.MEAN_PROFILES: (_edge(AssetName.SINGLE_CELL_FEATURES),),
-    AssetName.MEAN_PROFILES_REPORT: (_edge(AssetName.MEAN_PROFILES, _PICTURE_ONLY),),
+    AssetName.SUPERVISED_PROFILES: (_edge(AssetName.MEAN_PROFILES, _PICTURE_ONLY),),
+    AssetName.MEAN_PROFILES_REPORT: (
+        _edge(AssetName.MEAN_PROFILES, _PICTURE_ONLY),
+        _edge(AssetName.SUPERVISED_PROFILES, _PICTURE_ONLY),
+    ),
     AssetName.WELL_MANIFEST: (_edge(AssetName.SINGLE_CELL_FEATURES, _PICTURE_ONLY),),
     AssetName.EXPERIMENT_MANIFEST: (
         _edge(AssetName.PATCH_TABLE, _PICTURE_ONLY),

@@ -20,12 +20,16 @@ from cell_assets.assets.partitions import representation_key
 from cell_assets.assets.recipes import AssetName, checkpoint_name, profiles_name, report_name
 from cell_assets.assets.table_request import TableRows, rows_of
 from cell_assets.errors import BadInputError
-from cell_assets.evaluation.profiling.profile_parameters import ProfileReportParameters
+from cell_assets.evaluation.profiling.profile_parameters import (
+    ProfileReportParameters,
+    ProfileSelectionParameters,
+)
 from cell_assets.evaluation.profiling.well_manifest import WellSplitParameters
 from cell_assets.evaluation.profiling.well_representations import ProfileParameters
 from cell_assets.ledger.records import Plate
 from cell_assets.methods.contract import CellTable
 from cell_assets.methods.registry import load_profile_method
+from cell_assets.methods.supervised_profiles.parameters import SupervisedProfilesParameters
 from cell_assets.store.store import Store
 
 if TYPE_CHECKING:
@@ -73,6 +77,19 @@ class ProfilesOutput(ExperimentOutput):
 
 
 @dataclass(frozen=True)
+class SupervisedProfilesOutput(ExperimentOutput):
+    """The wells of all plates that stand behind heads that learned from their compounds, by folds."""
+
+    mean_profiles: Mapping[str, ReadArtifact]
+    """By plate."""
+    selection: ProfileSelectionParameters
+    """Of the report, so that both see the same features."""
+    held_out_plates: tuple[str, ...]
+    """Of the split of wells: plates that no head learns from."""
+    supervision: SupervisedProfilesParameters
+
+
+@dataclass(frozen=True)
 class ProfileReportOutput(ExperimentOutput):
     """What the newest profiles of an experiment's wells know."""
 
@@ -84,6 +101,8 @@ class ProfileReportOutput(ExperimentOutput):
     """Of that method."""
     manifest: ReadArtifact | None
     """The well manifest that it learned by."""
+    supervised: ReadArtifact | None
+    """The supervised control, where one stands of what stands now."""
     study: ProfileReportParameters
 
 
@@ -147,9 +166,9 @@ def profile_report_output(store: Store, experiment: str, method: str | None) -> 
     Raises:
         NotFoundError: something that it reads has not been made.
     """
-    names = [plate.draft.name for plate in standing_plates(store, experiment)]
-    read = store.read_many(AssetName.MEAN_PROFILES, names)
-    mean = {name: ReadArtifact(*read[name]) for name in names}
+    mean = _mean_profiles_of(store, experiment)
+    names = list(mean)
+    supervised = _current_supervised_profiles(store, experiment, mean)
     learned: dict[str, ReadArtifact] = {}
     checkpoint = manifest = None
     if method is not None:
@@ -159,7 +178,7 @@ def profile_report_output(store: Store, experiment: str, method: str | None) -> 
         checkpoint = ReadArtifact(*store.read(checkpoint_name(method), experiment))
         manifest = ReadArtifact(*store.read(AssetName.WELL_MANIFEST, experiment))
     study = ExperimentChoices.of(store.ledger, experiment).profile_report
-    whole = [one for one in (checkpoint, manifest) if one is not None]
+    whole = [one for one in (checkpoint, manifest, supervised) if one is not None]
     return ProfileReportOutput(
         AssetName.MEAN_PROFILES_REPORT.value if method is None else report_name(method),
         experiment,
@@ -170,8 +189,58 @@ def profile_report_output(store: Store, experiment: str, method: str | None) -> 
         learned,
         checkpoint,
         manifest,
+        supervised,
         study,
     )
+
+
+def supervised_profiles_output(store: Store, experiment: str) -> SupervisedProfilesOutput:
+    """What the experiment's choice gives, or its defaults where nobody chose, on the newest mean_profiles.
+
+    Raises:
+        NotFoundError: a plate has no mean_profiles.
+    """
+    return _supervised_on(store, experiment, _mean_profiles_of(store, experiment))
+
+
+def _supervised_on(
+    store: Store, experiment: str, mean: Mapping[str, ReadArtifact]
+) -> SupervisedProfilesOutput:
+    choices = ExperimentChoices.of(store.ledger, experiment)
+    supervision = choices.supervised_profiles or SupervisedProfilesParameters()
+    selection, held_out = choices.profile_report.selection, choices.well_split.held_out_plates
+    return SupervisedProfilesOutput(
+        AssetName.SUPERVISED_PROFILES,
+        experiment,
+        experiment,
+        {
+            **supervision.model_dump(mode="json"),
+            "selection": selection.model_dump(mode="json"),
+            "held_out_plates": list(held_out),
+        },
+        tuple(read.receipt for read in mean.values()),
+        mean,
+        selection,
+        held_out,
+        supervision,
+    )
+
+
+def _current_supervised_profiles(
+    store: Store, experiment: str, mean: Mapping[str, ReadArtifact]
+) -> ReadArtifact | None:
+    """The newest supervised profiles where they are what would be made of `mean` now, whoever asked for them."""
+    output = _supervised_on(store, experiment, mean)
+    if not output.currency(store).is_current:
+        return None
+    return ReadArtifact(*store.read(output.asset, experiment))
+
+
+def _mean_profiles_of(store: Store, experiment: str) -> dict[str, ReadArtifact]:
+    """The newest of every plate that stands, by plate."""
+    names = [plate.draft.name for plate in standing_plates(store, experiment)]
+    read = store.read_many(AssetName.MEAN_PROFILES, names)
+    return {name: ReadArtifact(*read[name]) for name in names}
 
 
 def well_manifest_output(store: Store, experiment: str) -> WellManifestOutput:

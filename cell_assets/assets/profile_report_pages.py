@@ -33,6 +33,7 @@ def write_profiles_report(
         if output.learned
         else {},
         well_manifest=None if output.manifest is None else output.manifest.folder,
+        supervised=None if output.supervised is None else output.supervised.folder,
     )
     found = study_published_profiles(method, folders, output.study)
     trained = (

@@ -19,6 +19,7 @@ class AssetName(StrEnum):
     PATCH_TABLE = "patch_table"
     SINGLE_CELL_FEATURES = "single_cell_features"
     MEAN_PROFILES = "mean_profiles"
+    SUPERVISED_PROFILES = "supervised_profiles"
     WELL_MANIFEST = "well_manifest"
     MEAN_PROFILES_REPORT = "mean_profiles_report"
     EXPERIMENT_MANIFEST = "experiment_manifest"
@@ -190,6 +191,18 @@ _SHARED: tuple[Recipe, ...] = (
         AssetName.MEAN_PROFILES,
         FormatName("cell_assets.mean_profiles", "1"),
         ("cell_assets.evaluation.profiling", f"{_IMAGING}.feature_tables", f"{_IMAGING}.plate_map"),
+    ),
+    Recipe(
+        AssetName.SUPERVISED_PROFILES,
+        FormatName("cell_assets.supervised_profiles", "1"),
+        (
+            "cell_assets.methods.supervised_profiles",
+            "cell_assets.methods.cytosummary",
+            "cell_assets.evaluation.profiling.profile_selection",
+            "cell_assets.evaluation.profiling.supervised_profiles",
+            "cell_assets.evaluation.profiling.well_manifest",
+            f"{_IMAGING}.parquet_tables",
+        ),
     ),
     Recipe(AssetName.MEAN_PROFILES_REPORT, FormatName("cell_assets.profile_report", "1"), _PROFILE_REPORT),
     Recipe(

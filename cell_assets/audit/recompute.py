@@ -40,7 +40,7 @@ SAME_TO = 1e-9
 in another order."""
 
 
-_MEAN_PROFILES, _WELL_MANIFEST = "mean_profiles", "well_manifest"
+_MEAN_PROFILES, _SUPERVISED_PROFILES, _WELL_MANIFEST = "mean_profiles", "supervised_profiles", "well_manifest"
 _ATTRIBUTION = "/attribution_"
 """In the report name of every number about attribution, between method and annotation column."""
 
@@ -278,6 +278,7 @@ def _from_profiles(store: Store, number: Number, stated: Provenance) -> NumberDr
     mean: dict[str, Path] = {}
     learned: dict[str, Path] = {}
     manifest: Path | None = None
+    supervised: Path | None = None
     for artifact in stated.inputs:
         if artifact.asset == _MEAN_PROFILES:
             mean[artifact.partition] = _folder(store, artifact)
@@ -285,7 +286,9 @@ def _from_profiles(store: Store, number: Number, stated: Provenance) -> NumberDr
             learned[artifact.partition.partition("|")[2]] = _folder(store, artifact)
         elif artifact.asset == _WELL_MANIFEST:
             manifest = _folder(store, artifact)
-    folders = ProfileFolders(mean, {method: learned} if learned else {}, manifest)
+        elif artifact.asset == _SUPERVISED_PROFILES:
+            supervised = _folder(store, artifact)
+    folders = ProfileFolders(mean, {method: learned} if learned else {}, manifest, supervised)
     parameters = ProfileReportParameters.model_validate(dict(stated.run.parameters))
     for anew in study_published_profiles(method, folders, parameters).numbers:
         if (anew.report, anew.name, anew.split) == (draft.report, draft.name, draft.split):

@@ -1,10 +1,12 @@
 """What an experiment needs next of a method that profiles wells.
 
 Cells, profiles without learning and their report; then well manifest, checkpoint, profiles and the report on these.
+Where a supervised control was chosen, it is made before the first report.
 """
 
 from collections.abc import Iterator
 
+from cell_assets.assets.choices import ExperimentChoices
 from cell_assets.assets.experiment_outputs import features_output
 from cell_assets.assets.inputs import standing_plates
 from cell_assets.assets.profile_outputs import (
@@ -13,6 +15,7 @@ from cell_assets.assets.profile_outputs import (
     profile_checkpoint_output,
     profile_report_output,
     profiles_output,
+    supervised_profiles_output,
     well_manifest_output,
 )
 from cell_assets.assets.recipes import checkpoint_name
@@ -32,6 +35,7 @@ def runs_of_profile_method(store: Store, experiment: str, method: str) -> tuple[
     stages = [
         _features_runs(store, experiment),
         _mean_profiles_runs(store, experiment),
+        _supervised_runs(store, experiment),
         _report_runs(store, experiment, None),
     ]
     if all(map(has_cells, standing_plates(store, experiment))):
@@ -57,6 +61,12 @@ def _mean_profiles_runs(store: Store, experiment: str) -> Iterator[NeededRun]:
     for plate in standing_plates(store, experiment):
         if has_cells(plate):
             yield from unless_current(store, mean_profiles_output(store, plate.draft.name))
+
+
+def _supervised_runs(store: Store, experiment: str) -> Iterator[NeededRun]:
+    """The supervised control, where one was chosen."""
+    if ExperimentChoices.of(store.ledger, experiment).supervised_profiles is not None:
+        yield from unless_current(store, supervised_profiles_output(store, experiment))
 
 
 def _report_runs(store: Store, experiment: str, method: str | None) -> Iterator[NeededRun]:

@@ -319,7 +319,7 @@ def _costs(
         training_cost(ledger, checkpoint_name(name), "training, where needed", training),
         output_cost(ledger, vectors, f"{what}, where needed", n_embedded),
         output_cost(ledger, AssetName.SINGLE_CELL_FEATURES, "features, where needed", n_embedded),
-        *(_baseline_cost(ledger, choices) if is_of_cells else ()),
+        *(_baseline_cost if is_of_cells else _supervised_cost)(ledger, choices),
         output_cost(ledger, report_name(name), "report, where needed"),
         *_pixel_study_costs(ledger, name, choices),
     )
@@ -342,6 +342,12 @@ def _baseline_cost(ledger: Ledger, choices: ExperimentChoices) -> tuple[Cost, ..
         return ()
     what, parameters = "supervised baseline, where needed", choices.baseline.parameters()
     return (training_cost(ledger, AssetName.STATE_SEGMENTATION, what, parameters),)
+
+
+def _supervised_cost(ledger: Ledger, choices: ExperimentChoices) -> tuple[Cost, ...]:
+    if choices.supervised_profiles is None:
+        return ()
+    return (output_cost(ledger, AssetName.SUPERVISED_PROFILES, "supervised profiles, where needed"),)
 
 
 def _must_keep(session: Session, fovs: Sequence[FovPlan]) -> bool:

@@ -137,7 +137,7 @@ def ingest(
     "--choices",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="JSON with choices: fovs, features, split, training, embedding, baseline, report, attribution, bleaching, "
-    "quality; of wells well_split, profiles, profile_report.",
+    "quality; of wells well_split, profiles, supervised_profiles, profile_report.",
 )
 @click.option("--plan", "only_plan", is_flag=True, help="Say what would run and what it costs, and stop.")
 @AS_JSON

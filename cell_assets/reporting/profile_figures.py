@@ -102,9 +102,16 @@ def _figures(study: ProfileStudy) -> Iterator[ReportFigure]:
             f"UMAP of the wells' cosine distances, a row for each representation: {n_compounds} compounds, "
             f"{study.wells[MOA].nunique()} mechanisms, {study.wells[PLATE].nunique()} plates, each its own colour; "
             "control wells and unknown mechanisms are grey. UMAP keeps neighbours and not distances, and no number is "
-            "computed from it.",
+            "computed from it." + _not_laid_out(study),
             umap_figure(study),
         )
+
+
+def _not_laid_out(study: ProfileStudy) -> str:
+    missing = [
+        f"{title_text(one.representation)} ({one.why_missing})" for one in study.umaps if one.xy is None
+    ]
+    return f" Not drawn: {'; '.join(missing)}." if missing else ""
 
 
 @house_style()

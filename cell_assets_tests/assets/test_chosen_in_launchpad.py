@@ -73,6 +73,15 @@ def test_a_study_of_pixels_is_asked_for_by_its_own_config() -> None:
     assert maps.attribution is not None and maps.attribution.occlusion_stride == (15, 8, 8)
 
 
+def test_the_supervised_control_of_wells_is_asked_for_by_its_own_config() -> None:
+    assert BEFORE.supervised_profiles is None
+    first = ASKED["supervised_profiles"].changed(BEFORE, {"folds": 5})
+    further = ASKED["supervised_profiles"].changed(first, {"seed": 2, "representations": ["mean", "fusion"]})
+    chosen = further.supervised_profiles
+    assert chosen is not None and (chosen.folds, chosen.seed, chosen.max_epochs) == (5, 2, 60)
+    assert [one.value for one in chosen.representations] == ["mean", "fusion"]
+
+
 def test_embedding_is_configured_by_method() -> None:
     first = ASKED["dynaclr_embeddings"].changed(BEFORE, {"device": "cuda", "batch_size": 512})
     assert first.embedding == {"dynaclr": {"device": "cuda", "batch_size": 512}}
@@ -108,6 +117,12 @@ def test_features_change_their_own_part() -> None:
             "dynaclr_bleaching",
             {"remaining": [0.5]},
             r"config of dynaclr_bleaching: bleaching is .*must start with 1",
+        ),
+        ("supervised_profiles", {"folds": 1}, r"supervised_profiles\.folds is 1"),
+        (
+            "supervised_profiles",
+            {"representations": ["mean", "mean"]},
+            r"config of supervised_profiles: supervised_profiles is .*named twice",
         ),
         (FOV_CHAIN, {"patches": {"side_px": 0}}, r"config of fov_chain: fovs\.patches\.side_px is 0"),
     ],

@@ -14,7 +14,8 @@ GRAPH = {
     "patch_table": ("plate|position", {"raw_acquisition", "tracks"}),
     "single_cell_features": ("plate", {"raw_acquisition", "segmentation", "tracks"}),
     "mean_profiles": ("plate", {"single_cell_features"}),
-    "mean_profiles_report": ("experiment", {"mean_profiles"}),
+    "supervised_profiles": ("experiment", {"mean_profiles"}),
+    "mean_profiles_report": ("experiment", {"mean_profiles", "supervised_profiles"}),
     "well_manifest": ("experiment", {"single_cell_features"}),
     "cytosummary_checkpoint": ("experiment", {"single_cell_features", "well_manifest"}),
     "cytosummary_profiles": (
@@ -23,7 +24,13 @@ GRAPH = {
     ),
     "cytosummary_report": (
         "experiment",
-        {"cytosummary_checkpoint", "cytosummary_profiles", "mean_profiles", "well_manifest"},
+        {
+            "cytosummary_checkpoint",
+            "cytosummary_profiles",
+            "mean_profiles",
+            "supervised_profiles",
+            "well_manifest",
+        },
     ),
     "experiment_manifest": ("experiment", {"raw_acquisition", "patch_table", "plate_qc"}),
     "manifest_patches": ("experiment|plate", {"experiment_manifest", "patch_table", "raw_acquisition"}),

@@ -232,6 +232,77 @@ def test_profiles_that_came_ready_are_reported_as_they_are(screen: Settings, tmp
         assert run(session, asked).dagster_runs == ()
 
 
+def test_a_supervised_control_stands_beside_profiles_that_came_ready(
+    screen: Settings, tmp_path: Path
+) -> None:
+    """Ten compounds on two plates, five mechanisms; heads of two folds."""
+    known = ["Metadata_Plate", "Metadata_Compound", "Metadata_Concentration", "Metadata_moa"]
+    features = [name for name in table_of_plate(0).columns if name.startswith("Cells_")]
+    wells = [table_of_plate(plate).groupby("Metadata_Well", as_index=False) for plate in (0, 1)]
+    profiles = pd.concat([one[known].first().assign(**one[features].mean()[features]) for one in wells])
+    profiles["Metadata_Plate"] = profiles["Metadata_Plate"].replace({"screen 0": "V0", "screen 1": "V1"})
+    profiles.to_csv(tmp_path / "profiles.csv", index=False)
+    requests = [
+        TableRequest(
+            source=str(tmp_path / "profiles.csv"),
+            experiment="S8",
+            plate=plate,
+            source_plate=plate,
+            rows=TableRows.WELLS,
+            columns=COLUMNS,
+        )
+        for plate in ("V0", "V1")
+    ]
+    control = {"folds": 2, "max_epochs": 2}
+    choices = {**CHOICES, "well_split": {"held_out_plates": []}, "supervised_profiles": control}
+    asked = RunRequest(experiment="S8", method="cytosummary", choices=choices)
+    with opened(screen) as session:
+        ingest_tables(session, requests)
+        assert run(session, asked).failed == ()
+        stated = session.ledger.latest("mean_profiles_report", "S8")
+        made = session.ledger.latest("supervised_profiles", "S8")
+        assert stated is not None and made is not None
+        assert made.artifact.digest in {one.digest for one in stated.inputs}
+        numbers = {
+            (one.draft.report.removeprefix("mean_profiles/"), one.draft.name): one
+            for one in session.ledger.numbers_of_runs([stated.run.id])
+            if one.draft.split == "all compounds"
+        }
+        own, mean = (
+            numbers[f"{name}/mechanism", "mean_average_precision"].draft.value
+            for name in ("mean_supervised", "mean")
+        )
+        gain = numbers["mean_supervised/mechanism", "gain_over_mean"]
+        assert own is not None and mean is not None and gain.draft.ci_low is not None
+        assert gain.draft.value == pytest.approx(own - mean)
+        assert recompute(session.store, gain.id).agrees
+        folder = session.store.path_of(made.artifact)
+        page = (session.store.path_of(stated.artifact) / "report.html").read_text(encoding="utf-8")
+        assert "Supervised (mean supervised): 2 heads" in page and "<td>mean supervised</td>" in page
+        # What the report states is what the published profiles say.
+        table, moa = {}, []
+        for fold, file in enumerate(sorted(folder.glob("mean_fold*.parquet"))):
+            one = pd.read_parquet(file)
+            treated = one[~one[IS_CONTROL].to_numpy(bool)]
+            medians = treated.groupby(COMPOUND)[[c for c in one if not c.startswith("Metadata_")]].median()
+            asking = treated.loc[treated["Metadata_HeldOut"], COMPOUND].unique()
+            moa = treated.groupby(COMPOUND)[MOA].first().loc[medians.index]
+            unit = medians.to_numpy() / np.linalg.norm(medians, axis=1, keepdims=True)
+            for place in np.flatnonzero(medians.index.isin(asking)):
+                others = np.delete(np.arange(len(unit)), place)
+                order = others[np.argsort(-(unit[others] @ unit[place]), kind="stable")]
+                (rank,) = np.flatnonzero(moa.iloc[order] == moa.iloc[place])
+                table[medians.index[place]] = (fold, 1 / (rank + 1))
+        assert len(table) == N_COMPOUNDS and {fold for fold, _ in table.values()} == {0, 1}
+        assert own == pytest.approx(np.mean([precision for _, precision in table.values()]))
+        assert run(session, asked).dagster_runs == ()
+        # Another choice of features is another control, and no report rests on the old one.
+        other = {**choices, "profile_report": {"selection": {"steps": []}}}
+        assert run(session, RunRequest(experiment="S8", method="cytosummary", choices=other)).failed == ()
+        again = session.ledger.latest("supervised_profiles", "S8")
+        assert again is not None and again.run.id != made.run.id
+
+
 def treated_of(profiles: pd.DataFrame) -> pd.DataFrame:
     return profiles[profiles["Metadata_Compound"] != "DMSO"].drop(columns=["Metadata_Well", "Metadata_Plate"])
 

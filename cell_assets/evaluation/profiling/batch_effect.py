@@ -7,7 +7,7 @@ from enum import StrEnum
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.profiling.profile_tasks import BATCH, MOST_COMPARED, TREATMENT
 from cell_assets.evaluation.resampling import Estimate, Statistic, bootstrap_interval
-from cell_assets.evaluation.retrieval.profiles import Profiles
+from cell_assets.evaluation.retrieval.cross_fitted import AskingProfiles
 from cell_assets.evaluation.retrieval.retrieval import NEAREST, PREVALENCE, Question, ranked_queries
 from cell_assets.imaging.feature_tables.columns import PLATE
 
@@ -37,8 +37,8 @@ class BatchScore:
 
 
 def batch_scores(
-    treated: Sequence[Profiles],
-    controls: Sequence[Profiles],
+    treated: Sequence[AskingProfiles],
+    controls: Sequence[AskingProfiles],
     names: Sequence[str],
     seed: int,
     n_resamples: int,
@@ -51,7 +51,9 @@ def batch_scores(
                 yield _score(name, among, column, profiles, seed, n_resamples)
 
 
-def _score(name: str, among: Among, column: str, wells: Profiles, seed: int, n_resamples: int) -> BatchScore:
+def _score(
+    name: str, among: Among, column: str, wells: AskingProfiles, seed: int, n_resamples: int
+) -> BatchScore:
     of_what = "plate" if column == PLATE else "batch"
     question = Question(column, (TREATMENT,) if among is Among.TREATED else (), column)
     why = f"there are {len(wells)} {among.value}"

@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
 import pandas as pd
 
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.profiling.cytominer import feature_select
+from cell_assets.evaluation.profiling.mean_profiles import read_plate_profiles
 from cell_assets.evaluation.profiling.profile_parameters import ProfileSelectionParameters, SelectionStep
+from cell_assets.evaluation.profiling.well_representations import Representation
 from cell_assets.evaluation.retrieval.profiles import Profiles
 
 _WHY = {
@@ -79,6 +82,21 @@ def selected(
     return SelectedProfiles(
         Profiles(metadata, table[names].to_numpy("float64"), tuple(names)), lost, tuple(notes)
     )
+
+
+def selected_profiles(
+    mean_profiles: Mapping[str, Path], representation: Representation, selection: ProfileSelectionParameters
+) -> SelectedProfiles:
+    """One representation of the wells of all plates, in the features that are compared.
+
+    Args:
+        mean_profiles: published folders by plate.
+
+    Raises:
+        BadInputError: a plate has none, or no feature is left.
+    """
+    by_plate = {plate: read_plate_profiles(folder, representation) for plate, folder in mean_profiles.items()}
+    return selected(by_plate, selection)
 
 
 def _kept(features: pd.DataFrame, step: SelectionStep, parameters: ProfileSelectionParameters) -> list[str]:

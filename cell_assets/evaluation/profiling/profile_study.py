@@ -39,6 +39,7 @@ from cell_assets.evaluation.profiling.well_manifest import (
     is_treated,
 )
 from cell_assets.evaluation.resampling import Estimate, Statistic, bootstrap_interval
+from cell_assets.evaluation.retrieval.cross_fitted import AskingProfiles, CrossFittedProfiles
 from cell_assets.evaluation.retrieval.profiles import Profiles
 from cell_assets.evaluation.retrieval.retrieval import retrieve
 from cell_assets.evaluation.umap_axes import COMPONENTS, umap_axes
@@ -68,7 +69,9 @@ class UmapOfWells:
 
     representation: str
     xy: FloatArray | None
-    """(N, 2) of the study's wells; None where they are too few."""
+    """(N, 2) of the study's wells."""
+    why_missing: str = ""
+    """Where there is none, why."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ class ProfileStudy:
 
 
 def study_profiles(
-    representations: Mapping[str, Profiles], parameters: ProfileStudyParameters
+    representations: Mapping[str, AskingProfiles], parameters: ProfileStudyParameters
 ) -> ProfileStudy:
     """Ask all representations (profiles of wells by name, controls among them) everything.
 
@@ -158,13 +161,13 @@ def study_profiles(
         ),
         without_sister=compounds[alone].reset_index(drop=True),
         without_mechanism=tuple(compounds.loc[~has_mechanism, COMPOUND].astype(str)),
-        umaps=tuple(UmapOfWells(name, _umap(one, seed)) for name, one in wells.items() if parameters.umap),
+        umaps=tuple(_umap(name, one, seed) for name, one in wells.items() if parameters.umap),
     )
 
 
 def _same_wells(
-    representations: Mapping[str, Profiles], parameters: ProfileStudyParameters
-) -> tuple[dict[str, Profiles], dict[str, int]]:
+    representations: Mapping[str, AskingProfiles], parameters: ProfileStudyParameters
+) -> tuple[dict[str, AskingProfiles], dict[str, int]]:
     """The wells that all have, in one order and with the reference's metadata; how many others each has."""
     if parameters.reference not in representations:
         raise BadInputError(
@@ -179,17 +182,17 @@ def _same_wells(
     rows = keys[parameters.reference].get_indexer(pd.MultiIndex.from_tuples(order))
     known = _with_batch(reference.metadata.iloc[rows].reset_index(drop=True), parameters.batch_of_plate)
     aligned = {
-        name: Profiles(
-            known,
-            profiles.features[keys[name].get_indexer(pd.MultiIndex.from_tuples(order))],
-            profiles.names,
-        )
+        name: _in_order(profiles, keys[name].get_indexer(pd.MultiIndex.from_tuples(order)), known)
         for name, profiles in representations.items()
     }
     return aligned, {name: len(one) - len(order) for name, one in keys.items()}
 
 
-def _keys(profiles: Profiles, name: str) -> pd.MultiIndex:
+def _in_order(profiles: AskingProfiles, rows: np.ndarray, known: pd.DataFrame) -> AskingProfiles:
+    return profiles.each(lambda one: Profiles(known, one.features[rows], one.names))
+
+
+def _keys(profiles: AskingProfiles, name: str) -> pd.MultiIndex:
     require_columns(profiles.metadata, _KNOWN, f"{name} profiles'")
     keys = pd.MultiIndex.from_frame(profiles.metadata[[PLATE, WELL]].astype(str))
     if keys.has_duplicates:
@@ -221,7 +224,7 @@ def _refuse_several_mechanisms(treated: pd.DataFrame) -> None:
 
 
 def _found_compounds(
-    name: str, wells: Profiles, seed: int, n_resamples: int, why_missing: str | None
+    name: str, wells: AskingProfiles, seed: int, n_resamples: int, why_missing: str | None
 ) -> FoundCompounds:
     columns = [COMPOUND, MOA, "mean_average_precision", "p_value", "corrected_p_value"]
     if why_missing is not None:
@@ -238,10 +241,15 @@ def _found_compounds(
     return FoundCompounds(name, table, bootstrap_interval(units, share, seed=seed, n_resamples=n_resamples))
 
 
-def _umap(wells: Profiles, seed: int) -> FloatArray | None:
+def _umap(name: str, wells: AskingProfiles, seed: int) -> UmapOfWells:
     """Of profiles of length 1, of which the Euclidean distance orders as the cosine does."""
+    if isinstance(wells, CrossFittedProfiles):
+        why = f"its {len(wells.by_fold)} models each lay wells out in a space of their own"
+        return UmapOfWells(name, None, why)
     unit = wells.features / np.linalg.norm(wells.features, axis=1, keepdims=True)
     n = min(COMPONENTS, *unit.shape)
     components = PCA(n, svd_solver="full").fit_transform(unit)
     xy = umap_axes(components, seed=seed).xy
-    return None if xy is None else xy.astype(np.float64)
+    if xy is None:
+        return UmapOfWells(name, None, f"{len(unit)} wells are too few")
+    return UmapOfWells(name, xy.astype(np.float64))

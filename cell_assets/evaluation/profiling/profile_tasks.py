@@ -9,6 +9,7 @@ import pandas as pd
 
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.profiling.well_manifest import COMPOUND, DOSE, DOSE_UNIT, MOA
+from cell_assets.evaluation.retrieval.cross_fitted import AskingProfiles
 from cell_assets.evaluation.retrieval.profiles import Profiles, treatment_profiles
 from cell_assets.evaluation.retrieval.retrieval import (
     AVERAGE_PRECISION,
@@ -98,21 +99,26 @@ class RankedTask:
     """By plate, of a task within plates: why nothing could be asked on it."""
 
 
-def treated_only(wells: Profiles, rows: np.ndarray) -> Profiles:
+def treated_only(wells: AskingProfiles, rows: np.ndarray) -> AskingProfiles:
     """Those of the rows (N,) with `TREATMENT` beside their metadata."""
-    chosen = wells.select(rows)
+    return wells.each(lambda one: _with_treatment(one.select(rows)))
+
+
+def _with_treatment(chosen: Profiles) -> Profiles:
     dose = chosen.metadata[DOSE].map(lambda value: "" if pd.isna(value) else f" {value:g}")
     unit = chosen.metadata[DOSE_UNIT].map(lambda value: "" if pd.isna(value) else f" {value}")
     named = chosen.metadata.assign(**{TREATMENT: chosen.metadata[COMPOUND].astype(str) + dose + unit})
     return Profiles(named, chosen.features, chosen.names)
 
 
-def profiles_of(task: Task, wells: Profiles) -> Profiles:
+def profiles_of(task: Task, wells: AskingProfiles) -> AskingProfiles:
     """The profiles that ask: medians of wells for mechanisms (wells without one left out), wells for replicates."""
     matching = _MATCHINGS[task]
     if task.of_mechanisms:
         wells = wells.select(wells.metadata[MOA].notna().to_numpy(np.bool_))
-    return treatment_profiles(wells, matching.by) if matching.by and len(wells) else wells
+    if not (matching.by and len(wells)):
+        return wells
+    return wells.each(lambda one: treatment_profiles(one, matching.by))
 
 
 def question_of(task: Task) -> Question:
@@ -120,7 +126,7 @@ def question_of(task: Task) -> Question:
     return _MATCHINGS[task].question
 
 
-def rank(task: Task, wells: Sequence[Profiles]) -> RankedTask:
+def rank(task: Task, wells: Sequence[AskingProfiles]) -> RankedTask:
     """Ask R representations of the same treated wells, in the same order."""
     if task is Task.MECHANISM_OTHER_BATCH and BATCH not in wells[0].metadata.columns:
         return _unasked(task, len(wells), "nobody says of which batch a plate is")
@@ -147,7 +153,7 @@ def rank(task: Task, wells: Sequence[Profiles]) -> RankedTask:
     return replace(_answers(task, tables), unanswered=unanswered)
 
 
-def _asked(task: Task, profiles: Profiles) -> pd.DataFrame:
+def _asked(task: Task, profiles: AskingProfiles) -> pd.DataFrame:
     if len(profiles) > MOST_COMPARED:
         raise BadInputError(
             f"{len(profiles)} profiles are more than {MOST_COMPARED}, of which each two would be compared; study fewer "

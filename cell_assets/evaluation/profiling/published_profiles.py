@@ -2,24 +2,30 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from cell_assets.evaluation.profiling.mean_profiles import (
     PlateProfilesRecord,
-    read_plate_profiles,
     read_profiles_record,
 )
 from cell_assets.evaluation.profiling.profile_numbers import profile_numbers
 from cell_assets.evaluation.profiling.profile_parameters import ProfileReportParameters
 from cell_assets.evaluation.profiling.profile_selection import (
     SelectedProfiles,
-    selected,
+    selected_profiles,
 )
 from cell_assets.evaluation.profiling.profile_study import (
     ProfileStudy,
     study_profiles,
+)
+from cell_assets.evaluation.profiling.supervised_profiles import (
+    SupervisedProfilesRecord,
+    read_supervised_profiles,
+    read_supervised_record,
+    supervised_name,
 )
 from cell_assets.evaluation.profiling.well_manifest import (
     COMPOUND_SPLIT,
@@ -27,6 +33,7 @@ from cell_assets.evaluation.profiling.well_manifest import (
     read_well_manifest,
 )
 from cell_assets.evaluation.profiling.well_representations import Representation
+from cell_assets.evaluation.retrieval.cross_fitted import AskingProfiles
 from cell_assets.evaluation.retrieval.profiles import PROFILES_PARQUET, Profiles, read_profiles
 from cell_assets.imaging.feature_tables.columns import PLATE, WELL
 from cell_assets.ledger.records import NumberDraft
@@ -42,6 +49,8 @@ class ProfileFolders:
     """By method, and by plate."""
     well_manifest: Path | None = None
     """Where there is one, which says what was learned from."""
+    supervised: Path | None = None
+    """supervised_profiles of the experiment, where there are some."""
 
 
 @dataclass(frozen=True)
@@ -70,21 +79,19 @@ def study_published_profiles(
     """
     records = {plate: read_profiles_record(folder) for plate, folder in folders.mean_profiles.items()}
     common = [one for one in Representation if all(one in record.features for record in records.values())]
-    chosen = {
-        one: selected(
-            {plate: read_plate_profiles(folder, one) for plate, folder in folders.mean_profiles.items()},
-            parameters.selection,
-        )
-        for one in common
-    }
-    found: dict[str, Profiles] = {one.value: kept.profiles for one, kept in chosen.items()}
+    chosen = {one: selected_profiles(folders.mean_profiles, one, parameters.selection) for one in common}
+    found: dict[str, AskingProfiles] = {one.value: kept.profiles for one, kept in chosen.items()}
+    supervision: tuple[str, ...] = ()
+    if folders.supervised is not None:
+        found |= read_supervised_profiles(folders.supervised)
+        supervision = (_supervision(read_supervised_record(folders.supervised)),)
     for learned, by_plate in folders.learned.items():
         found[learned] = _of_plates(
             [read_profiles(folder / PROFILES_PARQUET) for folder in by_plate.values()]
         )
     if folders.well_manifest is not None:
         _, wells = read_well_manifest(folders.well_manifest)
-        found = {name: _with_splits(profiles, wells) for name, profiles in found.items()}
+        found = {name: profiles.each(partial(_with_splits, wells=wells)) for name, profiles in found.items()}
     study = study_profiles(found, parameters.study)
     unshared = sorted({one for record in records.values() for one in record.features} - set(common))
     return PublishedProfiles(
@@ -92,7 +99,23 @@ def study_published_profiles(
         profile_numbers(study, method),
         tuple(records.values()),
         {one.value: kept for one, kept in chosen.items()},
-        tuple(f"{one.value} profiles are left out, because a plate has none." for one in unshared),
+        (
+            *supervision,
+            *(f"{one.value} profiles are left out, because a plate has none." for one in unshared),
+        ),
+    )
+
+
+def _supervision(record: SupervisedProfilesRecord) -> str:
+    """What a reader should know of the supervised control."""
+    names = ", ".join(supervised_name(one).replace("_", " ") for one in record.train_loss)
+    learned = sorted(len(fold.learned_from) for fold in record.folds)
+    n = str(learned[0]) if learned[0] == learned[-1] else f"{learned[0]} to {learned[-1]}"
+    plates = f", and no well of {', '.join(record.held_out_plates)}" if record.held_out_plates else ""
+    return (
+        f"Supervised ({names}): {len(record.folds)} heads, each of which learned to tell {n} of {len(record.fold_of)} "
+        f"compounds apart and saw no well of the others at any dose{plates}. A profile asks with a head that did not "
+        "learn from its compound, and that head profiles all it is compared with; control wells ask with the first."
     )
 
 

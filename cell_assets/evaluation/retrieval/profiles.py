@@ -72,6 +72,14 @@ class Profiles:
         chosen = np.asarray(rows, bool)
         return Profiles(self.metadata[chosen].reset_index(drop=True), self.features[chosen], self.names)
 
+    def each(self, change: Callable[["Profiles"], "Profiles"]) -> "Profiles":
+        """`change` of these, which are the same whoever asks; see `cross_fitted` for those that are not."""
+        return change(self)
+
+    def asked(self, answers: Callable[["Profiles"], pd.DataFrame]) -> pd.DataFrame:
+        """`answers` (N rows, one for every profile) of these."""
+        return answers(self)
+
     def _say(self, row: int) -> str:
         known = zip(self.metadata.columns, self.metadata.iloc[row], strict=True)
         return ", ".join(f"{name.removeprefix(METADATA)} {value}" for name, value in known)

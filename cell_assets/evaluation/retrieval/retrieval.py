@@ -6,6 +6,7 @@ compares by; what is around them is here: who may be compared, who has no partne
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from copairs.map import average_precision, mean_average_precision
 
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.resampling import Estimate, Statistic, bootstrap_interval
+from cell_assets.evaluation.retrieval.cross_fitted import AskingProfiles
 from cell_assets.evaluation.retrieval.profiles import Profiles
 from cell_assets.evaluation.units import BoolArray, FloatArray, StrArray, require_columns
 
@@ -60,7 +62,9 @@ class Retrieval:
     """Unit, `mean_average_precision, p_value, corrected_p_value` (Benjamini-Hochberg), by permutation."""
 
 
-def retrieve(profiles: Profiles, question: Question, *, seed: int = 0, n_resamples: int = 1000) -> Retrieval:
+def retrieve(
+    profiles: AskingProfiles, question: Question, *, seed: int = 0, n_resamples: int = 1000
+) -> Retrieval:
     """Every profile asks, all that may be compared with it are ranked.
 
     Memory is that of N² similarities and pairs.
@@ -84,13 +88,17 @@ def retrieve(profiles: Profiles, question: Question, *, seed: int = 0, n_resampl
     )
 
 
-def ranked_queries(profiles: Profiles, question: Question) -> pd.DataFrame:
+def ranked_queries(profiles: AskingProfiles, question: Question) -> pd.DataFrame:
     """The profiles' metadata (N rows) with the columns of `Retrieval.queries`; what is asked of a profile without a
-    partner is NaN.
+    partner is NaN. Where profiles depend on who asks, each ranks all others as its own model sees them.
 
     Raises:
         BadInputError: a column is missing, no profile has a partner, or none can be taken for one.
     """
+    return profiles.asked(partial(_ranked, question=question))
+
+
+def _ranked(profiles: Profiles, question: Question) -> pd.DataFrame:
     known = profiles.metadata
     require_columns(known, [question.label, *question.apart, question.unit], "profiles'")
     comparable = _comparable(known, question.apart)

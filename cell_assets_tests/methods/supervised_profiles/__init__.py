@@ -1,0 +1,1 @@
+"""Tests of the supervised control of profiles without learning."""
