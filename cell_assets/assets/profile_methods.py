@@ -240,7 +240,7 @@ def _report_on_profiles(
         output = profile_report_output(store, experiment, None if entry is None else entry.name)
 
         def write(out: Path) -> Written:
-            return Written(write_profiles_report(out, entry, experiment, output))
+            return Written(write_profiles_report(out, entry, experiment, output, store.ledger))
 
         publish_report(context, store, output, write)
         yield finished(context, store, name)

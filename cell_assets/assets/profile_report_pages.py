@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+from cell_assets.assets.profile_costs import costs_of
 from cell_assets.assets.profile_outputs import ProfileReportOutput
 from cell_assets.evaluation.profiling.published_profiles import (
     ProfileFolders,
     study_published_profiles,
 )
+from cell_assets.ledger.ledger import Ledger
 from cell_assets.ledger.records import NumberDraft
 from cell_assets.methods.registry import MethodEntry, load_trainable
 from cell_assets.reporting.profile_report import ProfileSources, write_profile_report
@@ -16,12 +18,13 @@ MEAN_PROFILES = "mean_profiles"
 
 
 def write_profiles_report(
-    out: Path, entry: MethodEntry | None, experiment: str, output: ProfileReportOutput
+    out: Path, entry: MethodEntry | None, experiment: str, output: ProfileReportOutput, ledger: Ledger
 ) -> tuple[NumberDraft, ...]:
     """Study, draw and write; returns the numbers that the report states.
 
     Args:
         entry: of the method whose profiles it is about; None for those without learning.
+        ledger: says what it cost to make what the report rests on.
 
     Raises:
         BadInputError: the profiles cannot be compared.
@@ -46,7 +49,13 @@ def write_profiles_report(
         method,
         found.study,
         (*trained, *found.notes),
-        ProfileSources(output.receipts, output.parameters, found.records, found.selections),
+        ProfileSources(
+            output.receipts,
+            output.parameters,
+            found.records,
+            found.selections,
+            costs_of(ledger, output.receipts, None if entry is None else entry.name),
+        ),
         headline=None if entry is None else method,
     )
     return found.numbers

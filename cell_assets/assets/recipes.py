@@ -96,6 +96,7 @@ _PROFILE_REPORT = (
     "cell_assets.evaluation.resampling",
     "cell_assets.reporting",
     "cell_assets.assets.profile_report_pages",
+    "cell_assets.assets.profile_costs",
 )
 
 _SHARED: tuple[Recipe, ...] = (

@@ -22,7 +22,13 @@ from cell_assets.imaging.parquet_tables import write_parquet
 from cell_assets.ledger.records import JsonValue, NumberDraft, ReadReceipt
 from cell_assets.reporting.html import Card, ReportFigure, card, render_page
 from cell_assets.reporting.profile_figures import TASK_TITLES, profile_figures
-from cell_assets.reporting.wording import interval_text, title_text, value_text
+from cell_assets.reporting.wording import (
+    bytes_text,
+    interval_text,
+    seconds_text,
+    title_text,
+    value_text,
+)
 
 FORMAT_NAME, FORMAT_VERSION = "cell_assets.profile_report", "1"
 COMPOUNDS_FILE, PLATES_FILE, UMAP_FILE = "compounds.parquet", "plates.parquet", "umap.parquet"
@@ -39,6 +45,34 @@ class ProfileSources:
     """What making each plate's profiles left out."""
     selections: Mapping[str, SelectedProfiles] | None = None
     """By representation, what choosing common features left out."""
+    costs: tuple["OutputCost", ...] = ()
+    """Time and size of what was made on the way to these profiles, in that order."""
+
+
+@dataclass(frozen=True)
+class OutputCost:
+    """What the outputs of one kind cost that the report rests on (Table 3 of CytoSummaryNet)."""
+
+    what: str
+    """For example `profiles by cytosummary`."""
+    n_outputs: int
+    """One of each plate, or of the experiment."""
+    seconds: float
+    """Of all, from reading to publishing."""
+    n_bytes: int
+    """Of all, as they are published."""
+
+
+@dataclass(frozen=True)
+class _Cost:
+    """One row of the table of costs."""
+
+    what: str
+    n: int
+    seconds_each: str
+    seconds: str
+    size_each: str
+    size: str
 
 
 @dataclass(frozen=True)
@@ -126,6 +160,7 @@ def write_profile_report(
         gains=list(_gains(study)),
         alone=[(str(row[COMPOUND]), str(row[MOA])) for _, row in study.without_sister.iterrows()],
         plates=[_plate_loss(one) for one in sources.plates],
+        costs=[_cost(one) for one in sources.costs],
         selections=[_selection_loss(name, one) for name, one in (sources.selections or {}).items()],
     )
     (out / "figures").mkdir(parents=True, exist_ok=True)
@@ -208,6 +243,17 @@ def _gain(score: Score, gain: Gain) -> _Gain:
         "–" if relative is None else f"{100 * relative:+.0f} %",
         p_values.get("compounds", "–"),
         p_values.get("plates", "–"),
+    )
+
+
+def _cost(cost: OutputCost) -> _Cost:
+    return _Cost(
+        cost.what,
+        cost.n_outputs,
+        seconds_text(cost.seconds / cost.n_outputs),
+        seconds_text(cost.seconds),
+        bytes_text(cost.n_bytes / cost.n_outputs),
+        bytes_text(cost.n_bytes),
     )
 
 

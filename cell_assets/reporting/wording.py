@@ -36,6 +36,22 @@ def units_text(number: NumberDraft) -> str:
     return f"{number.n} {number.unit}".strip()
 
 
+def seconds_text(seconds: float) -> str:
+    """`0.4 s`, `12.3 min` or `26.0 h`."""
+    if seconds < 90:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def bytes_text(n_bytes: float) -> str:
+    """`812 B`, `3.2 MB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.0f} {unit}" if unit == "B" else f"{n_bytes:.1f} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.1f} TB"
+
+
 def title_text(name: str) -> str:
     """`about_to_divide` as words."""
     return name.replace("_", " ")

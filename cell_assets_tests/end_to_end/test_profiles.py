@@ -13,6 +13,7 @@ import pytest
 from copairs.map import average_precision
 
 from cell_assets.assets.inputs import standing_plates
+from cell_assets.assets.profile_costs import costs_of
 from cell_assets.assets.table_request import TableRequest, TableRows
 from cell_assets.audit.recompute import recompute
 from cell_assets.automation.ingesting import ingest_plate
@@ -34,7 +35,7 @@ from cell_assets.evaluation.retrieval.profiles import Profiles, treatment_profil
 from cell_assets.evaluation.retrieval.retrieval import Question, retrieve
 from cell_assets.imaging.feature_tables.feature_table import read_feature_table_record
 from cell_assets.imaging.features.plate_features import read_features
-from cell_assets.reporting.wording import value_text
+from cell_assets.reporting.wording import bytes_text, seconds_text, value_text
 from cell_assets.settings import Settings
 from cell_assets.simulation.parameters import SimulationParameters
 from cell_assets.simulation.simulate import simulate
@@ -193,6 +194,37 @@ def test_every_number_of_both_reports_can_be_computed_anew(screen: Settings) -> 
             assert value_text(number.draft.value) in page
         splits = {one.draft.split for one in numbers}
         assert any("held out" in split for split in splits), splits
+
+
+def test_the_report_says_what_time_and_size_its_profiles_took(screen: Settings) -> None:
+    with opened(screen) as session:
+        stated = session.ledger.latest("cytosummary_report", "S1")
+        assert stated is not None
+        page = (session.store.path_of(stated.artifact) / "report.html").read_text(encoding="utf-8")
+        receipts = [session.store.receipt(one) for one in stated.inputs]
+        costs = {one.what: one for one in costs_of(session.ledger, receipts, "cytosummary")}
+        partitions = [f"P{n}" for n in range(3)]
+        for what, asset, keys in (
+            ("single cells", "single_cell_features", partitions),
+            ("profiles without learning", "mean_profiles", partitions),
+            ("training", "cytosummary_checkpoint", ["S1"]),
+            ("profiles by cytosummary", "cytosummary_profiles", [f"S1|{one}" for one in partitions]),
+        ):
+            made = list(session.ledger.latest_many(asset, keys).values())
+            folders = [session.store.path_of(one.artifact) for one in made]
+            files = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
+            assert costs[what].n_outputs == len(keys) == len(made)
+            assert costs[what].n_bytes == sum(file.stat().st_size for file in files)
+            took = sum((one.run.ended - one.run.started).total_seconds() for one in made)
+            assert costs[what].seconds == pytest.approx(took)
+            for said in (what, seconds_text(took), bytes_text(costs[what].n_bytes / len(keys))):
+                assert f">{said}</td>" in page, said
+        assert list(costs) == [
+            "single cells",
+            "profiles without learning",
+            "training",
+            "profiles by cytosummary",
+        ]
 
 
 def test_profiles_that_came_ready_are_reported_as_they_are(screen: Settings, tmp_path: Path) -> None:

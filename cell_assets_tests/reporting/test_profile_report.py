@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from cell_assets.evaluation.profiling.well_manifest import COMPOUND, MOA
 from cell_assets.evaluation.profiling.well_representations import ProfileParameters, Representation
 from cell_assets.ledger.records import ReadReceipt
 from cell_assets.reporting.profile_figures import scores_figure
-from cell_assets.reporting.profile_report import ProfileSources, write_profile_report
+from cell_assets.reporting.profile_report import OutputCost, ProfileSources, write_profile_report
 from cell_assets_tests.evaluation.profiling.screens import QUICK, profiles, screen
 
 INPUTS = (ReadReceipt(1, "mean_profiles", "E|P0", "ab" * 32),)
@@ -63,7 +64,12 @@ def sources(study: ProfileStudy) -> ProfileSources:
     }
     kept = profiles(study.wells.head(3), 0)
     selections = {"mean": SelectedProfiles(kept, lost, ("a step was left out",))}
-    return ProfileSources(INPUTS, {"seed": 0}, (record,), selections)
+    costs = (
+        OutputCost("single cells", 4, 90.0, 3_290_000_000),
+        OutputCost("training", 1, 93_600.0, 15_040_000),
+        OutputCost("profiles by cytosummary", 4, 8.0, 3_248),
+    )
+    return ProfileSources(INPUTS, {"seed": 0}, (record,), selections, costs)
 
 
 def test_page_figures_numbers_and_tables_are_written_and_the_same_again(
@@ -135,11 +141,23 @@ def test_the_page_says_what_was_found_and_lost(study: ProfileStudy, tmp_path: Pa
     assert f"{gain.absolute.value:+.3f}" in page
 
 
+def test_time_and_size_stand_in_a_table(study: ProfileStudy, tmp_path: Path) -> None:
+    write_profile_report(tmp_path, "A", "cytosummary", study, [], sources(study))
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    table = page.partition("<h2>Time and size</h2>")[2].partition("</table>")[0]
+    assert [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in table.split("<tr>")[2:]] == [
+        ["single cells", "4", "22.5 s", "1.5 min", "822.5 MB", "3.3 GB"],
+        ["training", "1", "26.0 h", "26.0 h", "15.0 MB", "15.0 MB"],
+        ["profiles by cytosummary", "4", "2.0 s", "8.0 s", "812 B", "3.2 kB"],
+    ]
+
+
 def test_without_a_rival_there_is_nothing_to_gain(tmp_path: Path) -> None:
     alone = study_profiles({"mean": profiles(screen(1), 0)}, QUICK)
     write_profile_report(tmp_path, "One", "mean_profiles", alone, [], ProfileSources(INPUTS, {}))
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "What each has over" not in page and "What was lost" not in page and "Simulated" not in page
+    for absent in ("What each has over", "What was lost", "Time and size", "Simulated"):
+        assert absent not in page
     assert not (tmp_path / "figures" / "umap.png").exists()
     assert "None: every compound whose mechanism is known" in page
 
