@@ -28,6 +28,7 @@ from cell_assets.evaluation.profiling.well_manifest import (
     wells_table,
 )
 from cell_assets.evaluation.profiling.well_representations import Representation
+from cell_assets.evaluation.retrieval.cross_fitted import CrossFittedProfiles
 from cell_assets.evaluation.retrieval.profiles import Profiles
 from cell_assets.imaging.feature_tables.columns import PLATE, WELL
 from cell_assets.ledger.records import WellDraft
@@ -118,6 +119,34 @@ def test_a_rival_that_shows_mechanisms_gains(study: ProfileStudy) -> None:
     assert found["rival"].share.value == pytest.approx(
         (found["rival"].table["corrected_p_value"] < 0.05).mean()
     )
+
+
+def test_profiles_that_depend_on_who_asks_are_asked_everything_and_laid_out_nowhere() -> None:
+    wells = screen()
+    rival, other = profiles(wells, 1, mechanism=3), profiles(wells, 2)
+    asks_rival = {f"c{n}": 0 for n in range(N_COMPOUNDS)}
+    folds = CrossFittedProfiles((rival, other), COMPOUND, asks_rival)
+    found = study_profiles(
+        {"mean": profiles(wells, 0), "rival": rival, "folds": folds}, QUICK.model_copy(update={"umap": True})
+    )
+    by_name = {
+        name: [one for one in found.scores if one.representation == name] for name in ("rival", "folds")
+    }
+    for one, same in zip(by_name["rival"], by_name["folds"], strict=True):
+        assert (one.mean_average_precision, one.gain) == (same.mean_average_precision, same.gain)
+    shares = {one.representation: one.share for one in found.found}
+    assert shares["rival"] == shares["folds"] != shares["mean"]
+    assert (
+        len([one for one in found.batch if one.representation == "folds" and one.same.value is not None]) == 2
+    )
+    laid_out = {one.representation: one for one in found.umaps}
+    assert laid_out["rival"].xy is not None and laid_out["folds"].xy is None
+    assert "2 models each lay wells out in a space of their own" in laid_out["folds"].why_missing
+    asks_noise = CrossFittedProfiles((rival, other), COMPOUND, dict.fromkeys(asks_rival, 1))
+    lost = study_profiles({"mean": profiles(wells, 0), "folds": asks_noise}, QUICK).score(
+        Task.MECHANISM, "folds"
+    )
+    assert lost.mean_average_precision.value < 0.5 < by_name["rival"][0].mean_average_precision.value
 
 
 def test_welch_by_its_formula(study: ProfileStudy) -> None:
