@@ -28,7 +28,8 @@ from benchmarks.cytosummary_moa.difficulty import (
     wells_of_plates,
 )
 from benchmarks.cytosummary_moa.run import N_FOLDS, TREATMENT, interval, plate_cells
-from cell_assets.evaluation.profiling.quality_rule import RuleParameters, distil_rule
+from cell_assets.evaluation.profiling.profile_parameters import RuleParameters
+from cell_assets.evaluation.profiling.quality_rule import distil_rule
 from cell_assets.evaluation.profiling.relevance_study import (
     debris_found,
     kept_cells,

@@ -1,8 +1,12 @@
 """How profiles are compared and reported; free of scikit-learn and pycytominer, which definitions must not wait for."""
 
 from enum import StrEnum
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+LEAST_RELEVANT = 0.2
+"""Share of a well's cells that counts as its least relevant."""
 
 
 class SelectionStep(StrEnum):
@@ -51,6 +55,50 @@ class ProfileStudyParameters(BaseModel):
     """Whether the cells are from a simulation, which every number then says."""
 
 
+class RuleParameters(BaseModel):
+    """How a rule is distilled."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    least_relevant: float = Field(default=LEAST_RELEVANT, gt=0, lt=1)
+    """Share of every well's cells that is to be foretold."""
+    max_depth: int = Field(default=2, ge=1, le=2)
+    """Conditions that a cell is left out by; two of them make three features at most in all."""
+    min_precision: float = Field(default=0.5, gt=0, lt=1)
+    """A leaf is of the rule when more than this share of its cells is to be foretold."""
+    min_leaf: float = Field(default=0.01, gt=0, lt=0.5)
+    """Share of the cells that a leaf holds at least, so that no rule is made for a handful."""
+    max_cells: int = Field(default=20_000, ge=100)
+    """Cells that the tree sees, drawn evenly: every one of them is sorted by every feature."""
+    seed: int = Field(default=0, ge=0)
+    """Of that draw."""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.min_precision <= self.least_relevant:
+            raise ValueError(
+                f"min_precision={self.min_precision:g} is no more than least_relevant={self.least_relevant:g}, which "
+                "leaving out any cell reaches; raise it"
+            )
+        return self
+
+
+class RelevanceParameters(BaseModel):
+    """How it is studied what the relevance of cells means."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    features_shown: int = Field(default=5, ge=1)
+    """Features whose rank correlation with relevance is the highest, and as many of the lowest, that the page shows."""
+    wells_shown: int = Field(default=3, ge=0)
+    """Wells of filmed plates whose cells the page shows; 0 shows none."""
+    cells_shown: int = Field(default=6, ge=1)
+    """Of each of these wells, least relevant cells and most relevant ones."""
+    rule: RuleParameters = RuleParameters()
+    """How relevance becomes a rule of quality control. Its `least_relevant` is also the share of every well's cells
+    without which mean profiles are made."""
+
+
 class ProfileReportParameters(BaseModel):
     """How a report on profiles is made."""
 
@@ -60,3 +108,6 @@ class ProfileReportParameters(BaseModel):
     """What is asked of the profiles."""
     selection: ProfileSelectionParameters = ProfileSelectionParameters()
     """Which features of profiles without learning are compared."""
+    relevance: RelevanceParameters | None = RelevanceParameters()
+    """What is asked of the relevance of cells, where a method says how much each has to say; None asks nothing, and
+    reads no cell."""

@@ -5,44 +5,17 @@ the rule. It needs no network, so that mean profiling can use it on plates of it
 """
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError
 from sklearn.tree import DecisionTreeClassifier
 
 from cell_assets.errors import BadInputError
-from cell_assets.evaluation.profiling.relevance_study import LEAST_RELEVANT, kept_cells
+from cell_assets.evaluation.profiling.profile_parameters import RuleParameters
+from cell_assets.evaluation.profiling.relevance_study import kept_cells
 from cell_assets.evaluation.units import BoolArray, FloatArray, IntArray
-
-
-class RuleParameters(BaseModel):
-    """How a rule is distilled."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    least_relevant: float = Field(default=LEAST_RELEVANT, gt=0, lt=1)
-    """Share of every well's cells that is to be foretold."""
-    max_depth: int = Field(default=2, ge=1, le=2)
-    """Conditions that a cell is left out by; two of them make three features at most in all."""
-    min_precision: float = Field(default=0.5, gt=0, lt=1)
-    """A leaf is of the rule when more than this share of its cells is to be foretold."""
-    min_leaf: float = Field(default=0.01, gt=0, lt=0.5)
-    """Share of the cells that a leaf holds at least, so that no rule is made for a handful."""
-    max_cells: int = Field(default=20_000, ge=100)
-    """Cells that the tree sees, drawn evenly: every one of them is sorted by every feature."""
-    seed: int = Field(default=0, ge=0)
-    """Of that draw."""
-
-    @model_validator(mode="after")
-    def _says_something(self) -> Self:
-        if self.min_precision <= self.least_relevant:
-            raise ValueError(
-                f"min_precision={self.min_precision:g} is no more than least_relevant={self.least_relevant:g}, which "
-                "leaving out any cell reaches; raise it"
-            )
-        return self
 
 
 class Condition(BaseModel):
@@ -133,16 +106,36 @@ def distil_rule(
             as many cells.
     """
     least = ~kept_cells(relevance, starts, parameters.least_relevant)
-    random = np.random.default_rng(parameters.seed)
-    rows = np.sort(random.permutation(len(least))[: parameters.max_cells])
-    if not least[rows].any():
+    rows = drawn_cells(len(least), parameters.max_cells, parameters.seed)
+    return rule_of_examples(features[rows], least[rows], names, parameters)
+
+
+def drawn_cells(n: int, most: int, seed: int) -> IntArray:
+    """Rows of at most `most` of n cells, drawn evenly, in their order."""
+    return np.sort(np.random.default_rng(seed).permutation(n)[:most])
+
+
+def rule_of_examples(
+    features: NDArray[np.float32], least: BoolArray, names: tuple[str, ...], parameters: RuleParameters
+) -> QualityRule:
+    """The rule that foretells which of these cells are among the least relevant; cells of several plates may be mixed.
+
+    Args:
+        features: (n, D), of zero mean and unit variance over all cells of each plate.
+        least: (n,) which cells are to be foretold.
+        names: D names.
+
+    Raises:
+        BadInputError: none is.
+    """
+    if not least.any():
         raise BadInputError(
-            f"of {len(rows)} cells none is among the least relevant {parameters.least_relevant:.0%} of its well; give "
+            f"of {len(least)} cells none is among the least relevant {parameters.least_relevant:.0%} of its well; give "
             "wells with more cells"
         )
     tree = DecisionTreeClassifier(
         max_depth=parameters.max_depth, min_samples_leaf=parameters.min_leaf, random_state=parameters.seed
-    ).fit(features[rows], least[rows])
+    ).fit(features, least)
     return QualityRule(clauses=_clauses(tree, names, parameters.min_precision, 0, ()))
 
 

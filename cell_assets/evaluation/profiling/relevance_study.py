@@ -15,6 +15,7 @@ from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 
 from cell_assets.errors import BadInputError
+from cell_assets.evaluation.profiling.profile_parameters import LEAST_RELEVANT
 from cell_assets.evaluation.resampling import Estimate, bootstrap_interval, interval_of, resampled
 from cell_assets.evaluation.retrieval.profiles import Profiles
 from cell_assets.evaluation.retrieval.retrieval import (
@@ -26,9 +27,6 @@ from cell_assets.evaluation.retrieval.retrieval import (
 )
 from cell_assets.evaluation.scores.metrics import mean
 from cell_assets.evaluation.units import BoolArray, FloatArray, IntArray
-
-LEAST_RELEVANT = 0.2
-"""Share of a well's cells that counts as its least relevant."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +128,20 @@ def relevance_correlations(
         raise BadInputError(
             f"features have {features.shape[1]} columns and {len(names)} names; name each column"
         )
-    of_wells = np.stack([_spearman(relevance[well], features[well]) for well in _wells(starts)])
+    (of_wells,) = rank_correlations(relevance[:, None], features, starts)
+    return correlations_over_wells(of_wells, names, seed=seed, n_resamples=n_resamples)
+
+
+def rank_correlations(scores: FloatArray, features: NDArray[np.float32], starts: IntArray) -> FloatArray:
+    """Spearman's rank correlation of S scores (N, S) with D features (N, D) within each well: (S, W, D); NaN where
+    either has one value."""
+    return np.stack([_spearman(scores[well], features[well]) for well in _wells(starts)], 1)
+
+
+def correlations_over_wells(
+    of_wells: FloatArray, names: tuple[str, ...], *, seed: int = 0, n_resamples: int = 1000
+) -> tuple[FeatureCorrelation, ...]:
+    """Means of the correlations (W, D) within wells, from the highest to the lowest."""
     values, draws = _means_over_wells(of_wells, seed, n_resamples)
     why = "the feature or relevance has one value in every well"
     n_wells = np.isfinite(of_wells).sum(0)
@@ -228,13 +239,18 @@ def _auroc(score: FloatArray, debris: BoolArray, cells: BoolArray) -> float:
     return float(roc_auc_score(debris[asked], score[asked]))
 
 
-def _spearman(relevance: FloatArray, features: NDArray[np.float32]) -> FloatArray:
-    """(D,) rank correlations over n cells; NaN where either has one value."""
-    ranks, of_features = rankdata(relevance), rankdata(features, axis=0)
-    ranks = ranks - ranks.mean()
-    of_features -= of_features.mean(0)
-    length = np.linalg.norm(ranks) * np.linalg.norm(of_features, axis=0)
-    return np.divide(ranks @ of_features, length, out=np.full(features.shape[1], np.nan), where=length > 0)
+def _spearman(scores: FloatArray, features: NDArray[np.float32]) -> FloatArray:
+    """(S, D) rank correlations over n cells; NaN where either has one value."""
+    one, other = (_unit_ranks(values) for values in (scores, features))
+    return one.T @ other
+
+
+def _unit_ranks(values: NDArray[np.floating]) -> FloatArray:
+    """Ranks (n, k) of every column, centred and of length 1; NaN in a column of one value."""
+    ranks: FloatArray = rankdata(values, axis=0)
+    ranks -= ranks.mean(0)
+    length = np.linalg.norm(ranks, axis=0)
+    return np.divide(ranks, length, out=np.full(ranks.shape, np.nan), where=length > 0)
 
 
 def _means_over_wells(of_wells: FloatArray, seed: int, n_resamples: int) -> tuple[FloatArray, FloatArray]:

@@ -7,10 +7,10 @@ import pytest
 from pydantic import ValidationError
 
 from cell_assets.errors import BadInputError
+from cell_assets.evaluation.profiling.profile_parameters import RuleParameters
 from cell_assets.evaluation.profiling.quality_rule import (
     Condition,
     QualityRule,
-    RuleParameters,
     distil_rule,
     read_quality_rule,
     write_quality_rule,
