@@ -12,6 +12,12 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from cell_assets.errors import BadInputError
+from cell_assets.evaluation.profiling.relevance_table import (
+    FILMED_CELL,
+    RELEVANCE_PARQUET,
+    ROW,
+    RelevanceScore,
+)
 from cell_assets.evaluation.profiling.well_manifest import COMPOUND, IS_CONTROL
 from cell_assets.evaluation.retrieval.profiles import PROFILES_PARQUET
 from cell_assets.imaging.feature_tables.columns import OBJECT, PLACE, PLATE, WELL
@@ -39,10 +45,8 @@ from cell_assets.methods.execution import prepared
 from cell_assets.methods.pace import Pace
 from cell_assets.methods.processor import Device, Precision
 
-RELEVANCE_PARQUET = "relevance.parquet"
 PROFILES_JSON = "profiles.json"
 FEATURE = "CytoSummaryNet_{:04d}"
-SENSITIVITY, ACTIVATION, COMBINED = "sensitivity", "activation", "combined"
 _WELLS_AT_ONCE = 16
 """Between two reports of progress."""
 
@@ -85,8 +89,8 @@ def profile(
 
     Profiles are `Metadata_*` of the wells, as they were and in their order, and then `CytoSummaryNet_0000` and so on,
     as pycytominer and copairs read them. Relevance is a row for every cell of a well that has two at least: who it is,
-    and `sensitivity, activation, combined`, each 0 to 1 within its well; compounds are held against each other, and
-    all controls are one class. Equal inputs give equal bytes in an equal environment.
+    its row of the feature table, and `combined, sensitivity, activation`, each 0 to 1 within its well; compounds are
+    held against each other, and all controls are one class. Equal inputs give equal bytes in an equal environment.
 
     Memory is that of `plate_reading.standardised`, and of relevance 40 bytes a cell; the cells lie in a map (4 bytes a
     number) in `out` as long as it takes.
@@ -200,11 +204,11 @@ def _relevance(
             parameters.denominator,
         )
         named = _cell_names(plate, rows)
-        for name in (SENSITIVITY, ACTIVATION, COMBINED):
-            named[name] = getattr(scores, name).astype(np.float32)
+        for name in RelevanceScore:
+            named[name.value] = getattr(scores, name.value).astype(np.float32)
         return named, why_not
     none = _cell_names(plate, np.empty(0, np.int64)).assign(
-        **{name: np.empty(0, np.float32) for name in (SENSITIVITY, ACTIVATION, COMBINED)}
+        **{name.value: np.empty(0, np.float32) for name in RelevanceScore}
     )
     return none, {str(well): why for well in compared.wells[WELL]} | why_not
 
@@ -220,8 +224,8 @@ def _cell_names(plate: UsablePlate, rows: IntArray) -> pd.DataFrame:
     """Which cells (n,) these rows of the table are."""
     with pq.ParquetFile(plate.table.path / CELLS_PARQUET) as file:
         there = set(file.schema_arrow.names)
-        named = file.read(columns=[name for name in (*PLACE, *OBJECT) if name in there])
-    return named.take(rows).to_pandas()
+        named = file.read(columns=[name for name in (*PLACE, *OBJECT, *FILMED_CELL) if name in there])
+    return named.take(rows).to_pandas().assign(**{ROW: rows})
 
 
 def _remarks(record: ProfilesRecord) -> tuple[str, ...]:

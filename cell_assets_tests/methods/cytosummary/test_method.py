@@ -232,9 +232,12 @@ def test_profiles_and_relevance_of_a_plate(
 
     relevance = pd.read_parquet(tmp_path / "one" / "relevance.parquet")
     assert relevance.columns.tolist() == [
-        "Metadata_Plate", "Metadata_Well", "Metadata_ObjectNumber", "sensitivity", "activation", "combined",
+        "Metadata_Plate", "Metadata_Well", "Metadata_ObjectNumber", "row", "combined", "sensitivity", "activation",
     ]  # fmt: skip
     assert len(relevance) == len(given) and relevance["combined"].dtype == np.float32
+    table = pd.read_parquet(two_plates[1].path / "cells.parquet").iloc[relevance["row"]]
+    for name in ("Metadata_Well", "Metadata_ObjectNumber"):
+        assert table[name].tolist() == relevance[name].tolist()
     by_well = relevance.groupby("Metadata_Well")["combined"]
     assert (by_well.min() == 0).all() and (by_well.max() == 1).all()
     keys = ["Metadata_Well", "Metadata_ObjectNumber"]
