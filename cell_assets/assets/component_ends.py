@@ -10,7 +10,7 @@ from cell_assets.evaluation.features.feature_correlation import FeatureCorrelati
 from cell_assets.evaluation.splits import SplitUnit
 from cell_assets.evaluation.units import FloatArray, IntArray, unit_ids
 from cell_assets.imaging.patch_reading import PatchTable, open_patch_table
-from cell_assets.reporting.feature_figures import ComponentEnds
+from cell_assets.reporting.cell_ends import CellEnds
 
 _SHOWN_COMPONENTS = 3
 _SHOWN_CELLS = 6
@@ -21,7 +21,7 @@ def component_ends(
     cells: pd.DataFrame,
     tables: Mapping[tuple[str, str], Path],
     acquisitions: Mapping[str, Path],
-) -> tuple[ComponentEnds, ...]:
+) -> tuple[CellEnds, ...]:
     """Middle planes of the patches of test cells at both ends of the first components; nothing without features.
 
     Args:
@@ -43,16 +43,21 @@ def component_ends(
     for component in range(min(_SHOWN_COMPONENTS, found.components.shape[1])):
         low, high = extreme_rows(found.components[rows, component], tracks, _SHOWN_CELLS)
         if len(low):
-            read = [_middle_planes(cells, opened, rows[end]) for end in (low, high)]
+            read = [middle_planes(cells, opened, rows[end]) for end in (low, high)]
             names = next(iter(opened.values())).info.channel_names
-            shown.append(ComponentEnds(component, read[0], read[1], names))
+            shown.append(CellEnds(f"PC {component + 1}", read[0], read[1], names))
     return tuple(shown)
 
 
-def _middle_planes(
+def middle_planes(
     cells: pd.DataFrame, opened: Mapping[tuple[str, str], PatchTable], rows: IntArray
 ) -> FloatArray:
-    """(n, C, Y, X) of the patches of these rows."""
+    """(n, C, Y, X) of the patches of these rows.
+
+    Args:
+        cells: with the `plate`, `fov_name` and patch table's `row` of each.
+        opened: patch table by plate and position.
+    """
     patches = []
     for row in cells.iloc[rows].to_dict("records"):
         table = opened[str(row["plate"]), str(row["fov_name"])]

@@ -1,37 +1,20 @@
 """Figures of what an embedding's components mean: correlations with features, and cells at both ends."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from matplotlib.axes import Axes
 
 from cell_assets.evaluation.features.feature_correlation import FeatureCorrelations
 from cell_assets.evaluation.resampling import Estimate
-from cell_assets.evaluation.units import FloatArray
+from cell_assets.reporting.cell_ends import CellEnds, ends_figure
 from cell_assets.reporting.html import ReportFigure
-from cell_assets.reporting.style import INK, OTHER, Sheet, bare, house_style
+from cell_assets.reporting.style import INK, OTHER, Sheet, house_style
 from cell_assets.reporting.wording import estimate_text, title_text
 
 _DIVERGING = "RdBu_r"
 
 
-@dataclass(frozen=True)
-class ComponentEnds:
-    """Cells with the lowest and the highest values of one principal component, of distinct tracks at each end."""
-
-    component: int
-    """0 for the first."""
-    low: FloatArray
-    """(n, C, Y, X), the lowest first."""
-    high: FloatArray
-    """(m, C, Y, X), the highest last."""
-    channel_names: tuple[str, ...]
-
-
-def feature_figures(
-    found: FeatureCorrelations | None, ends: Sequence[ComponentEnds]
-) -> tuple[ReportFigure, ...]:
+def feature_figures(found: FeatureCorrelations | None, ends: Sequence[CellEnds]) -> tuple[ReportFigure, ...]:
     """The heat map of correlations and the cells at the components' ends, with captions; nothing without features."""
     if found is None:
         return ()
@@ -44,7 +27,7 @@ def feature_figures(
         )
     ]
     if ends:
-        names = ", ".join(f"PC {one.component + 1}" for one in ends)
+        names = ", ".join(one.what for one in ends)
         figures.append(
             ReportFigure(
                 name="component_ends",
@@ -115,43 +98,3 @@ def _leaves_out_zero(estimate: Estimate) -> bool:
 
 def _short(feature: str) -> str:
     return title_text(feature.removeprefix("Nuclei_"))
-
-
-@house_style()
-def ends_figure(ends: Sequence[ComponentEnds]) -> bytes:
-    """For each component a row of patches per channel: lowest cells left, highest right, as the paper's Figure 3f."""
-    n_low = max(len(one.low) for one in ends)
-    n_high = max(len(one.high) for one in ends)
-    channels = ends[0].channel_names
-    contrasts = [_contrast(ends, channel) for channel in range(len(channels))]
-    sheet = Sheet(
-        0.62 * (n_low + n_high) + 1.4,
-        0.66 * len(ends) * len(channels) + 0.22 * len(ends) + 0.2,
-        rows=len(ends) * len(channels),
-        columns=n_low + 1 + n_high,
-        width_ratios=[1.0] * n_low + [0.35] + [1.0] * n_high,
-    )
-    for place, one in enumerate(ends):
-        for channel, name in enumerate(channels):
-            row = sheet.axes[place * len(channels) + channel]
-            for axes in row:
-                bare(axes)
-            images = [*one.low[:, channel], *[None] * (n_low - len(one.low) + 1), *one.high[:, channel]]
-            for axes, image in zip(row, images, strict=False):
-                if image is not None:
-                    axes.imshow(image, cmap="gray", vmin=contrasts[channel][0], vmax=contrasts[channel][1])
-            row[0].set_ylabel(name, fontsize=7)
-        first = sheet.axes[place * len(channels)]
-        _title(first[0], f"PC {one.component + 1}, lowest")
-        _title(first[n_low + 1], "highest")
-    return sheet.png()
-
-
-def _title(axes: Axes, text: str) -> None:
-    axes.set_title(text, fontsize=8, pad=3)
-
-
-def _contrast(ends: Sequence[ComponentEnds], channel: int) -> tuple[float, float]:
-    shown = np.concatenate([part[:, channel].ravel() for one in ends for part in (one.low, one.high)])
-    low, high = np.percentile(shown, [1, 99.5])
-    return float(low), float(max(high, low + 1e-9))

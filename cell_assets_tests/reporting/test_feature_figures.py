@@ -7,10 +7,9 @@ from PIL import Image
 
 from cell_assets.evaluation.features.feature_correlation import FeatureCorrelations
 from cell_assets.evaluation.resampling import Estimate
+from cell_assets.reporting.cell_ends import CellEnds, ends_figure
 from cell_assets.reporting.feature_figures import (
-    ComponentEnds,
     correlation_figure,
-    ends_figure,
     feature_figures,
 )
 from cell_assets.reporting.style import OTHER
@@ -65,7 +64,7 @@ def test_captions_name_the_strongest_feature_with_its_interval() -> None:
 
 def test_patches_lie_at_their_own_end_with_one_contrast_a_channel() -> None:
     low, high = np.zeros((2, 1, 8, 8)), np.full((2, 1, 8, 8), 100.0)
-    ends = ComponentEnds(0, low, high, ("Phase",))
+    ends = CellEnds("PC 1", low, high, ("Phase",))
     image = pixels(ends_figure([ends])).mean(axis=2)
     middle = image.shape[1] // 2
     assert (image[:, :middle] < 5).mean() > 0.2 > (image[:, middle:] < 5).mean()
