@@ -83,6 +83,10 @@ def _edges_of_profile_method(method: str) -> dict[str, tuple[dg.AssetDep, ...]]:
             _edge(AssetName.MEAN_PROFILES, _PICTURE_ONLY),
             # Of experiments that have some: a closer edge would call all others stale.
             _edge(AssetName.SUPERVISED_PROFILES, _PICTURE_ONLY),
+            _edge(AssetName.SINGLE_CELL_FEATURES, _PICTURE_ONLY),
+            # Of filmed plates, whose cells are shown.
+            _edge(AssetName.PATCH_TABLE, _PICTURE_ONLY),
+            _edge(AssetName.RAW_ACQUISITION, _PICTURE_ONLY),
         ),
     }
 

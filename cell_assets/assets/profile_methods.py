@@ -240,7 +240,8 @@ def _report_on_profiles(
         output = profile_report_output(store, experiment, None if entry is None else entry.name)
 
         def write(out: Path) -> Written:
-            return Written(write_profiles_report(out, entry, experiment, output, store.ledger))
+            numbers = write_profiles_report(out, entry, experiment, output, scratch_of(store), store.ledger)
+            return Written(numbers)
 
         publish_report(context, store, output, write)
         yield finished(context, store, name)

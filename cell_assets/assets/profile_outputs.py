@@ -15,7 +15,13 @@ from pydantic import BaseModel
 
 from cell_assets.assets.choices import ExperimentChoices
 from cell_assets.assets.experiment_outputs import ExperimentOutput, known_plate
-from cell_assets.assets.inputs import ReadArtifact, plate_features, standing_plates
+from cell_assets.assets.inputs import (
+    ReadArtifact,
+    ReadTable,
+    plate_features,
+    plate_tables,
+    standing_plates,
+)
 from cell_assets.assets.partitions import representation_key
 from cell_assets.assets.recipes import AssetName, checkpoint_name, profiles_name, report_name
 from cell_assets.assets.table_request import TableRows, rows_of
@@ -104,6 +110,12 @@ class ProfileReportOutput(ExperimentOutput):
     supervised: ReadArtifact | None
     """The supervised control, where one stands of what stands now."""
     study: ProfileReportParameters
+    cells: Mapping[str, ReadArtifact]
+    """single_cell_features by plate, where something is asked of the relevance of cells."""
+    tables: Mapping[tuple[str, str], ReadTable]
+    """Patch tables by plate and position, where cells of filmed plates are shown."""
+    raw: Mapping[str, ReadArtifact]
+    """Raw acquisition of these plates, from which patches are cut where a table stores none."""
 
 
 def has_cells(plate: Plate) -> bool:
@@ -169,6 +181,7 @@ def profile_report_output(store: Store, experiment: str, method: str | None) -> 
     mean = _mean_profiles_of(store, experiment)
     names = list(mean)
     supervised = _current_supervised_profiles(store, experiment, mean)
+    plates = standing_plates(store, experiment)
     learned: dict[str, ReadArtifact] = {}
     checkpoint = manifest = None
     if method is not None:
@@ -178,19 +191,34 @@ def profile_report_output(store: Store, experiment: str, method: str | None) -> 
         checkpoint = ReadArtifact(*store.read(checkpoint_name(method), experiment))
         manifest = ReadArtifact(*store.read(AssetName.WELL_MANIFEST, experiment))
     study = ExperimentChoices.of(store.ledger, experiment).profile_report
+    if method is None:
+        # Nobody says how much a cell has to say, so that another choice for it makes nothing anew.
+        study = study.model_copy(update={"relevance": None})
+    cells: dict[str, ReadArtifact] = {}
+    tables: dict[tuple[str, str], ReadTable] = {}
+    raw: dict[str, ReadArtifact] = {}
+    if study.relevance is not None:
+        cells = cells_of(store, plates)
+        for plate in (one for one in plates if one.is_filmed and study.relevance.wells_shown):
+            tables |= plate_tables(store, plate)
+            raw[plate.draft.name] = ReadArtifact(*store.read(AssetName.RAW_ACQUISITION, plate.draft.name))
     whole = [one for one in (checkpoint, manifest, supervised) if one is not None]
+    seen = (*cells.values(), *tables.values(), *raw.values())
     return ProfileReportOutput(
         AssetName.MEAN_PROFILES_REPORT.value if method is None else report_name(method),
         experiment,
         experiment,
         study.model_dump(mode="json"),
-        tuple(one.receipt for one in (*mean.values(), *learned.values(), *whole)),
+        tuple(one.receipt for one in (*mean.values(), *learned.values(), *whole, *seen)),
         mean,
         learned,
         checkpoint,
         manifest,
         supervised,
         study,
+        cells,
+        tables,
+        raw,
     )
 
 

@@ -98,6 +98,16 @@ _PROFILE_REPORT = (
     "cell_assets.assets.profile_report_pages",
     "cell_assets.assets.profile_costs",
 )
+_METHOD_PROFILE_REPORT = (
+    *_PROFILE_REPORT,
+    "cell_assets.assets.relevant_cell_pictures",
+    "cell_assets.assets.component_ends",
+    "cell_assets.evaluation.features.feature_correlation",
+    f"{_IMAGING}.feature_tables",
+    f"{_IMAGING}.patch_reading",
+    f"{_IMAGING}.patches",
+)
+"""With the relevance of cells, which are shown."""
 
 _SHARED: tuple[Recipe, ...] = (
     Recipe(
@@ -289,11 +299,12 @@ def _profile_method_recipes(method: str) -> tuple[Recipe, ...]:
         f"cell_assets.methods.{method}",
         f"{_IMAGING}.feature_tables",
         "cell_assets.evaluation.profiling.well_manifest",
+        "cell_assets.evaluation.profiling.relevance_table",
     )
     return (
         Recipe(checkpoint_name(method), FormatName(f"cell_assets.{method}.checkpoint", "1"), code),
         Recipe(profiles_name(method), FormatName("cell_assets.profiles", "1"), code),
-        Recipe(report_name(method), FormatName("cell_assets.profile_report", "1"), _PROFILE_REPORT),
+        Recipe(report_name(method), FormatName("cell_assets.profile_report", "1"), _METHOD_PROFILE_REPORT),
     )
 
 

@@ -1,11 +1,12 @@
 """A number computed anew from what it rests on: from the predictions beside it, and from the embeddings below."""
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 from blake3 import blake3
@@ -22,7 +23,12 @@ from cell_assets.evaluation.pixels.bleaching_scores import (
 )
 from cell_assets.evaluation.pixels.bleaching_scores import REPORT as BLEACHING_REPORT
 from cell_assets.evaluation.profiling.profile_parameters import ProfileReportParameters
-from cell_assets.evaluation.profiling.published_profiles import ProfileFolders, study_published_profiles
+from cell_assets.evaluation.profiling.published_profiles import (
+    ProfileFolders,
+    study_published_profiles,
+    study_published_relevance,
+)
+from cell_assets.evaluation.profiling.relevance_numbers import RELEVANCE_REPORTS, relevance_numbers
 from cell_assets.evaluation.resampling import Estimate
 from cell_assets.evaluation.scores.scoring import rescore
 from cell_assets.evaluation.splits import SplitUnit
@@ -31,6 +37,7 @@ from cell_assets.evaluation.studies.published_study import StudiedFolders, study
 from cell_assets.evaluation.studies.study_parameters import StudyParameters
 from cell_assets.evaluation.studies.training_comparison import REPORT as COMPARISON_REPORT
 from cell_assets.evaluation.studies.training_comparison import paired_gains, reported_trainings
+from cell_assets.imaging.feature_tables.measured_cells import feature_table_folder
 from cell_assets.ledger.records import Artifact, JsonValue, Number, NumberDraft, Provenance
 from cell_assets.store.code_identity import environment_text
 from cell_assets.store.store import Store
@@ -41,6 +48,7 @@ in another order."""
 
 
 _MEAN_PROFILES, _SUPERVISED_PROFILES, _WELL_MANIFEST = "mean_profiles", "supervised_profiles", "well_manifest"
+_CELLS = "single_cell_features"
 _ATTRIBUTION = "/attribution_"
 """In the report name of every number about attribution, between method and annotation column."""
 
@@ -156,8 +164,9 @@ def recompute(store: Store, number_id: int) -> Recomputation:
 
     From the predictions that its report holds, row by row, where it is a score of predictions; and from the
     published embeddings, manifest and annotations, probes fitted anew, always. A number about profiles of wells, from
-    these as they were published. A number about attribution or bleaching, from the scores of its cells that are
-    published beside it; one that compares trainings, from their reports.
+    these as they were published, and one about the relevance of cells from their features as well. A number about
+    attribution or bleaching, from the scores of its cells that are published beside it; one that compares trainings,
+    from their reports.
 
     Raises:
         NotFoundError: there is no such number.
@@ -168,7 +177,9 @@ def recompute(store: Store, number_id: int) -> Recomputation:
         ("the report's predictions", _from_predictions),
         ("the published embeddings", _from_embeddings),
     )
-    if _is_of_profiles(stated):
+    if _is_of_relevance(number):
+        ways = (("the published cells and their relevance", _from_relevance),)
+    elif _is_of_profiles(stated):
         ways = (("the published profiles", _from_profiles),)
     elif _ATTRIBUTION in number.draft.report:
         ways = (("the scored cells", _from_scored_cells),)
@@ -273,8 +284,33 @@ def _is_of_profiles(stated: Provenance) -> bool:
 
 
 def _from_profiles(store: Store, number: Number, stated: Provenance) -> NumberDraft:
-    draft = number.draft
-    method = draft.report.partition("/")[0]
+    method = number.draft.report.partition("/")[0]
+    parameters = ProfileReportParameters.model_validate(dict(stated.run.parameters))
+    folders = _profile_folders(store, stated, method)
+    return _stated_again(number, study_published_profiles(method, folders, parameters).numbers)
+
+
+def _is_of_relevance(number: Number) -> bool:
+    return number.draft.report.partition("/")[2] in RELEVANCE_REPORTS
+
+
+def _from_relevance(store: Store, number: Number, stated: Provenance) -> NumberDraft:
+    method = number.draft.report.partition("/")[0]
+    parameters = ProfileReportParameters.model_validate(dict(stated.run.parameters))
+    with TemporaryDirectory() as scratch:
+        cells = {
+            artifact.partition: feature_table_folder(
+                _folder(store, artifact), Path(scratch) / artifact.partition
+            )
+            for artifact in stated.inputs
+            if artifact.asset == _CELLS
+        }
+        folders = replace(_profile_folders(store, stated, method), cells=cells)
+        study = study_published_relevance(method, folders, parameters)
+    return _stated_again(number, relevance_numbers(study, method) if study else ())
+
+
+def _profile_folders(store: Store, stated: Provenance, method: str) -> ProfileFolders:
     mean: dict[str, Path] = {}
     learned: dict[str, Path] = {}
     manifest: Path | None = None
@@ -288,17 +324,19 @@ def _from_profiles(store: Store, number: Number, stated: Provenance) -> NumberDr
             manifest = _folder(store, artifact)
         elif artifact.asset == _SUPERVISED_PROFILES:
             supervised = _folder(store, artifact)
-    folders = ProfileFolders(mean, {method: learned} if learned else {}, manifest, supervised)
-    parameters = ProfileReportParameters.model_validate(dict(stated.run.parameters))
-    for anew in study_published_profiles(method, folders, parameters).numbers:
+    return ProfileFolders(mean, {method: learned} if learned else {}, manifest, supervised)
+
+
+def _stated_again(number: Number, numbers: Sequence[NumberDraft]) -> NumberDraft:
+    draft = number.draft
+    for anew in numbers:
         if (anew.report, anew.name, anew.split) == (draft.report, draft.name, draft.split):
             return anew
     raise NotFoundError(f"the study as it is today states no {draft.report} {draft.name}, {draft.split}")
 
 
 def _from_embeddings(store: Store, number: Number, stated: Provenance) -> NumberDraft:
-    draft = number.draft
-    method = draft.report.partition("/")[0]
+    method = number.draft.report.partition("/")[0]
     by_asset: dict[str, dict[str, Artifact]] = {}
     for artifact in stated.inputs:
         by_asset.setdefault(artifact.asset, {})[artifact.partition] = artifact
@@ -332,7 +370,4 @@ def _from_embeddings(store: Store, number: Number, stated: Provenance) -> Number
         experiment,
         _parameters(stated),
     )
-    for anew in study.evaluation.numbers:
-        if (anew.report, anew.name, anew.split) == (draft.report, draft.name, draft.split):
-            return anew
-    raise NotFoundError(f"the study as it is today states no {draft.report} {draft.name}, {draft.split}")
+    return _stated_again(number, study.evaluation.numbers)

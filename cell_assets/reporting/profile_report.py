@@ -15,6 +15,7 @@ from cell_assets.evaluation.profiling.profile_scores import Gain, Score
 from cell_assets.evaluation.profiling.profile_selection import SelectedProfiles
 from cell_assets.evaluation.profiling.profile_study import SIGNIFICANT, ProfileStudy
 from cell_assets.evaluation.profiling.profile_tasks import BATCH, Task
+from cell_assets.evaluation.profiling.relevance_numbers import relevance_numbers
 from cell_assets.evaluation.profiling.well_manifest import COMPOUND, IS_CONTROL, MOA
 from cell_assets.evaluation.studies.published_report import NUMBERS_FILE
 from cell_assets.imaging.feature_tables.columns import PLATE, WELL
@@ -22,6 +23,7 @@ from cell_assets.imaging.parquet_tables import write_parquet
 from cell_assets.ledger.records import JsonValue, NumberDraft, ReadReceipt
 from cell_assets.reporting.html import Card, ReportFigure, card, render_page
 from cell_assets.reporting.profile_figures import TASK_TITLES, profile_figures
+from cell_assets.reporting.relevance_page import RelevancePage, relevance_words
 from cell_assets.reporting.wording import (
     bytes_text,
     interval_text,
@@ -135,15 +137,20 @@ def write_profile_report(
     notes: Sequence[str],
     sources: ProfileSources,
     headline: str | None = None,
+    relevance: RelevancePage | None = None,
 ) -> tuple[NumberDraft, ...]:
     """Write `report.html`, `figures/*.png`, `numbers.json`, `compounds.parquet`, `plates.parquet` and `umap.parquet`
-    into the folder `out`; returns the numbers that the page states.
+    into the folder `out`, and of relevance what `RelevancePage.write` does; returns the numbers that the page states.
 
     Args:
         method: that the report is about; begins the name of every number's report.
         headline: the representation that the cards are about; default is the study's reference.
+        relevance: what the cells have to say, by that method.
     """
     numbers, figures = profile_numbers(study, method), profile_figures(study)
+    if relevance is not None:
+        numbers = (*numbers, *relevance_numbers(relevance.study, method))
+        figures = (*figures, *relevance.figures())
     content = _ProfileContent(title, _subtitle(study), figures, sources.inputs, sources.parameters)
     page = render_page(
         "profile.html",
@@ -158,6 +165,7 @@ def write_profile_report(
         features=[(title_text(name), n, study.left_out[name]) for name, n in study.n_features.items()],
         has_batch=BATCH in study.wells.columns,
         gains=list(_gains(study)),
+        relevance=None if relevance is None else relevance_words(relevance),
         alone=[(str(row[COMPOUND]), str(row[MOA])) for _, row in study.without_sister.iterrows()],
         plates=[_plate_loss(one) for one in sources.plates],
         costs=[_cost(one) for one in sources.costs],
@@ -179,6 +187,8 @@ def write_profile_report(
     write_parquet(_compounds_table(study), out / COMPOUNDS_FILE)
     write_parquet(_plates_table(study), out / PLATES_FILE)
     write_parquet(_umap_table(study), out / UMAP_FILE)
+    if relevance is not None:
+        relevance.write(out)
     return numbers
 
 

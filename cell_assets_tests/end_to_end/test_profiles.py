@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from copairs.map import average_precision
+from scipy.stats import spearmanr
 
 from cell_assets.assets.inputs import standing_plates
 from cell_assets.assets.profile_costs import costs_of
@@ -39,6 +40,7 @@ from cell_assets.reporting.wording import bytes_text, seconds_text, value_text
 from cell_assets.settings import Settings
 from cell_assets.simulation.parameters import SimulationParameters
 from cell_assets.simulation.simulate import simulate
+from cell_assets.store.store import Store
 from cell_assets_tests.end_to_end.lab import (
     PlateFolder,
     assert_dagster_agrees,
@@ -225,6 +227,55 @@ def test_the_report_says_what_time_and_size_its_profiles_took(screen: Settings) 
             "training",
             "profiles by cytosummary",
         ]
+
+
+def test_the_report_says_what_the_cells_have_to_say(screen: Settings) -> None:
+    with opened(screen) as session:
+        stated = session.ledger.latest("cytosummary_report", "S1")
+        assert stated is not None
+        folder = session.store.path_of(stated.artifact)
+        numbers = {
+            (one.draft.report, one.draft.name): one for one in session.ledger.numbers_of_runs([stated.run.id])
+        }
+        correlations = pd.read_parquet(folder / "relevance_correlations.parquet")
+        assert correlations.groupby("score").size().to_dict() == dict.fromkeys(
+            ("activation", "combined", "sensitivity"), 12
+        )
+        combined = correlations[correlations["score"] == "combined"].set_index("feature")
+        assert (combined["wells"] == 3 * (N_COMPOUNDS + 3)).all()
+        expected = correlation_of(session.store, "Cells_Shape_3")
+        assert combined.loc["Cells_Shape_3", "rank_correlation"] == pytest.approx(expected)
+        first = combined.index[0]
+        for report, name in (
+            ("relevance_of_features", f"combined_with_{first}"),
+            ("relevance_dropped", "gain_of_without_least_relevant_over_without_random"),
+            ("quality_rule", "gain_of_by_rule_over_without_random"),
+        ):
+            assert recompute(session.store, numbers[f"cytosummary/{report}", name].id).agrees, name
+        assert (
+            numbers["cytosummary/relevance_of_features", f"combined_with_{first}"].draft.value
+            == (combined["rank_correlation"].iloc[0])
+        )
+        page = (folder / "report.html").read_text(encoding="utf-8")
+        assert "Plates P0, P1, P2 came as tables of features, so there are no images of the cells." in page
+        assert "applied to plate P2" in page or "There is none" in page
+
+
+def correlation_of(store: Store, feature: str) -> float:
+    """Mean over all wells of scipy's rank correlation with the combined relevance, by who the cells are."""
+    found = []
+    for plate in ("P0", "P1", "P2"):
+        relevance = pd.read_parquet(
+            store.read("cytosummary_profiles", f"S1|{plate}")[0] / "relevance.parquet"
+        )
+        cells = pd.read_parquet(store.read("single_cell_features", plate)[0] / "cells.parquet")
+        keys = ["Metadata_Well", "Metadata_ImageNumber", "Metadata_ObjectNumber"]
+        joined = relevance.merge(cells, on=keys)
+        assert len(joined) == len(relevance) == (N_COMPOUNDS + 3) * CELLS
+        found += [
+            spearmanr(one["combined"], one[feature]).statistic for _, one in joined.groupby("Metadata_Well")
+        ]
+    return float(np.mean(found))
 
 
 def test_profiles_that_came_ready_are_reported_as_they_are(screen: Settings, tmp_path: Path) -> None:
@@ -490,3 +541,17 @@ def test_cells_of_a_filmed_plate_are_learned_from_like_any_other(screen: Setting
         measured = cells["Metadata_ObjectNumber"].notna().groupby(cells["Metadata_Well"]).sum()
         _, manifest = read_well_manifest(session.store.read("well_manifest", "S7")[0])
         assert dict(zip(manifest["Metadata_Well"], manifest[COUNT], strict=True)) == measured.to_dict()
+        stated = session.ledger.latest("cytosummary_report", "S7")
+        assert stated is not None
+        report = session.store.path_of(stated.artifact)
+        assert (report / "figures" / "relevant_cells.png").exists()
+        assert "not shown in images" not in (report / "report.html").read_text(encoding="utf-8")
+        numbers = {
+            (one.draft.report, one.draft.name): one for one in session.ledger.numbers_of_runs([stated.run.id])
+        }
+        feature = pd.read_parquet(report / "relevance_correlations.parquet")["feature"].iloc[0]
+        number = numbers["cytosummary/relevance_of_features", f"combined_with_{feature}"]
+        assert recompute(session.store, number.id).agrees
+        gain = numbers["cytosummary/relevance_dropped", "gain_of_without_least_relevant_over_all_cells"].draft
+        assert gain.value is None and gain.why_missing is not None and "mechanism" in gain.why_missing
+        assert recompute(session.store, numbers[gain.report, gain.name].id).agrees

@@ -21,6 +21,13 @@ from cell_assets.evaluation.profiling.profile_study import (
     ProfileStudy,
     study_profiles,
 )
+from cell_assets.evaluation.profiling.published_relevance import (
+    RelevanceFolders,
+    RelevanceStudy,
+    study_relevance,
+)
+from cell_assets.evaluation.profiling.relevance_numbers import relevance_numbers
+from cell_assets.evaluation.profiling.relevance_table import RELEVANCE_PARQUET
 from cell_assets.evaluation.profiling.supervised_profiles import (
     SupervisedProfilesRecord,
     read_supervised_profiles,
@@ -51,6 +58,9 @@ class ProfileFolders:
     """Where there is one, which says what was learned from."""
     supervised: Path | None = None
     """supervised_profiles of the experiment, where there are some."""
+    cells: Mapping[str, Path] = field(default_factory=dict)
+    """Feature tables by plate, for the relevance of their cells in what the report is about; empty asks nothing of
+    it."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +74,8 @@ class PublishedProfiles:
     selections: Mapping[str, SelectedProfiles]
     """By representation, what choosing common features left out."""
     notes: tuple[str, ...]
+    relevance: RelevanceStudy | None
+    """None where nothing is asked of it."""
 
 
 def study_published_profiles(
@@ -93,16 +105,18 @@ def study_published_profiles(
         _, wells = read_well_manifest(folders.well_manifest)
         found = {name: profiles.each(partial(_with_splits, wells=wells)) for name, profiles in found.items()}
     study = study_profiles(found, parameters.study)
+    relevance = study_published_relevance(method, folders, parameters)
     unshared = sorted({one for record in records.values() for one in record.features} - set(common))
     return PublishedProfiles(
         study,
-        profile_numbers(study, method),
+        (*profile_numbers(study, method), *(relevance_numbers(relevance, method) if relevance else ())),
         tuple(records.values()),
         {one.value: kept for one, kept in chosen.items()},
         (
             *supervision,
             *(f"{one.value} profiles are left out, because a plate has none." for one in unshared),
         ),
+        relevance,
     )
 
 
@@ -117,6 +131,27 @@ def _supervision(record: SupervisedProfilesRecord) -> str:
         f"compounds apart and saw no well of the others at any dose{plates}. A profile asks with a head that did not "
         "learn from its compound, and that head profiles all it is compared with; control wells ask with the first."
     )
+
+
+def study_published_relevance(
+    method: str, folders: ProfileFolders, parameters: ProfileReportParameters
+) -> RelevanceStudy | None:
+    """What the relevance of cells means, by the profiles of the method that the report is about; None where nothing is
+    asked of it, there are no cells, or the method does not say how much they have to say.
+
+    Raises:
+        BadInputError: see `study_relevance`.
+    """
+    if parameters.relevance is None or not folders.cells:
+        return None
+    by_plate = {
+        plate: RelevanceFolders(profiles, folders.cells[plate])
+        for plate, profiles in folders.learned[method].items()
+        if (profiles / RELEVANCE_PARQUET).exists()
+    }
+    if not by_plate:
+        return None
+    return study_relevance(by_plate, parameters, parameters.relevance)
 
 
 def _of_plates(plates: list[Profiles]) -> Profiles:
