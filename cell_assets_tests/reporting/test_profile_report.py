@@ -117,6 +117,7 @@ def test_the_page_says_what_was_found_and_lost(study: ProfileStudy, tmp_path: Pa
     for said in (
         "A &lt;screen&gt;",
         "Simulated data.",
+        "The cells come from a",
         "72 wells of 3 plates, 12 of them controls; 10 compounds of 5 mechanisms.",
         "mechanism, any plate: mean average precision of cytosummary",
         "replicate, own plate: mean average precision of cytosummary",
