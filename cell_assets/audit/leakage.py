@@ -53,9 +53,10 @@ class AuditedWells:
         found = self.leakage
         return "\n".join(
             [
-                f"{self.title}, well manifest {self.manifest.id}: split by compound and plate",
+                f"{self.title}, well manifest {self.manifest.id}: split by compound, plate and dose",
                 f"  compound {len(found.compounds)} of {found.n_held_out_compounds} on both sides",
                 f"  plate    {len(found.plates)} of {found.n_held_out_plates} on both sides",
+                f"  dose     {len(found.doses)} of {found.n_held_out_doses} on both sides",
                 f"  cells    {len(found.copies)} wells that are held out hold the cells of one that is learned from",
                 f"leaks: {found.sentence()}" if found.leaks else "no leakage at the claimed level",
             ]

@@ -24,6 +24,7 @@ TASK_TITLES = {
     Task.MECHANISM_OTHER_BATCH: "mechanism, other batches",
     Task.MECHANISM_ON_PLATE: "mechanism, own plate",
     Task.MECHANISM_OF_PLATES: "mechanism, plate by plate",
+    Task.MECHANISM_WITHIN_DOSES: "mechanism, doses apart",
     Task.REPLICATE_ON_PLATE: "replicate, own plate",
     Task.REPLICATE_OTHER_PLATE: "replicate, other plates",
 }
@@ -67,6 +68,16 @@ def _figures(study: ProfileStudy) -> Iterator[ReportFigure]:
             "Compounds and plates that a model learned from, and those that it never saw; all are ranked against "
             "everything. Bars are 95 % intervals over compounds; small panels lack them where compounds are few.",
             splits_figure(by_split, study.representations),
+        )
+    by_dose = [one for one in study.scores if one.stratum.doses is not None]
+    if any(one.mean_average_precision.value is not None for one in by_dose):
+        yield ReportFigure(
+            "doses",
+            "By dose",
+            "Doses that a model learned from, and those that it never learned from. Where doses are asked apart, each "
+            "are ranked among themselves, else against everything. Bars are 95 % intervals over compounds; small "
+            "panels lack them where compounds are few.",
+            splits_figure(by_dose, study.representations),
         )
     if any(one.mean_average_precision.value is not None for one in study.plates):
         yield ReportFigure(

@@ -21,6 +21,7 @@ from cell_assets.evaluation.studies.published_report import NUMBERS_FILE
 from cell_assets.imaging.feature_tables.columns import PLATE, WELL
 from cell_assets.imaging.parquet_tables import write_parquet
 from cell_assets.ledger.records import JsonValue, NumberDraft, ReadReceipt
+from cell_assets.reporting.dose_table import dose_groups
 from cell_assets.reporting.html import Card, ReportFigure, card, render_page
 from cell_assets.reporting.profile_figures import TASK_TITLES, profile_figures
 from cell_assets.reporting.relevance_page import RelevancePage, relevance_words
@@ -166,6 +167,7 @@ def write_profile_report(
         has_batch=BATCH in study.wells.columns,
         gains=list(_gains(study)),
         relevance=None if relevance is None else relevance_words(relevance),
+        doses=dose_groups(study),
         alone=[(str(row[COMPOUND]), str(row[MOA])) for _, row in study.without_sister.iterrows()],
         plates=[_plate_loss(one) for one in sources.plates],
         costs=[_cost(one) for one in sources.costs],

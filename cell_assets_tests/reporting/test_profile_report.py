@@ -15,12 +15,14 @@ from cell_assets.evaluation.profiling.mean_profiles import PlateProfilesRecord
 from cell_assets.evaluation.profiling.profile_numbers import profile_numbers
 from cell_assets.evaluation.profiling.profile_selection import SelectedProfiles
 from cell_assets.evaluation.profiling.profile_study import ProfileStudy, UmapOfWells, study_profiles
-from cell_assets.evaluation.profiling.well_manifest import COMPOUND, MOA
+from cell_assets.evaluation.profiling.profile_tasks import Task
+from cell_assets.evaluation.profiling.well_manifest import COMPOUND, MOA, DoseSplit
 from cell_assets.evaluation.profiling.well_representations import ProfileParameters, Representation
 from cell_assets.ledger.records import ReadReceipt
+from cell_assets.reporting.dose_table import dose_groups
 from cell_assets.reporting.profile_figures import scores_figure
 from cell_assets.reporting.profile_report import OutputCost, ProfileSources, write_profile_report
-from cell_assets_tests.evaluation.profiling.screens import QUICK, profiles, screen
+from cell_assets_tests.evaluation.profiling.screens import QUICK, dose_series, profiles, screen
 
 INPUTS = (ReadReceipt(1, "mean_profiles", "E|P0", "ab" * 32),)
 FIGURES = ["batch_effect", "compounds", "plates", "scores", "splits", "umap"]
@@ -153,11 +155,44 @@ def test_time_and_size_stand_in_a_table(study: ProfileStudy, tmp_path: Path) -> 
     ]
 
 
+def test_doses_stand_side_by_side(tmp_path: Path) -> None:
+    wells = dose_series()
+    found = study_profiles(
+        {"mean": profiles(wells, 0), "cytosummary": profiles(wells, 1, mechanism=0.5)}, QUICK
+    )
+    write_profile_report(tmp_path, "Doses", "cytosummary", found, [], ProfileSources(INPUTS, {}))
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Doses that were learned from, and others" in page
+    assert "mechanism, any plate: test compounds (4 and 4 ask)" in page
+    assert "replicate, own plate: all compounds (40 and 40 ask)" in page
+    by_side = {
+        one.stratum.doses: one
+        for one in found.scores
+        if (one.representation, one.stratum.compounds) == ("cytosummary", None)
+        and one.task is Task.MECHANISM
+        and one.stratum.doses is not None
+    }
+    first = [group for group in dose_groups(found) if group.title == "mechanism, any plate: all compounds"]
+    row = first[0].rows[1]
+    for cell, doses in ((row.learned, DoseSplit.LEARNED), (row.held_out, DoseSplit.HELD_OUT)):
+        score = by_side[doses]
+        assert score.gain is not None and score.gain.absolute.value is not None
+        assert cell.own == f"{score.mean_average_precision.value:.3f}"
+        assert cell.gain.startswith(f"{score.gain.absolute.value:+.3f} (") and cell.gain in page
+    assert (tmp_path / "figures" / "doses.png").exists()
+
+
 def test_without_a_rival_there_is_nothing_to_gain(tmp_path: Path) -> None:
     alone = study_profiles({"mean": profiles(screen(1), 0)}, QUICK)
     write_profile_report(tmp_path, "One", "mean_profiles", alone, [], ProfileSources(INPUTS, {}))
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    for absent in ("What each has over", "What was lost", "Time and size", "Simulated"):
+    for absent in (
+        "What each has over",
+        "What was lost",
+        "Time and size",
+        "Simulated",
+        "Doses that were learned from",
+    ):
         assert absent not in page
     assert not (tmp_path / "figures" / "umap.png").exists()
     assert "None: every compound whose mechanism is known" in page

@@ -8,7 +8,14 @@ import pandas as pd
 from scipy.stats import ttest_ind_from_stats
 
 from cell_assets.evaluation.profiling.profile_tasks import RankedTask, Task
-from cell_assets.evaluation.profiling.well_manifest import COMPOUND, COMPOUND_SPLIT, PLATE_SPLIT, PlateSplit
+from cell_assets.evaluation.profiling.well_manifest import (
+    COMPOUND,
+    COMPOUND_SPLIT,
+    DOSE_SPLIT,
+    PLATE_SPLIT,
+    DoseSplit,
+    PlateSplit,
+)
 from cell_assets.evaluation.resampling import Estimate, Statistic, bootstrap_interval
 from cell_assets.evaluation.retrieval.retrieval import CHANCE, PREVALENCE
 from cell_assets.evaluation.splits import Split
@@ -25,19 +32,30 @@ class Stratum:
 
     compounds: Split | None = None
     plates: PlateSplit | None = None
+    doses: DoseSplit | None = None
 
     @property
     def name(self) -> str:
         """In words, for example `test compounds on held out plates`."""
-        of_plates = "" if self.plates is None else f"{self.plates.value} plates"
-        if self.compounds is None:
-            return of_plates or ALL_COMPOUNDS
-        return f"{self.compounds.value} compounds" + (f" on {of_plates}" if of_plates else "")
+        named = [
+            f"{joint}{value} {noun}"
+            for joint, value, noun in (
+                ("", self.compounds, "compounds"),
+                ("at ", self.doses, "doses"),
+                ("on ", self.plates, "plates"),
+            )
+            if value is not None
+        ]
+        return " ".join(named).removeprefix("at ").removeprefix("on ") or ALL_COMPOUNDS
 
     def rows(self, known: pd.DataFrame) -> BoolArray:
         """Which of Q profiles are in it."""
         inside = np.ones(len(known), bool)
-        for column, value in ((COMPOUND_SPLIT, self.compounds), (PLATE_SPLIT, self.plates)):
+        for column, value in (
+            (COMPOUND_SPLIT, self.compounds),
+            (PLATE_SPLIT, self.plates),
+            (DOSE_SPLIT, self.doses),
+        ):
             if value is not None:
                 inside &= (known[column].astype("string") == value.value).fillna(False).to_numpy(np.bool_)
         return inside
@@ -49,6 +67,14 @@ _CROSSED = (
     *(Stratum(plates=plates) for plates in PlateSplit),
     *(Stratum(split, plates) for plates in PlateSplit for split in Split),
 )
+_BY_DOSE = tuple(Stratum(split, doses=doses) for split in (None, *Split) for doses in DoseSplit)
+DOSE_TASKS = (
+    Task.MECHANISM,
+    Task.MECHANISM_WITHIN_DOSES,
+    Task.REPLICATE_ON_PLATE,
+    Task.REPLICATE_OTHER_PLATE,
+)
+"""Asked for learned and held-out doses apart."""
 _STRATA = {
     Task.MECHANISM: _OF_COMPOUNDS,
     Task.MECHANISM_OF_PLATES: _CROSSED,
@@ -117,6 +143,7 @@ def scores(
     representations: Sequence[str],
     reference: int,
     has_splits: bool,
+    holds_doses_out: bool,
     seed: int,
     n_resamples: int,
 ) -> Iterator[Score]:
@@ -124,9 +151,11 @@ def scores(
 
     Args:
         reference: place of the one that the others are compared with.
+        holds_doses_out: whether the manifest holds out doses, too.
     """
     strata = _STRATA.get(ranked.task, ()) if has_splits else ()
-    for stratum in (EVERYONE, *strata):
+    by_dose = _BY_DOSE if holds_doses_out and ranked.task in DOSE_TASKS else ()
+    for stratum in (EVERYONE, *strata, *by_dose):
         rows = stratum.rows(ranked.known) if len(ranked.known) else np.zeros(0, bool)
         why = ranked.why_missing or f"no profile of {stratum.name} has a partner"
         known = ranked.known[rows]

@@ -36,6 +36,7 @@ from cell_assets.evaluation.profiling.well_manifest import (
     IS_CONTROL,
     MOA,
     PLATE_SPLIT,
+    holds_doses_out,
     is_treated,
 )
 from cell_assets.evaluation.resampling import Estimate, Statistic, bootstrap_interval
@@ -101,6 +102,11 @@ class ProfileStudy:
         """Whether a well manifest says what was learned from."""
         return COMPOUND_SPLIT in self.wells.columns
 
+    @property
+    def holds_doses_out(self) -> bool:
+        """Whether some doses were not learned from."""
+        return holds_doses_out(self.wells)
+
     def score(self, task: Task, representation: str) -> Score:
         """Over all compounds."""
         return next(
@@ -134,6 +140,7 @@ def study_profiles(
     controls = [one.select(known[IS_CONTROL].to_numpy(np.bool_)) for one in wells.values()]
     reference, seed, n = names.index(parameters.reference), parameters.seed, parameters.n_resamples
     has_splits = COMPOUND_SPLIT in known.columns and PLATE_SPLIT in known.columns
+    doses_out = has_splits and holds_doses_out(known)
     ranked = {task: rank(task, asking) for task in Task}
     with_sister = set(ranked[Task.MECHANISM].known[COMPOUND].astype(str))
     compounds = known.loc[treated, [COMPOUND, MOA]].drop_duplicates().sort_values(COMPOUND)
@@ -146,7 +153,9 @@ def study_profiles(
         n_features={name: len(one.names) for name, one in wells.items()},
         left_out=left_out,
         scores=tuple(
-            score for one in ranked.values() for score in scores(one, names, reference, has_splits, seed, n)
+            score
+            for one in ranked.values()
+            for score in scores(one, names, reference, has_splits, doses_out, seed, n)
         ),
         plates=tuple(
             score

@@ -8,7 +8,14 @@ import numpy as np
 import pandas as pd
 
 from cell_assets.errors import BadInputError
-from cell_assets.evaluation.profiling.well_manifest import COMPOUND, DOSE, DOSE_UNIT, MOA
+from cell_assets.evaluation.profiling.well_manifest import (
+    COMPOUND,
+    DOSE,
+    DOSE_SPLIT,
+    DOSE_UNIT,
+    MOA,
+    holds_doses_out,
+)
 from cell_assets.evaluation.retrieval.cross_fitted import AskingProfiles
 from cell_assets.evaluation.retrieval.profiles import Profiles, treatment_profiles
 from cell_assets.evaluation.retrieval.retrieval import (
@@ -44,6 +51,9 @@ class Task(StrEnum):
     """Treatments as each plate shows them, compared within the plate."""
     MECHANISM_OF_PLATES = "mechanism_of_plates"
     """Treatments as each plate shows them, compared with those of all plates."""
+    MECHANISM_WITHIN_DOSES = "mechanism_within_doses"
+    """Treatments at doses that were learned from, compared among themselves, and those at others likewise, so that
+    neither finds the other's (Table 1 of CytoSummaryNet)."""
     REPLICATE_ON_PLATE = "replicate_on_plate"
     """Wells, compared within the plate: is another well of the same treatment near?"""
     REPLICATE_OTHER_PLATE = "replicate_other_plate"
@@ -57,7 +67,12 @@ class Task(StrEnum):
     @property
     def within_plates(self) -> bool:
         """Whether each plate is asked for itself."""
-        return self in (Task.MECHANISM_ON_PLATE, Task.REPLICATE_ON_PLATE)
+        return self.within == PLATE
+
+    @property
+    def within(self) -> str | None:
+        """Column of which the profiles of each value are asked for themselves."""
+        return _MATCHINGS[self].within
 
 
 @dataclass(frozen=True)
@@ -65,6 +80,8 @@ class _Matching:
     by: tuple[str, ...]
     """Columns of which each combination is one profile, the median of its wells; none takes wells as they are."""
     question: Question
+    within: str | None = None
+    """Column of which each value is asked for itself."""
 
 
 _MATCHINGS = {
@@ -75,9 +92,10 @@ _MATCHINGS = {
     Task.MECHANISM_OTHER_BATCH: _Matching(
         (BATCH, *_TREATMENT_OF), Question(MOA, (COMPOUND, BATCH), COMPOUND)
     ),
-    Task.MECHANISM_ON_PLATE: _Matching((PLATE, *_TREATMENT_OF), Question(MOA, (COMPOUND,), COMPOUND)),
+    Task.MECHANISM_ON_PLATE: _Matching((PLATE, *_TREATMENT_OF), Question(MOA, (COMPOUND,), COMPOUND), PLATE),
     Task.MECHANISM_OF_PLATES: _Matching((PLATE, *_TREATMENT_OF), Question(MOA, (COMPOUND,), COMPOUND)),
-    Task.REPLICATE_ON_PLATE: _Matching((), Question(TREATMENT, (), COMPOUND)),
+    Task.MECHANISM_WITHIN_DOSES: _Matching(_TREATMENT_OF, Question(MOA, (COMPOUND,), COMPOUND), DOSE_SPLIT),
+    Task.REPLICATE_ON_PLATE: _Matching((), Question(TREATMENT, (), COMPOUND), PLATE),
     Task.REPLICATE_OTHER_PLATE: _Matching((), Question(TREATMENT, (PLATE,), COMPOUND)),
 }
 
@@ -96,7 +114,7 @@ class RankedTask:
     why_missing: str | None = None
     """Why nothing could be asked; Q is then 0."""
     unanswered: Mapping[str, str] = field(default_factory=dict)
-    """By plate, of a task within plates: why nothing could be asked on it."""
+    """By plate, of a task within plates (or by another column that it is asked within): why nothing could be asked."""
 
 
 def treated_only(wells: AskingProfiles, rows: np.ndarray) -> AskingProfiles:
@@ -130,26 +148,29 @@ def rank(task: Task, wells: Sequence[AskingProfiles]) -> RankedTask:
     """Ask R representations of the same treated wells, in the same order."""
     if task is Task.MECHANISM_OTHER_BATCH and BATCH not in wells[0].metadata.columns:
         return _unasked(task, len(wells), "nobody says of which batch a plate is")
+    if task.within == DOSE_SPLIT and not holds_doses_out(wells[0].metadata):
+        return _unasked(task, len(wells), "nobody says that some doses were not learned from")
     profiles = [profiles_of(task, one) for one in wells]
     if not len(profiles[0]):
         return _unasked(task, len(wells), "no well has a compound of known mechanism")
-    if not task.within_plates:
+    if task.within is None:
         try:
             return _answers(task, [_asked(task, one) for one in profiles])
         except BadInputError as error:
             return _unasked(task, len(wells), str(error))
-    plates = list(dict.fromkeys(profiles[0].metadata[PLATE].astype(str)))
+    within = profiles[0].metadata[task.within].astype(str)
     parts, unanswered = [], dict[str, str]()
-    for plate in plates:
-        own = (profiles[0].metadata[PLATE].astype(str) == plate).to_numpy(np.bool_)
+    for value in dict.fromkeys(within):
+        own = (within == value).to_numpy(np.bool_)
         try:
             parts.append([_asked(task, one.select(own)) for one in profiles])
         except BadInputError as error:
-            unanswered[plate] = str(error)
+            unanswered[value] = str(error)
     if not parts:
-        why = f"on no plate: {next(iter(unanswered.values()))}"
+        which = "on no plate" if task.within_plates else "at no doses"
+        why = f"{which}: {next(iter(unanswered.values()))}"
         return replace(_unasked(task, len(wells), why), unanswered=unanswered)
-    tables = [pd.concat(of_plates, ignore_index=True) for of_plates in zip(*parts, strict=True)]
+    tables = [pd.concat(of_part, ignore_index=True) for of_part in zip(*parts, strict=True)]
     return replace(_answers(task, tables), unanswered=unanswered)
 
 

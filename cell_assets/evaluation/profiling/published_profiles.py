@@ -36,6 +36,7 @@ from cell_assets.evaluation.profiling.supervised_profiles import (
 )
 from cell_assets.evaluation.profiling.well_manifest import (
     COMPOUND_SPLIT,
+    DOSE_SPLIT,
     PLATE_SPLIT,
     read_well_manifest,
 )
@@ -163,7 +164,8 @@ def _of_plates(plates: list[Profiles]) -> Profiles:
 
 def _with_splits(profiles: Profiles, wells: pd.DataFrame) -> Profiles:
     """What the manifest says of each well's use; plates that it does not list have none."""
-    splits = wells[[PLATE, WELL, COMPOUND_SPLIT, PLATE_SPLIT]].astype({PLATE: str, WELL: str})
-    known = profiles.metadata.drop(columns=[COMPOUND_SPLIT, PLATE_SPLIT], errors="ignore")
+    uses = [COMPOUND_SPLIT, PLATE_SPLIT, DOSE_SPLIT]
+    splits = wells[[PLATE, WELL, *uses]].astype({PLATE: str, WELL: str})
+    known = profiles.metadata.drop(columns=uses, errors="ignore")
     known = known.astype({PLATE: str, WELL: str}).merge(splits, on=[PLATE, WELL], how="left")
     return Profiles(known, profiles.features, profiles.names)

@@ -1,23 +1,31 @@
-"""Whether what was held out of learning was learned from all the same: by compound, by plate, and by the cells.
+"""Whether what was held out of learning was learned from all the same: by compound, plate, dose, and by the cells.
 
-Names alone do not tell: a compound spelled in two ways is one, and a well whose cells come twice is one well.
+Names alone do not tell: a compound spelled in two ways is one, 1000 nM is 1 µM, and a well whose cells come twice is
+one well.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from cell_assets.errors import BadInputError
+from cell_assets.evaluation.profiling.learned_doses import SAME_DOSE, comparable_doses
 from cell_assets.evaluation.profiling.well_manifest import (
     COMPOUND,
     COMPOUND_SPLIT,
     DIGEST,
+    DOSE,
+    DOSE_SPLIT,
+    DOSE_UNIT,
     PLATE_SPLIT,
+    DoseSplit,
     PlateSplit,
     learned_from,
 )
 from cell_assets.evaluation.splits import Split
+from cell_assets.evaluation.units import BoolArray
 from cell_assets.imaging.feature_tables.columns import PLATE, WELL
 
 _NAMED = 5
@@ -29,17 +37,21 @@ class WellLeakage:
 
     n_held_out_compounds: int
     n_held_out_plates: int
+    n_held_out_doses: int
+    """Each of a compound."""
     compounds: tuple[str, ...]
     """Held-out ones that are learned from under the same name, or one that differs in case or spaces."""
     plates: tuple[str, ...]
     """Held-out ones of which a well is learned from."""
+    doses: tuple[str, ...]
+    """Held-out ones, in words with their compound, that are learned from under the same name or another."""
     copies: tuple[tuple[str, str], ...]
     """A held-out well, and one that is learned from and holds the same cells; `plate|well` each."""
 
     @property
     def leaks(self) -> bool:
         """Whether what was held out was not."""
-        return bool(self.compounds or self.plates or self.copies)
+        return bool(self.compounds or self.plates or self.doses or self.copies)
 
     def sentence(self) -> str:
         """What is wrong, for a person; empty when nothing is."""
@@ -50,6 +62,8 @@ class WellLeakage:
             )
         if self.plates:
             said.append(f"{len(self.plates)} held-out plates are learned from too ({_first(self.plates)})")
+        if self.doses:
+            said.append(f"{len(self.doses)} held-out doses are learned from too ({_first(self.doses)})")
         if self.copies:
             pairs = [f"{held} and {learned}" for held, learned in self.copies]
             said.append(
@@ -61,8 +75,8 @@ class WellLeakage:
         """Raise BadInputError that names what is shared, unless nothing is."""
         if self.leaks:
             raise BadInputError(
-                f"{title} holds compounds and plates out, but {self.sentence()}: withdraw the copy, or give one name "
-                "to what is one"
+                f"{title} holds compounds, plates and doses out, but {self.sentence()}: withdraw the copy, or give one "
+                "name to what is one"
             )
 
 
@@ -76,6 +90,7 @@ def find_well_leakage(wells: pd.DataFrame) -> WellLeakage:
     # What chooses the epoch is learned from, too, in that it decides the weights.
     learned |= learned_from(wells, Split.VAL)
     tested = (wells[COMPOUND_SPLIT] == Split.TEST.value).fillna(False).to_numpy(bool)
+    held_dose = (wells[DOSE_SPLIT] == DoseSplit.HELD_OUT.value).fillna(False).to_numpy(bool)
     held_plate = (wells[PLATE_SPLIT] == PlateSplit.HELD_OUT.value).to_numpy(bool)
     plain = wells[COMPOUND].str.casefold().str.replace(r"[\s_-]+", "", regex=True)
     known = set(plain[learned].dropna())
@@ -86,7 +101,7 @@ def find_well_leakage(wells: pd.DataFrame) -> WellLeakage:
         if pd.notna(digest)
     }
     # A control well is nobody's to learn from, so that its copy gives nothing away.
-    held = (tested | (held_plate & wells[COMPOUND_SPLIT].notna().to_numpy(bool))) & ~learned
+    held = (tested | held_dose | (held_plate & wells[COMPOUND_SPLIT].notna().to_numpy(bool))) & ~learned
     copies = tuple(
         (f"{plate}|{well}", first[digest])
         for plate, well, digest in wells.loc[held, [PLATE, WELL, DIGEST]].itertuples(index=False)
@@ -95,10 +110,28 @@ def find_well_leakage(wells: pd.DataFrame) -> WellLeakage:
     return WellLeakage(
         n_held_out_compounds=wells.loc[tested, COMPOUND].nunique(),
         n_held_out_plates=wells.loc[held_plate, PLATE].nunique(),
+        n_held_out_doses=len(wells.loc[held_dose, [COMPOUND, DOSE, DOSE_UNIT]].drop_duplicates()),
         compounds=_sorted(compounds),
         plates=_sorted(set(wells.loc[held_plate, PLATE]) & set(wells.loc[learned, PLATE])),
+        doses=_learned_doses(wells, plain, held_dose, learned),
         copies=copies,
     )
+
+
+def _learned_doses(
+    wells: pd.DataFrame, plain: pd.Series, held: BoolArray, learned: BoolArray
+) -> tuple[str, ...]:
+    """Held-out doses of compounds, told by their plain names, that a well which is learned from got too."""
+    known = comparable_doses(wells[DOSE], wells[DOSE_UNIT]).astype({"value": "float64"})
+    known = known.assign(**{COMPOUND: plain})
+    treatments = [COMPOUND, "value", "unit"]
+    both = known[held].drop_duplicates(treatments).reset_index()
+    both = both.merge(
+        known[learned].drop_duplicates(treatments), on=[COMPOUND, "unit"], suffixes=("", "_learned")
+    )
+    same = np.isclose(both["value"], both["value_learned"], rtol=SAME_DOSE, atol=0.0)
+    of_wells = wells.loc[both.loc[same, "index"], [COMPOUND, DOSE, DOSE_UNIT]]
+    return _sorted(f"{compound} {dose:g} {unit}" for compound, dose, unit in of_wells.itertuples(index=False))
 
 
 def _sorted(names: Iterable[str]) -> tuple[str, ...]:

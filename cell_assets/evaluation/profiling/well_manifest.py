@@ -1,8 +1,9 @@
 """The well_manifest artifact: the wells of an experiment, frozen, and what each may be used for.
 
-On disk `wells.parquet`, one row per well, and `well_manifest.json`. Two things are held out, and crossed (Fig. 8 of
-CytoSummaryNet): compounds, whose wells nothing learns from on any plate, and plates, from which nothing is learned of
-any compound. Wells of negative controls are in no split of compounds: nothing learns from them, and they stay as data.
+On disk `wells.parquet`, one row per well, and `well_manifest.json`. Three things are held out, and crossed: compounds,
+whose wells nothing learns from on any plate, plates, from which nothing is learned of any compound (Fig. 8 of
+CytoSummaryNet), and doses, from which nothing is learned on any plate (Fig. 4). Wells of negative controls are in no
+split of compounds or doses: nothing learns from them, and they stay as data.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,11 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cell_assets.errors import BadInputError
+from cell_assets.evaluation.profiling.learned_doses import (
+    DoseParameters,
+    comparable_doses,
+    in_learned_doses,
+)
 from cell_assets.evaluation.splits import Split
 from cell_assets.evaluation.units import BoolArray
 from cell_assets.imaging.feature_tables.columns import PLATE, WELL
@@ -34,6 +40,8 @@ DIGEST = "Metadata_CellsDigest"
 COMPOUND_SPLIT = "Metadata_CompoundSplit"
 """Missing of control wells, and of wells that nobody says the treatment of."""
 PLATE_SPLIT = "Metadata_PlateSplit"
+DOSE_SPLIT = "Metadata_DoseSplit"
+"""Missing where `COMPOUND_SPLIT` is."""
 MIN_LEARNED = 2
 """Compounds: one alone is told from nothing."""
 
@@ -45,8 +53,15 @@ class PlateSplit(StrEnum):
     HELD_OUT = "held out"
 
 
+class DoseSplit(StrEnum):
+    """What a dose of a compound may be used for."""
+
+    LEARNED = "learned"
+    HELD_OUT = "held out"
+
+
 class WellSplitParameters(BaseModel):
-    """Which compounds and plates are held out of learning."""
+    """Which compounds, plates and doses are held out of learning."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -56,6 +71,8 @@ class WellSplitParameters(BaseModel):
     """Of the compounds: what the report's numbers of unseen compounds are of."""
     held_out_plates: tuple[str, ...] = ()
     """Plates that nothing is learned from, such as those of another batch."""
+    doses: DoseParameters = DoseParameters()
+    """Doses that something is learned from."""
     seed: int = Field(default=0, ge=0)
     """Of the draw of compounds."""
 
@@ -66,7 +83,8 @@ class WellManifestRecord(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal["cell_assets.well_manifest"] = "cell_assets.well_manifest"
-    version: Literal[1] = 1
+    version: Literal[1, 2] = 2
+    """In the first every dose is learned from, and wells say nothing of it."""
     experiment: str
     plates: dict[str, str]
     """Digest of the single cells of each plate."""
@@ -100,13 +118,15 @@ def wells_table(
 
 
 def split_wells(wells: pd.DataFrame, parameters: WellSplitParameters) -> pd.DataFrame:
-    """Wells with `COMPOUND_SPLIT` and `PLATE_SPLIT`; a compound has one split on all plates and at all doses.
+    """Wells with `COMPOUND_SPLIT`, `PLATE_SPLIT` and `DOSE_SPLIT`; a compound has one split on all plates and at all
+    doses, and a dose of it one on all plates.
 
     Compounds are drawn systematically along their mechanisms, so that no split is left without a mechanism that has
-    compounds enough.
+    compounds enough. A compound that comes at no dose to learn from tests, beside those that are drawn.
 
     Raises:
-        BadInputError: a held-out plate is none of these, no plate is left to learn from, or too few compounds are.
+        BadInputError: a held-out plate is none of these, no plate is left to learn from, doses cannot be told apart as
+            is asked for, or too few compounds are left.
     """
     plates = list(dict.fromkeys(wells[PLATE].astype(str)))
     unknown = [name for name in parameters.held_out_plates if name not in plates]
@@ -119,14 +139,20 @@ def split_wells(wells: pd.DataFrame, parameters: WellSplitParameters) -> pd.Data
             "held_out_plates names every plate, so that none is left to learn from; leave some out"
         )
     treated = is_treated(wells)
-    split = _compound_splits(wells[treated], parameters)
+    held_out = wells[PLATE].isin(parameters.held_out_plates).to_numpy(np.bool_)
+    own = wells[treated]
+    taught = in_learned_doses(
+        own[COMPOUND], comparable_doses(own[DOSE], own[DOSE_UNIT]), ~held_out[treated], parameters.doses
+    )
+    split = _compound_splits(own, taught, parameters)
     n_learned = sum(one is Split.TRAIN for one in split.values())
     if n_learned < MIN_LEARNED:
         raise BadInputError(
             f"{n_learned} of {len(split)} compounds are left to learn from, and {MIN_LEARNED} are needed; lower "
             "val_fraction or test_fraction, or bring in plates with more compounds"
         )
-    held_out = wells[PLATE].isin(parameters.held_out_plates)
+    doses = np.full(len(wells), None, object)
+    doses[treated] = np.where(taught, DoseSplit.LEARNED.value, DoseSplit.HELD_OUT.value)
     return wells.assign(
         **{
             COMPOUND_SPLIT: pd.array(
@@ -139,6 +165,7 @@ def split_wells(wells: pd.DataFrame, parameters: WellSplitParameters) -> pd.Data
             PLATE_SPLIT: pd.array(
                 np.where(held_out, PlateSplit.HELD_OUT.value, PlateSplit.LEARNED.value), "string"
             ),
+            DOSE_SPLIT: pd.array(doses, "string"),
         }
     )
 
@@ -148,11 +175,19 @@ def is_treated(wells: pd.DataFrame) -> BoolArray:
     return wells[COMPOUND].notna().to_numpy() & ~wells[IS_CONTROL].to_numpy(np.bool_)
 
 
+def holds_doses_out(wells: pd.DataFrame) -> bool:
+    """Whether wells say of which doses is learned, and some are of others."""
+    if DOSE_SPLIT not in wells.columns:
+        return False
+    return bool((wells[DOSE_SPLIT] == DoseSplit.HELD_OUT.value).fillna(False).any())
+
+
 def learned_from(wells: pd.DataFrame, split: Split = Split.TRAIN) -> BoolArray:
-    """Which wells (W,) are of this split's compounds, on plates that are learned from, and have cells."""
+    """Which wells (W,) are of this split's compounds, on plates and of doses that are learned from, and have cells."""
     named = (wells[COMPOUND_SPLIT] == split.value).fillna(False).to_numpy(np.bool_)
     return (
         named
+        & (wells[DOSE_SPLIT] == DoseSplit.LEARNED.value).fillna(False).to_numpy(np.bool_)
         & (wells[PLATE_SPLIT] == PlateSplit.LEARNED.value).to_numpy(np.bool_)
         & (wells[COUNT] > 0).to_numpy()
     )
@@ -199,13 +234,20 @@ def read_well_manifest(folder: Path) -> tuple[WellManifestRecord, pd.DataFrame]:
         raise BadInputError(
             f"{file}: cannot be read ({error}); give the folder of a well manifest"
         ) from error
-    text = [PLATE, WELL, COMPOUND, DOSE_UNIT, MOA, DIGEST, COMPOUND_SPLIT, PLATE_SPLIT]
+    if record.version == 1:
+        every = wells[COMPOUND_SPLIT].where(wells[COMPOUND_SPLIT].isna(), DoseSplit.LEARNED.value)
+        wells = wells.assign(**{DOSE_SPLIT: every})
+    text = [PLATE, WELL, COMPOUND, DOSE_UNIT, MOA, DIGEST, COMPOUND_SPLIT, PLATE_SPLIT, DOSE_SPLIT]
     return record, wells.astype(dict.fromkeys(text, "string"))
 
 
-def _compound_splits(treated: pd.DataFrame, parameters: WellSplitParameters) -> dict[str, Split]:
+def _compound_splits(
+    treated: pd.DataFrame, taught: BoolArray, parameters: WellSplitParameters
+) -> dict[str, Split]:
+    """By compound; `taught` are the wells of `treated` that are of a dose that is learned from."""
     mechanism = treated.groupby(treated[COMPOUND].astype(str), sort=True)[MOA].first()
-    names = mechanism.index.to_numpy(str)
+    with_dose = set(treated.loc[taught, COMPOUND].astype(str))
+    names = np.array([name for name in mechanism.index if name in with_dose], str)
     random = np.random.default_rng(parameters.seed)
     shuffled = names[random.permutation(len(names))]
     by_mechanism = sorted(shuffled, key=lambda name: str(mechanism[name]))
@@ -215,4 +257,4 @@ def _compound_splits(treated: pd.DataFrame, parameters: WellSplitParameters) -> 
         n = round(fraction * len(names))
         places = ((np.arange(n) + random.random()) * len(left) / max(n, 1)).astype(np.int64)
         split |= {left[place]: part for place in places}
-    return split
+    return split | dict.fromkeys(set(mechanism.index) - with_dose, Split.TEST)

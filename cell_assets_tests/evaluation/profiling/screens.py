@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from cell_assets.evaluation.profiling.learned_doses import DoseParameters, LearnedDoses
 from cell_assets.evaluation.profiling.profile_parameters import ProfileStudyParameters
 from cell_assets.evaluation.profiling.well_manifest import MOA, WellSplitParameters, split_wells, wells_table
 from cell_assets.evaluation.retrieval.profiles import Profiles
@@ -27,6 +28,21 @@ def screen(n_plates: int = 3) -> pd.DataFrame:
     return split_wells(
         wells, WellSplitParameters(test_fraction=0.4, val_fraction=0, held_out_plates=held_out)
     )
+
+
+def dose_series() -> pd.DataFrame:
+    """On each of two plates two wells of each of 10 compounds of 5 mechanisms at 1 and 0.1 µM, and four controls; the
+    higher dose alone is learned from, and two of five compounds are not."""
+    drafts = [
+        WellDraft(f"{row}{n}", "compound", f"c{n}", 0.1 if row in "BD" else 1.0, "µM", f"m{n // 2}", False)
+        for row in "ABCD"
+        for n in range(N_COMPOUNDS)
+    ]
+    drafts += [WellDraft(f"E{n}", "compound", "DMSO", is_control=True) for n in range(4)]
+    cells = {one.name: 7 for one in drafts}
+    wells = pd.concat([wells_table(f"P{n}", drafts, cells, {}) for n in range(2)], ignore_index=True)
+    highest = DoseParameters(learned=LearnedDoses.HIGHEST)
+    return split_wells(wells, WellSplitParameters(test_fraction=0.4, val_fraction=0, doses=highest))
 
 
 def profiles(wells: pd.DataFrame, seed: int, mechanism: float = 0.0, plate: float = 0.0) -> Profiles:

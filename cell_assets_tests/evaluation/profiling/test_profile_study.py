@@ -22,6 +22,7 @@ from cell_assets.evaluation.profiling.profile_tasks import TREATMENT, Task, rank
 from cell_assets.evaluation.profiling.well_manifest import (
     COMPOUND,
     COMPOUND_SPLIT,
+    DOSE,
     IS_CONTROL,
     MOA,
     is_treated,
@@ -32,7 +33,7 @@ from cell_assets.evaluation.retrieval.cross_fitted import CrossFittedProfiles
 from cell_assets.evaluation.retrieval.profiles import Profiles
 from cell_assets.imaging.feature_tables.columns import PLATE, WELL
 from cell_assets.ledger.records import WellDraft
-from cell_assets_tests.evaluation.profiling.screens import N_COMPOUNDS, QUICK, profiles, screen
+from cell_assets_tests.evaluation.profiling.screens import N_COMPOUNDS, QUICK, dose_series, profiles, screen
 from cell_assets_tests.shared_data import shared_data
 
 
@@ -190,6 +191,52 @@ def test_splits_restrict_who_asks_and_not_who_is_ranked(study: ProfileStudy) -> 
         "val compounds",
         "test compounds",
     }
+
+
+def test_learned_and_held_out_doses_are_scored_apart() -> None:
+    wells = dose_series()
+    mean, strong = profiles(wells, 0), profiles(wells, 1, mechanism=6)
+    # A rival that shows mechanisms at the higher dose alone.
+    low = (wells[DOSE] == 0.1).to_numpy()[:, None]
+    rival = Profiles(wells, np.where(low, mean.features, strong.features), mean.names)
+    found = study_profiles({"mean": mean, "rival": rival}, QUICK)
+    assert found.holds_doses_out
+    own = {
+        (one.task, one.stratum.name): one
+        for one in found.scores
+        if one.representation == "rival" and one.stratum.doses is not None
+    }
+    assert {task for task, _ in own} == {
+        Task.MECHANISM, Task.MECHANISM_WITHIN_DOSES, Task.REPLICATE_ON_PLATE, Task.REPLICATE_OTHER_PLATE,
+    }  # fmt: skip
+    learned, held = (own[Task.MECHANISM_WITHIN_DOSES, f"{which} doses"] for which in ("learned", "held out"))
+    assert learned.n_queries == held.n_queries == N_COMPOUNDS
+    # Of ten treatments of its dose nine are of another compound, and one is right.
+    assert learned.prevalence.value == held.prevalence.value == pytest.approx(1 / 9)
+    assert learned.mean_average_precision.value > 0.95
+    assert learned.gain is not None and held.gain is not None
+    assert learned.gain.absolute.low is not None and learned.gain.absolute.low > 0.1
+    assert held.gain.absolute.value == 0
+    against_all = own[Task.MECHANISM, "held out doses"]
+    assert against_all.prevalence.value == pytest.approx(2 / 18)
+    # Profiles at the lower dose are the same, and so any gain is of those that they are ranked against.
+    ranked = rank(Task.MECHANISM, [treated_only(one, is_treated(wells)) for one in (mean, rival)])
+    lower = (ranked.known[DOSE] == 0.1).to_numpy()
+    assert against_all.gain is not None
+    assert against_all.gain.absolute.value == pytest.approx(np.diff(ranked.average_precision[lower]).mean())
+    wells_asking = own[Task.REPLICATE_ON_PLATE, "test compounds at held out doses"]
+    assert wells_asking.n_queries == 4 * 2 * 2
+    # On its plate a well finds one other of its treatment among 39.
+    assert wells_asking.prevalence.value == pytest.approx(1 / 39)
+    numbers = {(draft.name, draft.split) for draft in profile_numbers(found, "cytosummary")}
+    assert ("gain_over_mean", "train compounds at held out doses") in numbers
+
+
+def test_where_every_dose_is_learned_from_there_is_nothing_apart(study: ProfileStudy) -> None:
+    assert not study.holds_doses_out
+    assert all(one.stratum.doses is None for one in study.scores)
+    why = study.score(Task.MECHANISM_WITHIN_DOSES, "mean").mean_average_precision.why_missing
+    assert why == "nobody says that some doses were not learned from"
 
 
 def test_neighbours_show_a_plate_effect_and_not_what_is_no_effect() -> None:

@@ -1,6 +1,7 @@
 """Feature tables of small plates, whose compounds differ in how two features are correlated."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -66,12 +67,18 @@ def write_plate(
     return CellTable(plate, folder)
 
 
-def manifest(plates: Sequence[str], compounds: Sequence[str] = COMPOUNDS, **split: object) -> pd.DataFrame:
-    """Wells of these plates, with their splits."""
-    counted = {draft.name: CELLS_PER_WELL for draft in drafts(compounds)[:-1]}
-    wells = pd.concat(
-        [wells_table(plate, drafts(compounds), counted, {}) for plate in plates], ignore_index=True
-    )
+def manifest(
+    plates: Sequence[str], compounds: Sequence[str] = COMPOUNDS, dosed: bool = False, **split: object
+) -> pd.DataFrame:
+    """Wells of these plates, with their splits; `dosed`, the first well of a compound has 10 µM and others have 1."""
+    known = drafts(compounds)
+    if dosed:
+        known = [
+            replace(draft, dose=10.0 if place < len(compounds) else 1.0, dose_unit="µM")
+            for place, draft in enumerate(known)
+        ]
+    counted = {draft.name: CELLS_PER_WELL for draft in known[:-1]}
+    wells = pd.concat([wells_table(plate, known, counted, {}) for plate in plates], ignore_index=True)
     return split_wells(
         wells, WellSplitParameters.model_validate({"val_fraction": 0.25, "test_fraction": 0.25} | split)
     )

@@ -11,10 +11,12 @@ from blake3 import blake3
 from copairs.map import average_precision
 
 from cell_assets.errors import BadInputError
+from cell_assets.evaluation.profiling.learned_doses import DoseParameters, LearnedDoses
 from cell_assets.evaluation.profiling.well_manifest import (
     COMPOUND,
     COMPOUND_SPLIT,
     COUNT,
+    DOSE_SPLIT,
     IS_CONTROL,
     learned_from,
 )
@@ -167,6 +169,25 @@ def test_nothing_is_learned_from_plates_that_are_held_out(tmp_path: Path) -> Non
     one, _ = trained([p, write_plate(tmp_path / "Q", "Q", 2)], wells, tmp_path / "one")
     other, _ = trained([p, write_plate(tmp_path / "other Q", "Q", 3)], wells, tmp_path / "other")
     assert digests(one) == digests(other) and load_checkpoint(one)[1].plates == ("P",)
+
+
+@pytest.mark.parametrize("who", ["held out", "learned"])
+def test_nothing_is_learned_from_doses_that_are_held_out_and_they_are_profiled(
+    who: str, tmp_path: Path
+) -> None:
+    highest = DoseParameters(learned=LearnedDoses.HIGHEST)
+    wells = manifest(["P", "Q"], doses=highest, dosed=True)
+    own = (wells[DOSE_SPLIT] == who).fillna(False).to_numpy(bool)
+    names = set(wells.loc[own & (wells[COUNT] > 0), "Metadata_Well"])
+    assert len(names) == 8
+    change = swapped_within(lambda cells: cells["Metadata_Well"].isin(names))
+    q = write_plate(tmp_path / "Q", "Q", 2)
+    one, _ = trained([write_plate(tmp_path / "P", "P", 1), q], wells, tmp_path / "one")
+    other, _ = trained([write_plate(tmp_path / "P changed", "P", 1, change), q], wells, tmp_path / "other")
+    assert (digests(one) == digests(other)) == (who == "held out")
+    METHOD.profile(one, q, wells, tmp_path, {})
+    profiled = pd.read_parquet(tmp_path / "profiles.parquet")
+    assert (profiled[DOSE_SPLIT] == "held out").sum() == (profiled[DOSE_SPLIT] == "learned").sum() == 8
 
 
 def test_wells_and_compounds_without_usable_cells_are_left_out_and_named(tmp_path: Path) -> None:
