@@ -14,9 +14,9 @@ from cell_assets.evaluation.profiling.profile_numbers import CHANCE_REPORT, prof
 from cell_assets.evaluation.profiling.profile_scores import Gain, Score
 from cell_assets.evaluation.profiling.profile_selection import SelectedProfiles
 from cell_assets.evaluation.profiling.profile_study import SIGNIFICANT, ProfileStudy
-from cell_assets.evaluation.profiling.profile_tasks import BATCH, Task
+from cell_assets.evaluation.profiling.profile_tasks import Task
 from cell_assets.evaluation.profiling.relevance_numbers import relevance_numbers
-from cell_assets.evaluation.profiling.well_manifest import COMPOUND, IS_CONTROL, MOA
+from cell_assets.evaluation.profiling.well_manifest import BATCH, COMPOUND, IS_CONTROL, MOA
 from cell_assets.evaluation.studies.published_report import NUMBERS_FILE
 from cell_assets.imaging.feature_tables.columns import PLATE, WELL
 from cell_assets.imaging.parquet_tables import write_parquet

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from cell_assets.errors import BadInputError
-from cell_assets.evaluation.profiling.profile_tasks import BATCH, MOST_COMPARED, TREATMENT
+from cell_assets.evaluation.profiling.profile_tasks import MOST_COMPARED, TREATMENT
+from cell_assets.evaluation.profiling.well_manifest import BATCH
 from cell_assets.evaluation.resampling import Estimate, Statistic, bootstrap_interval
 from cell_assets.evaluation.retrieval.cross_fitted import AskingProfiles
 from cell_assets.evaluation.retrieval.retrieval import NEAREST, PREVALENCE, Question, ranked_queries

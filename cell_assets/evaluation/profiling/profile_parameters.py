@@ -44,7 +44,7 @@ class ProfileStudyParameters(BaseModel):
     reference: str = "mean"
     """The representation that the others are compared with."""
     batch_of_plate: dict[str, str] = Field(default_factory=dict)
-    """By plate, the batch in which it was made, such as its week. Default: nobody says it."""
+    """By plate, the batch in which it was made, such as its week. Default: as the well manifest says."""
     seed: int = Field(default=0, ge=0)
     """Of resamples, permutations and UMAP."""
     n_resamples: int = Field(default=1000, ge=100)

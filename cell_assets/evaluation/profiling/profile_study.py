@@ -21,7 +21,6 @@ from cell_assets.evaluation.profiling.profile_scores import (
     scores,
 )
 from cell_assets.evaluation.profiling.profile_tasks import (
-    BATCH,
     Task,
     profiles_of,
     question_of,
@@ -38,6 +37,7 @@ from cell_assets.evaluation.profiling.well_manifest import (
     PLATE_SPLIT,
     holds_doses_out,
     is_treated,
+    with_batch,
 )
 from cell_assets.evaluation.resampling import Estimate, Statistic, bootstrap_interval
 from cell_assets.evaluation.retrieval.cross_fitted import AskingProfiles, CrossFittedProfiles
@@ -189,7 +189,7 @@ def _same_wells(
         raise BadInputError("the representations share no well; study those of one experiment together")
     reference = representations[parameters.reference]
     rows = keys[parameters.reference].get_indexer(pd.MultiIndex.from_tuples(order))
-    known = _with_batch(reference.metadata.iloc[rows].reset_index(drop=True), parameters.batch_of_plate)
+    known = with_batch(reference.metadata.iloc[rows].reset_index(drop=True), parameters.batch_of_plate)
     aligned = {
         name: _in_order(profiles, keys[name].get_indexer(pd.MultiIndex.from_tuples(order)), known)
         for name, profiles in representations.items()
@@ -210,16 +210,6 @@ def _keys(profiles: AskingProfiles, name: str) -> pd.MultiIndex:
             f"well {well} of plate {plate} has several {name} profiles; is a plate given twice?"
         )
     return keys
-
-
-def _with_batch(known: pd.DataFrame, batch_of_plate: Mapping[str, str]) -> pd.DataFrame:
-    if not batch_of_plate:
-        return known
-    batch = known[PLATE].astype(str).map(dict(batch_of_plate))
-    if batch.isna().any():
-        plate = known.loc[batch.isna(), PLATE].iloc[0]
-        raise BadInputError(f"batch_of_plate: plate {plate} has no batch; name that of every plate")
-    return known.assign(**{BATCH: batch})
 
 
 def _refuse_several_mechanisms(treated: pd.DataFrame) -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.profiling.well_manifest import (
+    BATCH,
     COMPOUND,
     DOSE,
     DOSE_SPLIT,
@@ -30,7 +31,6 @@ from cell_assets.evaluation.retrieval.retrieval import (
 from cell_assets.evaluation.units import FloatArray
 from cell_assets.imaging.feature_tables.columns import PLATE
 
-BATCH = "Metadata_Batch"
 TREATMENT = "Metadata_Treatment"
 """Compound and dose, in words."""
 _TREATMENT_OF = (COMPOUND, DOSE, DOSE_UNIT, TREATMENT)

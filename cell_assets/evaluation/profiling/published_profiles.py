@@ -35,6 +35,7 @@ from cell_assets.evaluation.profiling.supervised_profiles import (
     supervised_name,
 )
 from cell_assets.evaluation.profiling.well_manifest import (
+    BATCH,
     COMPOUND_SPLIT,
     DOSE_SPLIT,
     PLATE_SPLIT,
@@ -163,8 +164,8 @@ def _of_plates(plates: list[Profiles]) -> Profiles:
 
 
 def _with_splits(profiles: Profiles, wells: pd.DataFrame) -> Profiles:
-    """What the manifest says of each well's use; plates that it does not list have none."""
-    uses = [COMPOUND_SPLIT, PLATE_SPLIT, DOSE_SPLIT]
+    """What the manifest says of each well's use, and of its batch; plates that it does not list have none."""
+    uses = [name for name in (COMPOUND_SPLIT, PLATE_SPLIT, DOSE_SPLIT, BATCH) if name in wells.columns]
     splits = wells[[PLATE, WELL, *uses]].astype({PLATE: str, WELL: str})
     known = profiles.metadata.drop(columns=uses, errors="ignore")
     known = known.astype({PLATE: str, WELL: str}).merge(splits, on=[PLATE, WELL], how="left")

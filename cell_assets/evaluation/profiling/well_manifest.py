@@ -32,6 +32,8 @@ WELL_MANIFEST_JSON = "well_manifest.json"
 COMPOUND = "Metadata_Perturbation"
 """What a well was treated with: a compound, gene, guide or virus."""
 DOSE, DOSE_UNIT = "Metadata_Dose", "Metadata_DoseUnit"
+BATCH = "Metadata_Batch"
+"""Of a plate: what it was made together with, such as its week or its dataset. Not of every manifest."""
 MOA, IS_CONTROL = "Metadata_MoA", "Metadata_IsControl"
 COUNT = "Metadata_Count"
 """Cells of a well."""
@@ -73,6 +75,8 @@ class WellSplitParameters(BaseModel):
     """Plates that nothing is learned from, such as those of another batch."""
     doses: DoseParameters = DoseParameters()
     """Doses that something is learned from."""
+    batch_of_plate: dict[str, str] = Field(default_factory=dict)
+    """By plate, the batch in which it was made, such as its week or its dataset. Default: nobody says it."""
     seed: int = Field(default=0, ge=0)
     """Of the draw of compounds."""
 
@@ -118,15 +122,15 @@ def wells_table(
 
 
 def split_wells(wells: pd.DataFrame, parameters: WellSplitParameters) -> pd.DataFrame:
-    """Wells with `COMPOUND_SPLIT`, `PLATE_SPLIT` and `DOSE_SPLIT`; a compound has one split on all plates and at all
-    doses, and a dose of it one on all plates.
+    """Wells with `COMPOUND_SPLIT`, `PLATE_SPLIT`, `DOSE_SPLIT`, and `BATCH` where batches are said.
 
-    Compounds are drawn systematically along their mechanisms, so that no split is left without a mechanism that has
-    compounds enough. A compound that comes at no dose to learn from tests, beside those that are drawn.
+    A compound has one split on all plates and at all doses, and a dose of it one on all plates. Compounds are drawn
+    systematically along their mechanisms, so that no split is left without a mechanism that has compounds enough. A
+    compound that comes at no dose to learn from tests, beside those that are drawn.
 
     Raises:
-        BadInputError: a held-out plate is none of these, no plate is left to learn from, doses cannot be told apart as
-            is asked for, or too few compounds are left.
+        BadInputError: a held-out plate is none of these, no plate is left to learn from, a plate lacks a batch, doses
+            cannot be told apart as is asked for, or too few compounds are left.
     """
     plates = list(dict.fromkeys(wells[PLATE].astype(str)))
     unknown = [name for name in parameters.held_out_plates if name not in plates]
@@ -139,6 +143,7 @@ def split_wells(wells: pd.DataFrame, parameters: WellSplitParameters) -> pd.Data
             "held_out_plates names every plate, so that none is left to learn from; leave some out"
         )
     treated = is_treated(wells)
+    wells = with_batch(wells, parameters.batch_of_plate)
     held_out = wells[PLATE].isin(parameters.held_out_plates).to_numpy(np.bool_)
     own = wells[treated]
     taught = in_learned_doses(
@@ -168,6 +173,21 @@ def split_wells(wells: pd.DataFrame, parameters: WellSplitParameters) -> pd.Data
             DOSE_SPLIT: pd.array(doses, "string"),
         }
     )
+
+
+def with_batch(wells: pd.DataFrame, batch_of_plate: Mapping[str, str]) -> pd.DataFrame:
+    """Wells with `BATCH`; as they are, where no plate's is said.
+
+    Raises:
+        BadInputError: a plate has no batch, while others have.
+    """
+    if not batch_of_plate:
+        return wells
+    batch = wells[PLATE].astype(str).map(dict(batch_of_plate)).astype("string")
+    if batch.isna().any():
+        plate = wells.loc[batch.isna(), PLATE].iloc[0]
+        raise BadInputError(f"batch_of_plate: plate {plate} has no batch; name that of every plate")
+    return wells.assign(**{BATCH: batch})
 
 
 def is_treated(wells: pd.DataFrame) -> BoolArray:
@@ -237,8 +257,8 @@ def read_well_manifest(folder: Path) -> tuple[WellManifestRecord, pd.DataFrame]:
     if record.version == 1:
         every = wells[COMPOUND_SPLIT].where(wells[COMPOUND_SPLIT].isna(), DoseSplit.LEARNED.value)
         wells = wells.assign(**{DOSE_SPLIT: every})
-    text = [PLATE, WELL, COMPOUND, DOSE_UNIT, MOA, DIGEST, COMPOUND_SPLIT, PLATE_SPLIT, DOSE_SPLIT]
-    return record, wells.astype(dict.fromkeys(text, "string"))
+    text = [PLATE, WELL, COMPOUND, DOSE_UNIT, MOA, DIGEST, COMPOUND_SPLIT, PLATE_SPLIT, DOSE_SPLIT, BATCH]
+    return record, wells.astype(dict.fromkeys((name for name in text if name in wells.columns), "string"))
 
 
 def _compound_splits(

@@ -1,9 +1,11 @@
 """Batches of sets: an epoch goes once through all compounds, in chunks that are drawn anew.
 
-A plate takes part in a chunk of which it holds two compounds at least, since one alone is told from nothing.
+Plates that are compared with each other take part in a chunk of which they hold two compounds at least, since one alone
+is told from nothing.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -12,9 +14,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from cell_assets.errors import BadInputError
-from cell_assets.methods.cytosummary.parameters import Positives, TrainingParameters
-from cell_assets.methods.cytosummary.plate_cells import PlateCells
-from cell_assets.methods.cytosummary.sets import SetDraw, WellCells, draw_sets
+from cell_assets.methods.cytosummary.parameters import TrainingParameters
+from cell_assets.methods.cytosummary.plate_cells import PlateCells, compared_plates
+from cell_assets.methods.cytosummary.sets import IntArray, SetDraw, WellCells, draw_sets
 from cell_assets.methods.cytosummary.summed_cells import Counts
 
 
@@ -34,8 +36,8 @@ class SetBatch(NamedTuple):
 
 
 class EpochSets(Dataset[SetBatch]):
-    """One epoch's batches; within plates each plate is a batch of its own, and all plates of a chunk are a step, so
-    that memory is that of one plate's sets."""
+    """One epoch's batches, each of plates that are compared with each other: within plates, of one. All of a chunk are
+    one step, so that memory is that of one batch's sets."""
 
     def __init__(
         self,
@@ -47,11 +49,11 @@ class EpochSets(Dataset[SetBatch]):
         self.plates = plates
         self.parameters = parameters
         self.epoch = epoch
-        self._first = np.cumsum([0, *(len(plate.features) for plate in plates)])
-        if parameters.positives is Positives.ACROSS_PLATES:
-            wells = [_together(wells, self._first)]
-        self._wells = wells
-        self._batches = _batches(wells, parameters, epoch)
+        self._sources = [
+            _Source.of([plates[place] for place in group], [wells[place] for place in group])
+            for group in compared_plates(plates, parameters.positives)
+        ]
+        self._batches = _batches([one.wells for one in self._sources], parameters, epoch)
 
     def __len__(self) -> int:
         return len(self._batches)
@@ -59,7 +61,8 @@ class EpochSets(Dataset[SetBatch]):
     def __getitem__(self, place: int) -> SetBatch:
         batch = self._batches[place]
         generator = np.random.default_rng([self.parameters.seed, 1, self.epoch, place])
-        draw = draw_sets(self._wells[batch.source].among(batch.compounds), self.parameters.sets, generator)
+        source = self._sources[batch.source]
+        draw = draw_sets(source.wells.among(batch.compounds), self.parameters.sets, generator)
         counts = Counts(
             torch.from_numpy(draw.of_set),
             torch.from_numpy(draw.starts),
@@ -67,19 +70,41 @@ class EpochSets(Dataset[SetBatch]):
             len(draw.compound),
         )
         return SetBatch(
-            torch.from_numpy(self._cells(batch.source, draw)),
+            torch.from_numpy(source.cells(draw)),
             counts,
             torch.from_numpy(draw.compound),
             batch.weight,
             batch.ends_step,
         )
 
-    def _cells(self, source: int, draw: SetDraw) -> np.ndarray:
-        if self.parameters.positives is Positives.WITHIN_PLATE:
-            return self.plates[source].features[draw.cells]
-        plate = np.searchsorted(self._first, draw.cells, side="right") - 1
+
+@dataclass(frozen=True)
+class _Source:
+    """Plates whose wells are compared with each other."""
+
+    plates: Sequence[PlateCells]
+    first: IntArray
+    """(number of plates + 1,) where the cells of each begin, one plate after the other."""
+    wells: WellCells
+    """Of all of them, in that numbering of cells."""
+
+    @classmethod
+    def of(cls, plates: Sequence[PlateCells], wells: Sequence[WellCells]) -> "_Source":
+        first = np.cumsum([0, *(len(plate.features) for plate in plates)])
+        together = WellCells(
+            np.concatenate([one.first + begin for one, begin in zip(wells, first, strict=False)]),
+            np.concatenate([one.size for one in wells]),
+            np.concatenate([one.compound for one in wells]),
+        )
+        return cls(plates, first, together)
+
+    def cells(self, draw: SetDraw) -> np.ndarray:
+        """(U, D)."""
+        if len(self.plates) == 1:
+            return self.plates[0].features[draw.cells]
+        plate = np.searchsorted(self.first, draw.cells, side="right") - 1
         parts = [
-            one.features[draw.cells[plate == place] - self._first[place]]
+            one.features[draw.cells[plate == place] - self.first[place]]
             for place, one in enumerate(self.plates)
         ]
         # The cells are in ascending order, and so in that of the plates.
@@ -91,14 +116,6 @@ class _Batch(NamedTuple):
     compounds: np.ndarray
     weight: float
     ends_step: bool
-
-
-def _together(wells: Sequence[WellCells], first: np.ndarray) -> WellCells:
-    return WellCells(
-        np.concatenate([one.first + begin for one, begin in zip(wells, first, strict=False)]),
-        np.concatenate([one.size for one in wells]),
-        np.concatenate([one.compound for one in wells]),
-    )
 
 
 def _batches(wells: Sequence[WellCells], parameters: TrainingParameters, epoch: int) -> list[_Batch]:

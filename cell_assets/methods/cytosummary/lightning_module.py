@@ -17,7 +17,7 @@ from cell_assets.methods.cytosummary.batches import EpochSets, SetBatch
 from cell_assets.methods.cytosummary.building import SetNetwork
 from cell_assets.methods.cytosummary.objective import supcon_loss
 from cell_assets.methods.cytosummary.parameters import Positives, TrainingParameters
-from cell_assets.methods.cytosummary.plate_cells import PlateCells
+from cell_assets.methods.cytosummary.plate_cells import PlateCells, compared_plates
 from cell_assets.methods.cytosummary.sets import WellCells
 from cell_assets.methods.processor import Precision
 from cell_assets.methods.resuming import FINGERPRINT
@@ -130,18 +130,18 @@ def replicate_retrieval(
 ) -> float | None:
     """Mean average precision of wells that ask for their replicates where training looks for positives.
 
-    Within plates it is the mean over plates, of those that have something to ask, see `can_ask`; None if none has.
+    Within plates or batches it is the mean over these, of those that have something to ask, see `can_ask`; None if none
+    has.
     """
-    parts = [
-        (network.profiles_of(plate.features, plate.starts, precision), plate.wells[COMPOUND].to_numpy(str))
-        for plate in plates
-    ]
-    if positives is Positives.ACROSS_PLATES and parts:
-        parts = [(np.concatenate([one for one, _ in parts]), np.concatenate([names for _, names in parts]))]
     found = []
-    for profiles, compounds in parts:
+    for group in compared_plates(plates, positives):
+        own = [plates[place] for place in group]
+        compounds = np.concatenate([plate.wells[COMPOUND].to_numpy(str) for plate in own])
         if not can_ask(compounds):
             continue
+        profiles = np.concatenate(
+            [network.profiles_of(plate.features, plate.starts, precision) for plate in own]
+        )
         columns = tuple(f"profile_{i}" for i in range(profiles.shape[1]))
         table = Profiles(pd.DataFrame({COMPOUND: compounds}), profiles.astype(np.float64), columns)
         found.append(ranked_queries(table, Question(COMPOUND, unit=COMPOUND))["average_precision"].mean())

@@ -51,6 +51,9 @@ class Positives(StrEnum):
 
     WITHIN_PLATE = "within-plate"
     """On its own plate: replicates lie on every plate, and what a plate does to all its wells teaches nothing."""
+    WITHIN_BATCH = "within-batch"
+    """On all plates of its own batch, such as a week or a dataset: replicates lie on different plates, and what tells
+    batches apart teaches nothing. The well manifest says the batch of each plate."""
     ACROSS_PLATES = "across-plates"
     """On all plates: replicates lie on different ones."""
 
@@ -79,7 +82,7 @@ class TrainingParameters(BaseModel):
     compounds_per_batch: int = Field(default=18, ge=2)
     """Compounds whose sets are compared at once."""
     positives: Positives = Positives.WITHIN_PLATE
-    """Whether sets of other plates are compared too."""
+    """Whether sets of other plates are compared too, and of which."""
     temperature: float = Field(default=0.1, gt=0)
     """τ of the loss."""
     denominator: Denominator = Denominator.ALL_OTHERS

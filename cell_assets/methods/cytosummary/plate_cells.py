@@ -8,7 +8,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cell_assets.errors import BadInputError
-from cell_assets.evaluation.profiling.well_manifest import COMPOUND, is_treated
+from cell_assets.evaluation.profiling.well_manifest import BATCH, COMPOUND, is_treated
+from cell_assets.methods.cytosummary.parameters import Positives
 from cell_assets.methods.cytosummary.sets import IntArray, WellCells
 
 
@@ -23,7 +24,8 @@ class PlateCells:
     starts: IntArray
     """(W + 1,) where the cells of each well begin, and N."""
     wells: pd.DataFrame
-    """W rows with `Metadata_Perturbation` and `Metadata_IsControl`, as `well_manifest` has them."""
+    """W rows with `Metadata_Perturbation` and `Metadata_IsControl`, as `well_manifest` has them, and where batches are
+    told apart `Metadata_Batch`."""
 
     def between(self, first: int, end: int) -> "PlateCells":
         """The wells from place `first` to before `end`; their features are a view."""
@@ -31,6 +33,37 @@ class PlateCells:
         return PlateCells(
             self.plate, self.features[starts[0] : starts[-1]], starts - starts[0], self.wells.iloc[first:end]
         )
+
+
+def compared_plates(plates: Sequence[PlateCells], positives: Positives) -> list[list[int]]:
+    """Places of the plates whose wells are compared with each other, group by group, in the order of their first.
+
+    Raises:
+        BadInputError: batches are asked for, and nobody says that of a plate.
+    """
+    if positives is Positives.WITHIN_PLATE:
+        return [[place] for place in range(len(plates))]
+    if positives is Positives.ACROSS_PLATES:
+        return [list(range(len(plates)))] if plates else []
+    groups: dict[str, list[int]] = {}
+    for place, plate in enumerate(plates):
+        groups.setdefault(batch_of(plate.plate, plate.wells), []).append(place)
+    return list(groups.values())
+
+
+def batch_of(plate: str, wells: pd.DataFrame) -> str:
+    """The batch of a plate with these wells.
+
+    Raises:
+        BadInputError: nobody says it.
+    """
+    batch = wells[BATCH].iloc[0] if BATCH in wells.columns else None
+    if batch is None or pd.isna(batch):
+        raise BadInputError(
+            f"plate {plate}: nobody says of which batch it is, and positives=within-batch compares wells of one batch "
+            "alone; name that of every plate in batch_of_plate of well_split"
+        )
+    return str(batch)
 
 
 def trained_wells(plates: Sequence[PlateCells], compounds: Sequence[str]) -> tuple[WellCells, ...]:

@@ -27,7 +27,7 @@ from cell_assets.methods.cytosummary.conditioning import condition
 from cell_assets.methods.cytosummary.lightning_module import Epoch, can_ask
 from cell_assets.methods.cytosummary.machine import supported
 from cell_assets.methods.cytosummary.parameters import Conditioning, Positives, TrainingParameters
-from cell_assets.methods.cytosummary.plate_cells import PlateCells
+from cell_assets.methods.cytosummary.plate_cells import PlateCells, batch_of, compared_plates
 from cell_assets.methods.cytosummary.plate_reading import (
     UsablePlate,
     open_plate,
@@ -123,6 +123,9 @@ def train(
     require_wells_once(wells)
     by_plate = {table.plate: table for table in tables}
     _require_tables(by_plate, wells)
+    if parameters.positives is Positives.WITHIN_BATCH:
+        for plate, own in wells.groupby(PLATE):
+            batch_of(str(plate), own)
     selection = select_features({plate: one.path for plate, one in by_plate.items()}, parameters.selection)
     reading = _Reading(selection.features, parameters.conditioning, progress)
     with ExitStack() as stack:
@@ -248,9 +251,10 @@ def _remarks(
         remarks.append(
             f"nothing was learned from {len(without)} compounds without such a cell ({', '.join(without[:5])})"
         )
-    asking = [plate.wells[COMPOUND].to_numpy(str) for plate in read.validation]
-    if parameters.positives is Positives.ACROSS_PLATES and asking:
-        asking = [np.concatenate(asking)]
+    asking = [
+        np.concatenate([read.validation[place].wells[COMPOUND].to_numpy(str) for place in group])
+        for group in compared_plates(read.validation, parameters.positives)
+    ]
     if not asking:
         remarks.append("no compound validates, so the last epoch is kept and nothing says how well it does")
     elif not any(map(can_ask, asking)):

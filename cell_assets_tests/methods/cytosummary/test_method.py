@@ -190,6 +190,26 @@ def test_nothing_is_learned_from_doses_that_are_held_out_and_they_are_profiled(
     assert (profiled[DOSE_SPLIT] == "held out").sum() == (profiled[DOSE_SPLIT] == "learned").sum() == 8
 
 
+def test_plates_come_together_by_the_batches_of_the_manifest(
+    two_plates: list[CellTable], tmp_path: Path
+) -> None:
+    made = {
+        name: trained(two_plates, wells, tmp_path / name, positives=positives)[0]
+        for name, wells, positives in (
+            ("apart", manifest(["P", "Q"], batch_of_plate={"P": "1", "Q": "2"}), "within-batch"),
+            ("within plates", manifest(["P", "Q"]), "within-plate"),
+            ("together", manifest(["P", "Q"], batch_of_plate={"P": "1", "Q": "1"}), "within-batch"),
+            ("across plates", manifest(["P", "Q"]), "across-plates"),
+        )
+    }
+    weights = {name: digests(out)["model.safetensors"] for name, out in made.items()}
+    assert weights["apart"] == weights["within plates"] != weights["together"]
+    assert weights["together"] == weights["across plates"]
+    assert "within-batch" in METHOD.training_notes(made["apart"])[0]
+    with pytest.raises(BadInputError, match="plate P: nobody says of which batch it is"):
+        trained(two_plates, manifest(["P", "Q"]), tmp_path / "none", positives="within-batch")
+
+
 def test_wells_and_compounds_without_usable_cells_are_left_out_and_named(tmp_path: Path) -> None:
     wells = manifest(["P"], val_fraction=0.0)
     gone = wells[learned_from(wells)].iloc[0][COMPOUND]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cell_assets.errors import BadInputError
-from cell_assets.evaluation.profiling.well_manifest import COMPOUND, IS_CONTROL
+from cell_assets.evaluation.profiling.well_manifest import BATCH, COMPOUND, IS_CONTROL
 from cell_assets.methods.cytosummary.batches import EpochSets
 from cell_assets.methods.cytosummary.building import network_of
 from cell_assets.methods.cytosummary.checkpoint import CheckpointConfig, load_checkpoint, save_checkpoint
@@ -36,7 +36,7 @@ def plate(name: str, seed: int, compounds: Sequence[str] = COMPOUNDS, wells_each
         cells = random.normal(size=(CELLS, D))
         cells[:, 1] = r * cells[:, 0] + np.sqrt(1 - r**2) * cells[:, 1]
         parts.append(cells.astype(np.float32))
-    wells = pd.DataFrame(known, columns=[COMPOUND, IS_CONTROL])
+    wells = pd.DataFrame(known, columns=[COMPOUND, IS_CONTROL]).assign(**{BATCH: "one"})
     return PlateCells(name, np.concatenate(parts), np.arange(len(known) + 1) * CELLS, wells)
 
 
