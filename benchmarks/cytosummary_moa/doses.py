@@ -120,7 +120,7 @@ def manifest(screen: Screen, simulated: list[SimulatedWell], learned: LearnedDos
         **{
             COMPOUND: known["Metadata_Compound"].astype("string"),
             DOSE: known["Metadata_Concentration"].where(~is_control),
-            DOSE_UNIT: pd.Series(np.where(is_control, None, "µM"), dtype="string"),
+            DOSE_UNIT: pd.Series(np.where(is_control, "", "µM"), dtype="string").mask(is_control),
             MOA: known["Metadata_moa"].astype("string").mask(is_control),
             IS_CONTROL: is_control,
             COUNT: [len(one.objects) for one in simulated],

@@ -7,6 +7,7 @@ from blake3 import blake3
 from pydantic import BaseModel, ConfigDict
 
 from cell_assets.assets.recipes import AssetName
+from cell_assets.imaging.feature_tables.count_parameters import CountParameters
 from cell_assets.imaging.feature_tables.treatments import TreatmentColumns
 from cell_assets.ledger.records import JsonValue, Plate, PlateDraft, WellDraft
 
@@ -42,6 +43,8 @@ class TableRequest(BaseModel):
     """CSV of what each well was treated with, where no column of the table says it."""
     columns: TreatmentColumns = TreatmentColumns()
     """Columns of the table that say what each well was treated with."""
+    counts: CountParameters | None = None
+    """How counts of genes become features: of AnnData, which must be said, and of no other table."""
 
     @property
     def asset(self) -> AssetName:
@@ -50,7 +53,9 @@ class TableRequest(BaseModel):
 
     def recorded(self) -> dict[str, JsonValue]:
         """The options as JSON values: what decides the plate beside its source."""
-        return self.model_dump(mode="json", exclude=set(_IDENTITY))
+        # Plates that hold no counts are recorded as before there were any.
+        without = _IDENTITY if self.counts is not None else _IDENTITY | {"counts"}
+        return self.model_dump(mode="json", exclude=set(without))
 
     def decided_by(self, source_digest: str) -> dict[str, JsonValue]:
         """Parameters of the output: the options, and digests of the files, so that an edited plate map is another."""

@@ -129,7 +129,7 @@ def write_cells(request: TableRequest, out: Path) -> None:
     from cell_assets.imaging.feature_tables.feature_table import open_source, write_feature_table
     from cell_assets.imaging.feature_tables.one_plate import OnePlate
 
-    source = open_source(Path(request.source))
+    source = open_source(Path(request.source), request.counts)
     write_feature_table(OnePlate(source, request.plate, request.source_plate), out)
 
 

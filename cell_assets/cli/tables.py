@@ -46,6 +46,15 @@ from cell_assets.cli.options import AS_JSON, EXPERIMENT, absolute_text
 @click.option(
     "--control", "controls", multiple=True, metavar="NAME", help="A treatment that is a negative control."
 )
+@click.option(
+    "--counts",
+    type=click.Choice(["log-per-10k", "as-they-are"]),
+    help="What becomes of counts in AnnData, which must be said: log1p of counts per 10,000 of the cell, or nothing.",
+)
+@click.option(
+    "--variable-genes", type=click.IntRange(min=1), metavar="N", help="Keep the N most variable genes."
+)
+@click.option("--layer", metavar="NAME", help="Layer of AnnData that holds the counts, instead of X.")
 @AS_JSON
 def ingest_table(
     source: Path,
@@ -60,6 +69,9 @@ def ingest_table(
     dose_unit: str | None,
     moa_column: str | None,
     controls: tuple[str, ...],
+    counts: str | None,
+    variable_genes: int | None,
+    layer: str | None,
     as_json: bool,
 ) -> None:
     """Bring in a plate as a table of features, of single cells or of wells.
@@ -69,15 +81,28 @@ def ingest_table(
       cell-assets ingest-table plate1.sqlite --experiment S1 --plate P1 --plate-map map.csv
       cell-assets ingest-table profiles.csv --rows wells --experiment S2 --control DMSO \\
         --treatment-column Metadata_Compound --moa-column Metadata_moa
+      cell-assets ingest-table screen.h5ad --counts log-per-10k --experiment S3 --plate D1 --source-plate donor_1 \\
+        --treatment-column Metadata_guide --treatment-kind guide --control NTC
     """
     from cell_assets.assets.table_request import TableRequest, TableRows
     from cell_assets.automation.ingesting_tables import ingest_tables
+    from cell_assets.imaging.feature_tables.count_parameters import CountNormalization, CountParameters
     from cell_assets.imaging.feature_tables.treatments import TreatmentColumns
     from cell_assets.imaging.plate_map import PerturbationType
 
+    if counts is None and (variable_genes is not None or layer is not None):
+        raise click.UsageError(
+            "--variable-genes and --layer are of counts; say what becomes of these with --counts"
+        )
     if plate is None and rows == TableRows.CELLS:
         raise click.UsageError("name the plate with --plate")
     names = [(plate, source_plate)] if plate is not None else [(name, name) for name in plates_of(source)]
+    kinds = {"log-per-10k": CountNormalization.LOG_PER_10K, "as-they-are": CountNormalization.COUNTS}
+    normalized = (
+        None
+        if counts is None
+        else CountParameters(normalization=kinds[counts], variable_genes=variable_genes, layer=layer)
+    )
     requests = [
         TableRequest(
             source=str(source.absolute()),
@@ -86,6 +111,7 @@ def ingest_table(
             rows=TableRows(rows),
             source_plate=in_source,
             plate_map=absolute_text(plate_map),
+            counts=normalized,
             columns=TreatmentColumns(
                 treatment=treatment_column,
                 kind=PerturbationType(treatment_kind),

@@ -1,12 +1,11 @@
 """Counts of genes in single cells: AnnData's `.h5ad`, one row per cell, one column per gene.
 
-What sequencing counted becomes features like those of images, so that methods of wells run on it as they are: the
-logarithm log1p of a gene's counts per 10,000 counts of its cell, which does not tell how deeply a cell was sequenced.
+What sequencing counted becomes features like those of images, so that methods of wells run on it as they are. Names of
+features say how they were normalised, so that tables of two ways share none.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
@@ -18,28 +17,15 @@ from scipy.sparse import csr_array
 
 from cell_assets.errors import BadInputError
 from cell_assets.imaging.feature_tables.columns import CELL, PLATE, WELL, is_feature, known_name
+from cell_assets.imaging.feature_tables.count_parameters import CountNormalization, CountParameters
 
 COUNTS_PER_CELL = 10_000
-GENE = "Cells_Counts_"
+GENE = {
+    CountNormalization.LOG_PER_10K: "Cells_LogCounts_",
+    CountNormalization.COUNTS: "Cells_Counts_",
+}
 """Begins the name of a gene's feature."""
 _PLATES, _WELLS = ("plate", PLATE), ("well", WELL)
-
-
-@dataclass(frozen=True)
-class CountColumns:
-    """Where a file says what."""
-
-    plate: str | None = None
-    """Column of `obs`: the plate, sample, library or run that a cell is of. Without a name `plate`, else
-    `Metadata_Plate`."""
-    well: str | None = None
-    """Column of `obs`: the well, or whatever the cells of one perturbation share, such as a guide. Without a name
-    `well`, else `Metadata_Well`."""
-    layer: str | None = None
-    """Of the counts; without a name they are `X`."""
-
-
-DEFAULT_COLUMNS = CountColumns()
 
 
 class CountTable:
@@ -47,43 +33,36 @@ class CountTable:
 
     A cell without any count has no share of a gene: it is left out, and counted by `left_over`.
 
-    `open_source` opens a file with the default columns, all genes and no layer. Other names are given here:
-
-        source = CountTable(path, CountColumns(plate="batch", well="guide", layer="counts"), variable_genes=2000)
-        write_feature_table(source, folder)
+        parameters = CountParameters(normalization=CountNormalization.LOG_PER_10K, layer="counts", variable_genes=2000)
+        write_feature_table(CountTable(path, parameters), folder)
 
     Raises:
         BadInputError: the file is no AnnData, does not say the plate and well of its cells, names a gene twice, or is
             stored by gene, so that cells cannot be read one after another.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        columns: CountColumns = DEFAULT_COLUMNS,
-        variable_genes: int | None = None,
-        rows_at_once: int = 1024,
-    ) -> None:
+    def __init__(self, path: Path, parameters: CountParameters, rows_at_once: int = 1024) -> None:
         """
         Args:
-            variable_genes: how many genes are kept, those whose counts per 10,000 have the largest variance relative
-                to their mean over all cells. The file is read once for it, here. Without a number all genes are.
+            parameters: to choose variable genes, the file is read once, here.
             rows_at_once: cells; memory is that of so many rows of all kept genes, and of `obs`.
         """
         self.path = path
         self._rows_at_once = rows_at_once
-        self._counts = "X" if columns.layer is None else f"layers/{columns.layer}"
+        self._normalization = parameters.normalization
+        self._counts = "X" if parameters.layer is None else f"layers/{parameters.layer}"
         with closing(self._open()) as file:
             obs, genes = self._frame(file, "obs"), [str(name) for name in self._frame(file, "var").index]
             self._require_counts(file, (len(obs), len(genes)))
         self._genes = genes
-        self._obs = self._known(obs, columns)
+        self._obs = self._known(obs, parameters)
         self.known = tuple(self._obs.columns)
         self.keys: tuple[str, ...] = (PLATE, WELL, CELL)
         self._without_counts = 0
         self._require_names()
-        self._kept = np.arange(len(genes)) if variable_genes is None else self._variable(variable_genes)
-        self.features = tuple(f"{GENE}{genes[place]}" for place in self._kept)
+        n = parameters.variable_genes
+        self._kept = np.arange(len(genes)) if n is None else self._variable(n)
+        self.features = tuple(f"{GENE[self._normalization]}{genes[place]}" for place in self._kept)
 
     def batches(self) -> Iterator[pd.DataFrame]:
         """Cells in the file's order.
@@ -95,9 +74,15 @@ class CountTable:
         for begin, counts in self._rows():
             shares, has_counts = _shares(counts)
             self._without_counts += int((~has_counts).sum())
-            values = np.log1p(shares[:, self._kept].toarray()[has_counts]).astype(np.float32)
+            values = self._features(counts, shares)[has_counts]
             known = self._obs.iloc[begin : begin + counts.shape[0]][has_counts].reset_index(drop=True)
             yield pd.concat([known, pd.DataFrame(values, columns=list(self.features))], axis=1)
+
+    def _features(self, counts: csr_array, shares: csr_array) -> NDArray[np.float32]:
+        """(n, D) of the kept genes."""
+        if self._normalization is CountNormalization.COUNTS:
+            return np.asarray(counts[:, self._kept].toarray(), np.float32)
+        return np.log1p(shares[:, self._kept].toarray()).astype(np.float32)
 
     def left_over(self) -> Mapping[str, int]:
         """Cells without any count."""
@@ -115,7 +100,7 @@ class CountTable:
 
     def _variable(self, n: int) -> NDArray[np.intp]:
         """Places (n,) of the genes with the largest dispersion, in the file's order."""
-        if not 1 <= n <= len(self._genes):
+        if n > len(self._genes):
             raise BadInputError(
                 f"{self.path}: {n} variable genes cannot be chosen of {len(self._genes)}; ask for fewer, or for all"
             )
@@ -141,7 +126,7 @@ class CountTable:
                 "count; name the layer that holds counts as they were made"
             )
 
-    def _known(self, obs: pd.DataFrame, columns: CountColumns) -> pd.DataFrame:
+    def _known(self, obs: pd.DataFrame, columns: CountParameters) -> pd.DataFrame:
         """`obs` with `Metadata_*` names, beside the names of cells (`obs_names`)."""
         place = {
             self._column(obs, columns.plate, _PLATES, "plate"): PLATE,
@@ -188,7 +173,7 @@ class CountTable:
                     f"{self.path}: gene {name} stands {times} times; make names unique "
                     "(AnnData.var_names_make_unique)"
                 )
-            if not is_feature(f"{GENE}{name}"):
+            if not is_feature(f"{GENE[self._normalization]}{name}"):
                 raise BadInputError(f"{self.path}: gene {name} has the name of a place; rename it")
 
     def _require_counts(self, file: h5py.File, shape: tuple[int, int]) -> None:

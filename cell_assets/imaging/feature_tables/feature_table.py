@@ -21,6 +21,7 @@ from cell_assets.imaging.feature_tables.cell_parquet import CellParquet
 from cell_assets.imaging.feature_tables.cellprofiler_csv import CellProfilerCsv
 from cell_assets.imaging.feature_tables.cellprofiler_sqlite import CellProfilerDatabase
 from cell_assets.imaging.feature_tables.columns import PLATE, WELL
+from cell_assets.imaging.feature_tables.count_parameters import CountNormalization, CountParameters
 from cell_assets.imaging.feature_tables.source import CellSource
 
 CELLS_PARQUET = "cells.parquet"
@@ -50,19 +51,30 @@ class FeatureTableRecord(BaseModel):
     """Objects that belong to no whole cell, by compartment."""
 
 
-def open_source(path: Path) -> CellSource:
+def open_source(path: Path, counts: CountParameters | None = None) -> CellSource:
     """The reader for a file by its name, or for a folder of CSV files.
 
+    Args:
+        counts: how counts of genes become features; of AnnData alone.
+
     Raises:
-        BadInputError: it cannot be read.
+        BadInputError: it cannot be read, is AnnData and nobody says how its counts become features, or is not and
+            somebody does.
     """
+    if (counts is not None) != (path.suffix == _ANNDATA_SUFFIX):
+        raise BadInputError(
+            f"{path}: holds no counts of genes, so nothing says how they become features; leave that out"
+            if counts is not None
+            else f"{path}: holds counts of genes; say what becomes of them, usually {CountNormalization.LOG_PER_10K} "
+            "(cell-assets ingest-table --counts log-per-10k)"
+        )
     if path.is_dir():
         return CellProfilerCsv(path)
-    if path.suffix == _ANNDATA_SUFFIX:
+    if counts is not None:
         # AnnData takes seconds to import, and most tables need none.
         from cell_assets.imaging.feature_tables.count_table import CountTable
 
-        return CountTable(path)
+        return CountTable(path, counts)
     return CellParquet(path) if path.suffix in _PARQUET_SUFFIXES else CellProfilerDatabase(path)
 
 

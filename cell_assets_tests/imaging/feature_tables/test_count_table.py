@@ -7,15 +7,18 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 from scipy.sparse import csc_matrix, csr_matrix
 
 from cell_assets.errors import BadInputError
 from cell_assets.imaging.feature_tables import count_table
 from cell_assets.imaging.feature_tables.columns import is_feature
-from cell_assets.imaging.feature_tables.count_table import CountColumns, CountTable
+from cell_assets.imaging.feature_tables.count_parameters import CountNormalization, CountParameters
+from cell_assets.imaging.feature_tables.count_table import CountTable
 from cell_assets.imaging.feature_tables.feature_table import open_source, write_feature_table
 from cell_assets.imaging.feature_tables.one_plate import OnePlate
 
+LOG = CountParameters(normalization=CountNormalization.LOG_PER_10K)
 BY_HAND = np.array([[1, 3, 0], [0, 0, 0], [0, 5, 5], [2, 0, 0]])
 GENES = ("TP53", "MT-CO1", "HLA-A.1")
 
@@ -37,6 +40,14 @@ def saved(path: Path, counts: np.ndarray | csr_matrix | csc_matrix, **obs: objec
     return path
 
 
+def variable(n: int) -> CountParameters:
+    return LOG.model_copy(update={"variable_genes": n})
+
+
+def named(plate: str, well: str, layer: str | None = None) -> CountParameters:
+    return LOG.model_copy(update={"plate": plate, "well": well, "layer": layer})
+
+
 def generated(n: int = 500, genes: int = 40) -> np.ndarray:
     """Gene 7 is there in one cell of ten, and many times: it is the most variable."""
     random = np.random.default_rng(0)
@@ -48,8 +59,8 @@ def generated(n: int = 500, genes: int = 40) -> np.ndarray:
 @pytest.mark.parametrize("stored", [np.asarray, csr_matrix])
 @pytest.mark.parametrize("rows_at_once", [1, 3, 100])
 def test_values_by_hand(stored: type, rows_at_once: int, tmp_path: Path) -> None:
-    source = CountTable(saved(tmp_path / "c.h5ad", stored(BY_HAND)), rows_at_once=rows_at_once)
-    assert source.features == ("Cells_Counts_TP53", "Cells_Counts_MT-CO1", "Cells_Counts_HLA-A.1")
+    source = CountTable(saved(tmp_path / "c.h5ad", stored(BY_HAND)), LOG, rows_at_once)
+    assert source.features == ("Cells_LogCounts_TP53", "Cells_LogCounts_MT-CO1", "Cells_LogCounts_HLA-A.1")
     assert all(map(is_feature, source.features))
     found = pd.concat(source.batches(), ignore_index=True)
     assert list(found.columns) == [*source.known, *source.features]
@@ -63,6 +74,27 @@ def test_values_by_hand(stored: type, rows_at_once: int, tmp_path: Path) -> None
     assert set(source.keys) == {"Metadata_Plate", "Metadata_Well", "Metadata_Cell"}
 
 
+def test_counts_may_stay_as_they_are_and_then_have_other_names(tmp_path: Path) -> None:
+    path = saved(tmp_path / "c.h5ad", csr_matrix(BY_HAND))
+    source = CountTable(path, CountParameters(normalization=CountNormalization.COUNTS))
+    found = pd.concat(source.batches(), ignore_index=True)
+    assert source.features == ("Cells_Counts_TP53", "Cells_Counts_MT-CO1", "Cells_Counts_HLA-A.1")
+    np.testing.assert_array_equal(found[list(source.features)], BY_HAND[[0, 2, 3]])
+    assert not set(source.features) & set(CountTable(path, LOG).features)
+
+
+def test_what_becomes_of_counts_is_said_of_counts_and_of_nothing_else(tmp_path: Path) -> None:
+    path = saved(tmp_path / "c.h5ad", BY_HAND)
+    with pytest.raises(
+        BadInputError, match=r"holds counts of genes; say what becomes of them.*log1p of counts"
+    ):
+        open_source(path)
+    with pytest.raises(BadInputError, match=r"cells.parquet: holds no counts of genes"):
+        open_source(tmp_path / "cells.parquet", LOG)
+    with pytest.raises(ValidationError, match="normalization"):
+        CountParameters.model_validate({"variable_genes": 3})
+
+
 def test_the_most_variable_genes_are_those_of_the_whole_table(tmp_path: Path) -> None:
     counts = generated()
     path = saved(tmp_path / "c.h5ad", csr_matrix(counts))
@@ -70,14 +102,14 @@ def test_the_most_variable_genes_are_those_of_the_whole_table(tmp_path: Path) ->
     dispersion = shares.var(0) / shares.mean(0)
     expected = np.sort(np.argsort(-dispersion)[:6])
     assert 7 in expected
-    sources = [CountTable(path, variable_genes=6, rows_at_once=rows) for rows in (7, 1000)]
+    sources = [CountTable(path, variable(6), rows) for rows in (7, 1000)]
     for source in sources:
-        assert source.features == tuple(f"Cells_Counts_g{place}" for place in expected)
+        assert source.features == tuple(f"Cells_LogCounts_g{place}" for place in expected)
         found = pd.concat(source.batches())[list(source.features)]
         # Shares are of all counts, and not of those of the genes that are kept.
         np.testing.assert_allclose(found, np.log1p(shares[:, expected]), rtol=1e-6)
     with pytest.raises(BadInputError, match="41 variable genes cannot be chosen of 40"):
-        CountTable(path, variable_genes=41)
+        CountTable(path, variable(41))
 
 
 def test_memory_is_that_of_a_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +122,7 @@ def test_memory_is_that_of_a_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         return sparse(rows)
 
     monkeypatch.setattr(count_table, "csr_array", counted)
-    assert sum(len(batch) for batch in CountTable(path, rows_at_once=60).batches()) == 500
+    assert sum(len(batch) for batch in CountTable(path, LOG, rows_at_once=60).batches()) == 500
     assert asked == [60] * 8 + [20]
 
 
@@ -103,7 +135,7 @@ def test_columns_and_layer_go_by_the_callers_names(tmp_path: Path) -> None:
     table = ad.AnnData(np.full((3, 3), 0.5, np.float32), obs, pd.DataFrame(index=list(GENES)))
     table.layers["counts"] = csr_matrix(np.eye(3, dtype=np.int64))
     table.write_h5ad(path)
-    source = CountTable(path, CountColumns("library", "guide", "counts"))
+    source = CountTable(path, named("library", "guide", "counts"))
     found = pd.concat(source.batches())
     assert found["Metadata_Plate"].tolist() == ["L1", "L1", "L2"]
     assert (
@@ -111,13 +143,13 @@ def test_columns_and_layer_go_by_the_callers_names(tmp_path: Path) -> None:
     )
     np.testing.assert_allclose(found[list(source.features)], np.eye(3) * np.log(10_001), rtol=1e-6)
     with pytest.raises(BadInputError, match="obs has no column batch, which says the plate of a cell"):
-        CountTable(path, CountColumns("batch", "guide", "counts"))
+        CountTable(path, named("batch", "guide", "counts"))
     with pytest.raises(BadInputError, match="obs column guide cannot be both plate and well"):
-        CountTable(path, CountColumns("guide", "guide", "counts"))
+        CountTable(path, named("guide", "guide", "counts"))
     with pytest.raises(BadInputError, match="there is no layers/raw; its layers are counts"):
-        CountTable(path, CountColumns("library", "guide", "raw"))
+        CountTable(path, named("library", "guide", "raw"))
     with pytest.raises(BadInputError, match=r"X holds 0\.5 of gene TP53 in cell a, which is no count"):
-        next(CountTable(path, CountColumns("library", "guide")).batches())
+        next(CountTable(path, named("library", "guide")).batches())
 
 
 def test_a_file_becomes_the_feature_table_of_one_plate(tmp_path: Path) -> None:
@@ -126,27 +158,29 @@ def test_a_file_becomes_the_feature_table_of_one_plate(tmp_path: Path) -> None:
     wells = np.array(["A01", "B02"])[np.arange(500) // 2 % 2]
     path = saved(tmp_path / "c.h5ad", csr_matrix(counts), well=pd.Categorical(wells))
     (tmp_path / "all").mkdir()
-    record = write_feature_table(open_source(path), tmp_path / "all")
+    record = write_feature_table(open_source(path, LOG), tmp_path / "all")
     assert (record.cells, record.features, record.left_over, record.missing) == (498, 40, {"Cells": 2}, {})
     assert record.wells == {"S1|A01": 124, "S1|B02": 125, "S2|A01": 125, "S2|B02": 124}
     (tmp_path / "one").mkdir()
-    write_feature_table(OnePlate(open_source(path), "P7", "S2"), tmp_path / "one")
+    write_feature_table(OnePlate(open_source(path, LOG), "P7", "S2"), tmp_path / "one")
     found = pd.read_parquet(tmp_path / "one" / "cells.parquet")
     kept = [i for i in range(500) if i % 2 and i != 3]
     assert found["Metadata_Cell"].tolist() == [f"cell{i}" for i in kept]
     assert found["Metadata_Plate"].unique().tolist() == ["P7"]
     assert found["Metadata_Well"].tolist() == [{"A01": "A/1", "B02": "B/2"}[wells[i]] for i in kept]
     shares = counts[kept] / counts[kept].sum(1, keepdims=True) * 10_000
-    np.testing.assert_allclose(found[[f"Cells_Counts_g{i}" for i in range(40)]], np.log1p(shares), rtol=1e-5)
+    np.testing.assert_allclose(
+        found[[f"Cells_LogCounts_g{i}" for i in range(40)]], np.log1p(shares), rtol=1e-5
+    )
 
 
 def test_columns_named_as_metadata_are_found(tmp_path: Path) -> None:
     renamed = {"plate": None, "well": None, "Metadata_Plate": "P", "Metadata_Well": "A01"}
-    source = open_source(saved(tmp_path / "c.h5ad", BY_HAND, **renamed))
+    source = open_source(saved(tmp_path / "c.h5ad", BY_HAND, **renamed), LOG)
     assert next(source.batches())["Metadata_Plate"].tolist() == ["P"] * 3
     both = saved(tmp_path / "both.h5ad", BY_HAND, Metadata_Plate="P")
     with pytest.raises(BadInputError, match="two columns of obs become Metadata_Plate"):
-        open_source(both)
+        open_source(both, LOG)
 
 
 @pytest.mark.parametrize(("value", "said"), [(-1, "-1"), (2.5, "2.5"), (np.nan, "nan"), (np.inf, "inf")])
@@ -156,21 +190,21 @@ def test_what_is_no_count_is_named(value: float, said: str, stored: type, tmp_pa
     counts[321, 5] = value
     path = saved(tmp_path / "c.h5ad", stored(counts))
     with pytest.raises(BadInputError, match=f"X holds {said} of gene g5 in cell cell321, which is no count"):
-        list(CountTable(path, rows_at_once=50).batches())
+        list(CountTable(path, LOG, rows_at_once=50).batches())
     with pytest.raises(BadInputError, match="of gene g5 in cell cell321"):
-        CountTable(path, variable_genes=3)
+        CountTable(path, variable(3))
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     path = tmp_path / "c.h5ad"
     with pytest.raises(BadInputError, match=r"c.h5ad: cannot be read as HDF5"):
-        open_source(path)
+        open_source(path, LOG)
     with h5py.File(path, "w"):
         pass
     with pytest.raises(BadInputError, match=r"c.h5ad: has no obs that can be read"):
-        open_source(path)
+        open_source(path, LOG)
     with pytest.raises(BadInputError, match="X is stored as csc_matrix, which is not by cell"):
-        open_source(saved(path, csc_matrix(BY_HAND)))
+        open_source(saved(path, csc_matrix(BY_HAND)), LOG)
     table = ad.AnnData(BY_HAND, pd.DataFrame({"plate": list("PPPP"), "well": "A01"}, index=list("abcd")))
     for names, said in (
         (["a", "b", "a"], "gene a stands 2 times"),
@@ -179,4 +213,4 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         table.var_names = names
         table.write_h5ad(path)
         with pytest.raises(BadInputError, match=said):
-            open_source(path)
+            open_source(path, LOG)
