@@ -116,17 +116,14 @@ def manifest(screen: Screen, simulated: list[SimulatedWell], learned: LearnedDos
     """The screen's wells as a well manifest has them; no compound or plate is held out."""
     known = screen.wells.metadata
     is_control = (known["Metadata_moa"] == CONTROL).to_numpy()
-    wells = known[["Metadata_Plate", "Metadata_Well"]].assign(
-        **{
-            COMPOUND: known["Metadata_Compound"].astype("string"),
-            DOSE: known["Metadata_Concentration"].where(~is_control),
-            DOSE_UNIT: pd.Series(np.where(is_control, "", "µM"), dtype="string").mask(is_control),
-            MOA: known["Metadata_moa"].astype("string").mask(is_control),
-            IS_CONTROL: is_control,
-            COUNT: [len(one.objects) for one in simulated],
-            DIGEST: pd.Series([None] * len(known), dtype="string"),
-        }
-    )
+    wells = known[["Metadata_Plate", "Metadata_Well"]].copy()
+    wells[COMPOUND] = known["Metadata_Compound"].astype("string")
+    wells[DOSE] = known["Metadata_Concentration"].where(~is_control)
+    wells[DOSE_UNIT] = pd.Series("µM", index=known.index, dtype="string").mask(is_control)
+    wells[MOA] = known["Metadata_moa"].astype("string").mask(is_control)
+    wells[IS_CONTROL] = is_control
+    wells[COUNT] = [len(one.objects) for one in simulated]
+    wells[DIGEST] = pd.Series(pd.NA, index=known.index, dtype="string")
     doses = DoseParameters(learned=learned)
     return split_wells(wells, WellSplitParameters(val_fraction=0, test_fraction=0, doses=doses))
 
