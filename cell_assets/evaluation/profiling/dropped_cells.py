@@ -122,7 +122,7 @@ def study_dropping(
     names = [one.name for one in kept]
     gains: dict[KeptCells, Estimate] = {}
     for place, other in enumerate(kept):
-        found = list(scores(ranked, names, place, False, parameters.seed, parameters.n_resamples))
+        found = list(scores(ranked, names, place, False, False, parameters.seed, parameters.n_resamples))
         if (gain := found[1].gain) is not None:
             gains[other] = gain.absolute
     precision = {one: score.mean_average_precision for one, score in zip(kept, found, strict=True)}
