@@ -26,6 +26,7 @@ from cell_assets.assets.partitions import representation_key
 from cell_assets.assets.recipes import AssetName, checkpoint_name, profiles_name, report_name
 from cell_assets.assets.table_request import TableRows, rows_of
 from cell_assets.errors import BadInputError
+from cell_assets.evaluation.profiling.learned_doses import DoseParameters
 from cell_assets.evaluation.profiling.profile_parameters import (
     ProfileReportParameters,
     ProfileSelectionParameters,
@@ -92,6 +93,8 @@ class SupervisedProfilesOutput(ExperimentOutput):
     """Of the report, so that both see the same features."""
     held_out_plates: tuple[str, ...]
     """Of the split of wells: plates that no head learns from."""
+    doses: DoseParameters
+    """Of the split of wells: doses that heads learn from."""
     supervision: SupervisedProfilesParameters
 
 
@@ -236,7 +239,7 @@ def _supervised_on(
 ) -> SupervisedProfilesOutput:
     choices = ExperimentChoices.of(store.ledger, experiment)
     supervision = choices.supervised_profiles or SupervisedProfilesParameters()
-    selection, held_out = choices.profile_report.selection, choices.well_split.held_out_plates
+    selection, split = choices.profile_report.selection, choices.well_split
     return SupervisedProfilesOutput(
         AssetName.SUPERVISED_PROFILES,
         experiment,
@@ -244,12 +247,14 @@ def _supervised_on(
         {
             **supervision.model_dump(mode="json"),
             "selection": selection.model_dump(mode="json"),
-            "held_out_plates": list(held_out),
+            "held_out_plates": list(split.held_out_plates),
+            "doses": split.doses.model_dump(mode="json"),
         },
         tuple(read.receipt for read in mean.values()),
         mean,
         selection,
-        held_out,
+        split.held_out_plates,
+        split.doses,
         supervision,
     )
 

@@ -59,6 +59,7 @@ def supervised_profiles(
                 output.supervision,
                 out,
                 shown(bar),
+                output.doses,
             )
         return Written()
 

@@ -60,6 +60,15 @@ class DoseParameters(BaseModel):
             )
         return self
 
+    def in_words(self) -> str:
+        """For example `the highest of each compound`."""
+        if self.learned is LearnedDoses.STATED:
+            return " and ".join(f"{one.value:g} {one.unit}" for one in self.stated_doses)
+        return f"the {self.learned.value}" if self.learned is LearnedDoses.HIGHEST else "any"
+
+
+ALL_DOSES = DoseParameters()
+
 
 def comparable_doses(dose: pd.Series, unit: pd.Series) -> pd.DataFrame:
     """`value` and `unit` of N doses, all molar ones in nM; both missing where there is no dose."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from cell_assets.evaluation.profiling.learned_doses import ALL_DOSES
 from cell_assets.evaluation.profiling.mean_profiles import (
     PlateProfilesRecord,
     read_profiles_record,
@@ -128,10 +129,11 @@ def _supervision(record: SupervisedProfilesRecord) -> str:
     learned = sorted(len(fold.learned_from) for fold in record.folds)
     n = str(learned[0]) if learned[0] == learned[-1] else f"{learned[0]} to {learned[-1]}"
     plates = f", and no well of {', '.join(record.held_out_plates)}" if record.held_out_plates else ""
+    doses = "" if record.doses == ALL_DOSES else f", and learned at no dose but {record.doses.in_words()}"
     return (
         f"Supervised ({names}): {len(record.folds)} heads, each of which learned to tell {n} of {len(record.fold_of)} "
-        f"compounds apart and saw no well of the others at any dose{plates}. A profile asks with a head that did not "
-        "learn from its compound, and that head profiles all it is compared with; control wells ask with the first."
+        f"compounds apart and saw no well of the others at any dose{plates}{doses}. A profile asks with a head that "
+        "did not learn from its compound, and that head profiles all it is compared with; control wells ask with the first."
     )
 
 

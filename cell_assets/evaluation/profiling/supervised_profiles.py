@@ -12,6 +12,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cell_assets.errors import BadInputError
+from cell_assets.evaluation.profiling.learned_doses import ALL_DOSES, DoseParameters
 from cell_assets.evaluation.profiling.well_manifest import COMPOUND
 from cell_assets.evaluation.profiling.well_representations import Representation
 from cell_assets.evaluation.retrieval.cross_fitted import CrossFittedProfiles
@@ -46,6 +47,8 @@ class SupervisedProfilesRecord(BaseModel):
     folds: tuple[Fold, ...]
     held_out_plates: tuple[str, ...]
     """From which no head learned."""
+    doses: DoseParameters = ALL_DOSES
+    """From which heads learned."""
     train_loss: dict[Representation, tuple[float, ...]]
     """Of each head in its last epoch, by what the profiles are of."""
 

@@ -6,7 +6,7 @@ CytoSummaryNet), and doses, from which nothing is learned on any plate (Fig. 4).
 split of compounds or doses: nothing learns from them, and they stay as data.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal
@@ -145,11 +145,8 @@ def split_wells(wells: pd.DataFrame, parameters: WellSplitParameters) -> pd.Data
     treated = is_treated(wells)
     wells = with_batch(wells, parameters.batch_of_plate)
     held_out = wells[PLATE].isin(parameters.held_out_plates).to_numpy(np.bool_)
-    own = wells[treated]
-    taught = in_learned_doses(
-        own[COMPOUND], comparable_doses(own[DOSE], own[DOSE_UNIT]), ~held_out[treated], parameters.doses
-    )
-    split = _compound_splits(own, taught, parameters)
+    taught = of_learned_doses(wells, parameters.held_out_plates, parameters.doses)
+    split = _compound_splits(wells[treated], taught[treated], parameters)
     n_learned = sum(one is Split.TRAIN for one in split.values())
     if n_learned < MIN_LEARNED:
         raise BadInputError(
@@ -157,7 +154,7 @@ def split_wells(wells: pd.DataFrame, parameters: WellSplitParameters) -> pd.Data
             "val_fraction or test_fraction, or bring in plates with more compounds"
         )
     doses = np.full(len(wells), None, object)
-    doses[treated] = np.where(taught, DoseSplit.LEARNED.value, DoseSplit.HELD_OUT.value)
+    doses[treated] = np.where(taught[treated], DoseSplit.LEARNED.value, DoseSplit.HELD_OUT.value)
     return wells.assign(
         **{
             COMPOUND_SPLIT: pd.array(
@@ -193,6 +190,24 @@ def with_batch(wells: pd.DataFrame, batch_of_plate: Mapping[str, str]) -> pd.Dat
 def is_treated(wells: pd.DataFrame) -> BoolArray:
     """Which wells (W,) got a compound that is no control."""
     return wells[COMPOUND].notna().to_numpy() & ~wells[IS_CONTROL].to_numpy(np.bool_)
+
+
+def of_learned_doses(
+    wells: pd.DataFrame, held_out_plates: Collection[str], parameters: DoseParameters
+) -> BoolArray:
+    """Which wells (W,) got a compound at a dose that is learned from, on whatever plate.
+
+    Raises:
+        BadInputError: as `learned_doses.in_learned_doses`.
+    """
+    treated = is_treated(wells)
+    own = wells[treated]
+    learnable = ~own[PLATE].isin(held_out_plates).to_numpy(np.bool_)
+    found = np.zeros(len(wells), np.bool_)
+    found[treated] = in_learned_doses(
+        own[COMPOUND], comparable_doses(own[DOSE], own[DOSE_UNIT]), learnable, parameters
+    )
+    return found
 
 
 def holds_doses_out(wells: pd.DataFrame) -> bool:

@@ -11,8 +11,15 @@ import numpy as np
 import pandas as pd
 
 from cell_assets.errors import BadInputError
+from cell_assets.evaluation.profiling.learned_doses import ALL_DOSES, DoseParameters
 from cell_assets.evaluation.profiling.supervised_profiles import Fold
-from cell_assets.evaluation.profiling.well_manifest import COMPOUND, IS_CONTROL, MIN_LEARNED, is_treated
+from cell_assets.evaluation.profiling.well_manifest import (
+    COMPOUND,
+    IS_CONTROL,
+    MIN_LEARNED,
+    is_treated,
+    of_learned_doses,
+)
 from cell_assets.evaluation.retrieval.cross_fitted import CrossFittedProfiles
 from cell_assets.evaluation.retrieval.profiles import Profiles
 from cell_assets.evaluation.units import BoolArray, FloatArray, require_columns
@@ -40,16 +47,21 @@ class CrossFit:
 
 
 def folds_of(
-    wells: pd.DataFrame, held_out_plates: tuple[str, ...], parameters: SupervisedProfilesParameters
+    wells: pd.DataFrame,
+    held_out_plates: tuple[str, ...],
+    parameters: SupervisedProfilesParameters,
+    doses: DoseParameters = ALL_DOSES,
 ) -> tuple[Fold, ...]:
     """The compounds of W wells in parts as even as can be; a compound is in one, at all of its doses.
 
     Args:
         wells: as `well_manifest.wells_table` has them.
         held_out_plates: from which nothing is learned.
+        doses: from which something is.
 
     Raises:
-        BadInputError: there are too few compounds for as many parts, or a held-out plate is none of the wells'.
+        BadInputError: there are too few compounds for as many parts, a held-out plate is none of the wells', or doses
+            cannot be told apart as is asked for.
     """
     require_columns(wells, [PLATE, COMPOUND, IS_CONTROL], "wells")
     if unknown := sorted(set(held_out_plates) - set(wells[PLATE].astype(str))):
@@ -61,7 +73,7 @@ def folds_of(
     folds = []
     for first in range(parameters.folds):
         held_out = shuffled[first :: parameters.folds]
-        learned = _taught_by(wells, set(compounds) - set(held_out), held_out_plates)
+        learned = _taught_by(wells, set(compounds) - set(held_out), held_out_plates, doses)
         learned_from = tuple(sorted(set(wells.loc[learned, COMPOUND].astype(str))))
         if not len(held_out) or len(learned_from) < MIN_LEARNED:
             raise BadInputError(
@@ -84,6 +96,7 @@ def cross_fit(
     held_out_plates: tuple[str, ...],
     parameters: SupervisedProfilesParameters,
     progress: ProgressSink | None = None,
+    doses: DoseParameters = ALL_DOSES,
 ) -> CrossFit:
     """Train a head for each fold and profile all wells by each.
 
@@ -93,11 +106,11 @@ def cross_fit(
     Raises:
         BadInputError: as `folds_of`.
     """
-    folds = folds_of(wells.metadata, held_out_plates, parameters)
+    folds = folds_of(wells.metadata, held_out_plates, parameters, doses)
     training = _training(parameters)
     known, by_fold, losses = wells.metadata, list[Profiles](), list[float]()
     for fold in folds:
-        teaches = _taught_by(known, fold.learned_from, held_out_plates)
+        teaches = _taught_by(known, fold.learned_from, held_out_plates, doses)
         features = _standardised(wells.features, teaches)
         learned = PlateCells(
             "all plates",
@@ -116,11 +129,12 @@ def cross_fit(
 
 
 def _taught_by(
-    wells: pd.DataFrame, compounds: Collection[str], held_out_plates: tuple[str, ...]
+    wells: pd.DataFrame, compounds: Collection[str], held_out_plates: tuple[str, ...], doses: DoseParameters
 ) -> BoolArray:
     """Which wells (W,) teach, where these compounds do."""
     of_compounds = wells[COMPOUND].astype(str).isin(list(compounds)).to_numpy(np.bool_)
-    return of_compounds & is_treated(wells) & ~wells[PLATE].isin(held_out_plates).to_numpy(np.bool_)
+    of_plates = ~wells[PLATE].isin(held_out_plates).to_numpy(np.bool_)
+    return of_compounds & of_plates & of_learned_doses(wells, held_out_plates, doses)
 
 
 def _training(parameters: SupervisedProfilesParameters) -> TrainingParameters:

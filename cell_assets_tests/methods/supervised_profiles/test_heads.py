@@ -10,6 +10,7 @@ import pytest
 from blake3 import blake3
 
 from cell_assets.errors import BadInputError
+from cell_assets.evaluation.profiling.learned_doses import DoseParameters, LearnedDoses
 from cell_assets.evaluation.profiling.mean_profiles import write_given_profiles
 from cell_assets.evaluation.profiling.profile_parameters import ProfileSelectionParameters
 from cell_assets.evaluation.profiling.supervised_profiles import (
@@ -84,6 +85,21 @@ def test_a_compound_is_in_one_fold_at_all_doses_and_controls_and_held_out_plates
         # Two doses on two plates.
         assert fold.wells == 4 * len(fold.learned_from)
     assert folds != folds_of(known, ("P2",), SupervisedProfilesParameters(folds=5, seed=1))
+
+
+def test_doses_that_are_held_out_teach_no_head() -> None:
+    known, quick = wells(2), SupervisedProfilesParameters(max_epochs=3)
+    highest = DoseParameters(learned=LearnedDoses.HIGHEST)
+    before = cross_fit(noise(known), (), quick, doses=highest)
+    assert [fold.wells for fold in before.folds] == [2 * len(fold.learned_from) for fold in before.folds]
+    top = known[DOSE].max()
+    for who, changes in ((known[DOSE] < top, False), (known[DOSE] == top, True)):
+        own = (who & ~known[IS_CONTROL]).to_numpy(bool)
+        changed = noise(known)
+        changed.features[own] += 50 * np.random.default_rng(9).normal(size=(own.sum(), N_FEATURES))
+        after = cross_fit(changed, (), quick, doses=highest)
+        for one, other in zip(before.profiles.by_fold, after.profiles.by_fold, strict=True):
+            assert np.array_equal(one.features[~own], other.features[~own]) != changes
 
 
 def test_no_label_or_value_of_a_compound_changes_the_head_that_it_asks_with() -> None:
