@@ -133,7 +133,8 @@ def _supervision(record: SupervisedProfilesRecord) -> str:
     return (
         f"Supervised ({names}): {len(record.folds)} heads, each of which learned to tell {n} of {len(record.fold_of)} "
         f"compounds apart and saw no well of the others at any dose{plates}{doses}. A profile asks with a head that "
-        "did not learn from its compound, and that head profiles all it is compared with; control wells ask with the first."
+        "did not learn from its compound, and that head profiles all it is compared with; control wells ask with the "
+        "first."
     )
 
 
