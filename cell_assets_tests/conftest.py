@@ -9,11 +9,16 @@ from pathlib import Path
 
 import psycopg2
 import pytest
+from hypothesis import settings
 
 from cell_assets.database.addresses import DatabaseAddresses
 from cell_assets.database.embedded import open_database
 from cell_assets.ledger.ledger import Ledger
 from cell_assets.settings import Settings
+
+# Tests never assert on seconds, and the first example of many waits for an import.
+settings.register_profile("without deadline", deadline=None)
+settings.load_profile("without deadline")
 
 _fresh = itertools.count()
 

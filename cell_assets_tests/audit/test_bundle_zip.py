@@ -64,7 +64,7 @@ names = st.lists(
 ).map("/".join)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.dictionaries(names, st.binary(max_size=300), min_size=1, max_size=6))
 def test_what_goes_in_comes_out_and_zipfile_reads_it_too(
     tmp_path_factory: pytest.TempPathFactory, members: dict[str, bytes]
@@ -132,7 +132,7 @@ def test_bytes_before_behind_and_between_are_found(bundle: Path) -> None:
         assert damage(bundle, whole[:at]) is not None, at
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=200), st.booleans())
 def test_no_bytes_make_it_fall(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, framed: bool

@@ -104,7 +104,7 @@ def test_a_blurred_frame_is_left_out_and_named(tmp_path: Path) -> None:
 limits = st.floats(-5, 1, allow_nan=False)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     focus=st.dictionaries(st.tuples(st.sampled_from(FOVS), st.integers(0, 2)), limits, max_size=12),
     low=limits,

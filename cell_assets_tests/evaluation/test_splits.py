@@ -31,7 +31,7 @@ def tracks_of(n_wells: int, n_fovs: int, n_tracks: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     unit=st.sampled_from([SplitUnit.TRACK, SplitUnit.LINEAGE, SplitUnit.FOV, SplitUnit.WELL]),
     seed=st.integers(0, 1000),

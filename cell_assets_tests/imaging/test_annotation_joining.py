@@ -131,7 +131,7 @@ def test_a_file_about_no_cell_is_refused(tmp_path: Path) -> None:
         joined(tmp_path, "track_id,t,infection\n77,1,infected\n78,1,infected\n")
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_the_order_of_rows_decides_no_byte(tmp_path: Path, data: st.DataObject) -> None:
     tracks = data.draw(lineages())

@@ -30,7 +30,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_one_flipped_bit_names_the_chunk_that_holds_it(artifact: Path, data: st.DataObject) -> None:
     file = artifact / SHARD
     sound = file.read_bytes()
@@ -77,7 +77,7 @@ def test_what_is_no_chunk_has_no_region(artifact: Path, file: str) -> None:
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_damaged_metadata_beside_a_damaged_shard_is_no_crash(artifact: Path, data: st.DataObject) -> None:
     """Any byte of `zarr.json` replaced by any other."""
     file, metadata = artifact / SHARD, artifact / IMAGE / "zarr.json"

@@ -32,7 +32,7 @@ def plate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, NDArray[np.ui
     return folder, pixels
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(part=st.tuples(*(st.tuples(st.integers(0, n - 1), st.integers(1, n)) for n in SHAPE)))
 def test_the_chunks_of_any_part_give_it_back(
     plate: tuple[Path, NDArray[np.uint16]], part: tuple[tuple[int, int], ...]

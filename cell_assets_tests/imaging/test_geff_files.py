@@ -33,13 +33,13 @@ def ordered(table: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values(["track_id", "t"], ignore_index=True)[list(TRACK_COLUMNS)]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(lineages())
 def test_any_lineage_comes_back_to_the_last_digit(table: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(round_trip(table), ordered(table), check_exact=True)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(lineages())
 def test_an_unedited_graph_is_the_same_by_its_edges(table: pd.DataFrame) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -106,7 +106,7 @@ def test_any_damage_is_one_sentence(tmp_path: Path, plate: str) -> None:
     sound = {file: file.read_bytes() for file in files}
     refused = 0
 
-    @settings(max_examples=150, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=150, derandomize=True, database=None)
     @given(file=st.sampled_from(files), changes=CHANGES)
     def damage(file: Path, changes: list[tuple[str, float, int, int]]) -> None:
         nonlocal refused

@@ -102,7 +102,7 @@ def test_nested_folders_are_positions(tmp_path: Path) -> None:
     assert np.array_equal(source.read_volume("B/2/000", 0, 0), noise(SHAPE)[0, 0])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     sizes=st.tuples(*[st.integers(1, 3)] * 4),
     n_files=st.integers(1, 3),

@@ -99,7 +99,7 @@ def pages(file: Path, planes: np.ndarray, description: str) -> None:
 SIZE = {"X": 20, "Y": 16, "Z": 4, "C": 2, "T": 3}
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(order=st.permutations("ZCT"), n_files=st.integers(1, 4), each=st.booleans(), seed=st.integers(0, 9))
 def test_any_order_over_any_files(
     tmp_path_factory: pytest.TempPathFactory, order: list[str], n_files: int, each: bool, seed: int

@@ -69,7 +69,7 @@ def test_what_was_written_is_ingested(
     version=st.sampled_from(["0.4", "0.5"]),
     data=st.data(),
 )
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_any_layout_reads_back(
     tmp_path_factory: pytest.TempPathFactory,
     zyx: tuple[int, int, int],

@@ -106,7 +106,7 @@ def test_cut_patches_are_the_stored_ones_bit_for_bit(
     np.testing.assert_array_equal(again.read([3, 1]), patches[[3, 1]])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_rows_come_in_the_order_asked_for(
     acquisition: Acquisition, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -65,7 +65,7 @@ def test_recompressed_and_resharded_plates_hold_the_same_pixels(tmp_path: Path) 
     assert len(byte_digests) == 1 + len(others)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     at=st.tuples(*(st.integers(0, n - 1) for n in SHAPE)),
     name=st.sampled_from(sorted(PIXELS)),

@@ -84,7 +84,7 @@ LAYOUTS = {
 }
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     pattern=st.sampled_from(sorted(LAYOUTS)),
     wells=st.sets(st.tuples(st.sampled_from("ABP"), st.integers(1, 24)), min_size=1, max_size=3),

@@ -43,7 +43,7 @@ def any_correction(draw: st.DrawFn, table: pd.DataFrame) -> Correction:
     return Correction(action, draw(st.sampled_from(known or [0])), t, other)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_any_sequence_that_is_accepted_leaves_a_sound_forest(data: st.DataObject) -> None:
     table = data.draw(lineages())
@@ -66,7 +66,7 @@ def test_any_sequence_that_is_accepted_leaves_a_sound_forest(data: st.DataObject
             assert len(one_more) == len(now)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.data())
 def test_a_deleted_track_takes_nothing_with_it(data: st.DataObject) -> None:
     table = data.draw(lineages())
@@ -80,7 +80,7 @@ def test_a_deleted_track_takes_nothing_with_it(data: st.DataObject) -> None:
     pd.testing.assert_frame_equal(found, ordered(expected))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.data())
 def test_split_then_merge_is_the_same_table(data: st.DataObject) -> None:
     table = data.draw(lineages().filter(lambda drawn: drawn["track_id"].duplicated().any()))

@@ -50,7 +50,7 @@ def chunk_of(pixels: np.ndarray, at: tuple[int, ...], chunks: tuple[int, ...]) -
     chunks=st.tuples(*[st.integers(1, 3)] * 3),
     ratio=st.tuples(*[st.integers(1, 3)] * 3),
 )
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_shards_read_back_in_zarr_and_tensorstore(
     tmp_path_factory: pytest.TempPathFactory,
     shape: tuple[int, ...],
@@ -157,7 +157,7 @@ ENCODINGS = {
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @given(data=st.data())
-@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_parts_of_volumes_of_any_encoding(
     tmp_path_factory: pytest.TempPathFactory, encoding: str, data: st.DataObject
 ) -> None:

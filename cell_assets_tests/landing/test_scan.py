@@ -88,7 +88,7 @@ def copies(draw: st.DrawFn) -> list[tuple[Piece | None, float]]:
     return steps
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(steps=copies())
 def test_a_plate_in_pieces_is_taken_when_it_is_still_and_once(
     steps: list[tuple[Piece | None, float]],

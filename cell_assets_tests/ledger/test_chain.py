@@ -171,7 +171,7 @@ JSON_VALUES = st.recursive(
 )
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(value=JSON_VALUES, number=st.floats(allow_nan=False, allow_infinity=False))
 def test_whatever_is_recorded_reads_back_to_the_same_digest(
     ledger: Ledger, value: object, number: float

@@ -15,7 +15,6 @@ LAYERS = st.lists(st.lists(st.integers(min_value=0, max_value=200), max_size=5),
 
 @settings(
     max_examples=25,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(layers=LAYERS, remade=st.lists(st.tuples(st.integers(0, 13), st.integers(0, 13)), max_size=4))

@@ -15,7 +15,7 @@ from cell_assets.simulation.truth import STATE_COLUMNS, TRACK_COLUMNS
 from cell_assets_tests.simulation.conftest import label_image
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     seed=st.integers(0, 2**31),
     cells=st.integers(1, 4),

@@ -33,9 +33,7 @@ trees = (
     .map(_without_clashes)
     .filter(lambda files: len(files) > 0)
 )
-on_disk = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+on_disk = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def put(root: Path, files: Tree) -> Path:

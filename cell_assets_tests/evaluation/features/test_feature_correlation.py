@@ -20,7 +20,7 @@ from cell_assets.evaluation.studies.study_parameters import StudyParameters
 from cell_assets_tests.evaluation.movies import track_table
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 10_000), n=st.integers(5, 40), levels=st.integers(2, 30))
 def test_weights_are_repeated_rows_and_ties_share_their_rank(seed: int, n: int, levels: int) -> None:
     rng = np.random.default_rng(seed)

@@ -41,7 +41,7 @@ def test_every_row_is_joined_with_the_first_time_point_of_its_own_track(observat
         assert t[a] == t[tracks == tracks[b]].min()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 1000))
 def test_shuffling_rows_changes_nothing(seed):
     rng = np.random.default_rng(seed)

@@ -29,7 +29,7 @@ def test_votes_are_what_scikit_learn_predicts_from_the_other_fovs(k):
     assert 0.2 < (votes.positive == positive).mean() < 1
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 999), powers=st.lists(st.integers(-8, 8), min_size=60, max_size=60))
 def test_neither_the_order_of_rows_nor_their_length_changes_a_vote_or_a_hit(seed, powers):
     features, positive, fovs = cloud(60, seed=seed)

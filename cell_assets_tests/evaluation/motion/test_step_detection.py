@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score, precision_score, recall_score
 
@@ -43,7 +43,6 @@ def test_precision_recall_and_f1_of_a_toy_by_hand() -> None:
     assert gain == pytest.approx(0.5 - (1 + 2 / 3 + 3 / 4) / 3)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 6)), min_size=1, max_size=12))
 def test_the_threshold_is_the_best_of_all_by_f1(rows) -> None:
     label, score = np.array([one for one, _ in rows]), np.array([value for _, value in rows], dtype=float)
@@ -55,7 +54,6 @@ def test_the_threshold_is_the_best_of_all_by_f1(rows) -> None:
     assert f1_score(label, score >= threshold) == pytest.approx(best)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, 3)), min_size=1, max_size=30))
 def test_precision_and_recall_are_those_of_scikit_learn_also_when_weighted(rows) -> None:
     label, called = np.array([r[0] for r in rows]), np.array([r[1] for r in rows])

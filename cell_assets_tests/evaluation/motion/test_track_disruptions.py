@@ -30,7 +30,6 @@ def two_tracks(draw):
     return np.array([name for name, _ in rows]), np.array([t for _, t in rows]), draw(st.integers(0, 10))
 
 
-@settings(deadline=None)
 @given(two_tracks())
 def test_a_swap_moves_no_row_in_time_touches_nobody_else_and_is_undone_by_itself(case) -> None:
     track, t, start = case
@@ -50,7 +49,7 @@ def test_a_swap_moves_no_row_in_time_touches_nobody_else_and_is_undone_by_itself
     assert (swap_identities(swapped, t, "a", "b", start) == track).all()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000), st.sampled_from(list(DisruptionKind)), st.integers(1, 3))
 def test_injected_errors_disrupt_what_they_say_and_nothing_else(seed, kind, nearest) -> None:
     cells, position = moving_cells(n_fovs=8, n_times=6)

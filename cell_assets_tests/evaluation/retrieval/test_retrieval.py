@@ -79,7 +79,7 @@ def test_ranks_by_hand() -> None:
 
 
 @given(seed=st.integers(0, 1000))
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_against_scikit_learn(seed: int) -> None:
     profiles = drawn(seed)
     found = retrieve(profiles, MECHANISM, n_resamples=100)

@@ -1,6 +1,6 @@
 import numpy as np
 import pandas as pd
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cell_assets.evaluation.scores.probe_splits import half_of_test_tracks, lineage_folds
@@ -32,7 +32,6 @@ def lineages_of(cells: pd.DataFrame, rows: np.ndarray) -> set:
     return set(zip(cells["fov_name"][rows], cells["lineage_root"][rows], strict=True))
 
 
-@settings(deadline=None)
 @given(rows=ROWS, n_folds=st.integers(2, 4), seed=st.integers(0, 99))
 def test_no_lineage_is_on_both_sides_and_every_cell_is_scored_once_in_any_order(rows, n_folds, seed):
     cells, labels, used = table(rows)
@@ -55,7 +54,6 @@ def test_no_lineage_is_on_both_sides_and_every_cell_is_scored_once_in_any_order(
         np.testing.assert_array_equal(part.test[order], other.test)
 
 
-@settings(deadline=None)
 @given(rows=ROWS, seed=st.integers(0, 99))
 def test_halves_are_of_whole_labelled_test_tracks(rows, seed):
     cells, labels, test = table(rows)

@@ -66,7 +66,7 @@ def test_no_common_feature_is_named(tmp_path: Path) -> None:
 
 
 @given(wells=st.text("ABC", min_size=1, max_size=40), seed=st.integers(0, 100))
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_statistic_against_pandas(
     wells: str, seed: int, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -124,7 +124,7 @@ def test_as_scipy_and_scikit_image_say_of_each_cell_alone(seed: int) -> None:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10_000), dy=st.integers(-8, 8), dx=st.integers(-8, 8))
 def test_a_translation_changes_no_feature(seed: int, dy: int, dx: int) -> None:
     labels, image = random_frame(seed)
@@ -133,7 +133,7 @@ def test_a_translation_changes_no_feature(seed: int, dy: int, dx: int) -> None:
     pd.testing.assert_frame_equal(before, features_of(*moved, parameters=FeatureParameters()), rtol=1e-9)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10_000), gain=st.floats(0.5, 8), offset=st.integers(0, 500))
 def test_gain_and_offset_of_the_camera_change_no_ratio_and_no_texture(
     seed: int, gain: float, offset: int

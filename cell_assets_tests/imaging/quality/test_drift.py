@@ -19,7 +19,7 @@ def moved(image: np.ndarray, y: float, x: float) -> tuple[np.ndarray, np.ndarray
     return image[40:-40, 40:-40], after[40:-40, 40:-40]
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.floats(-12, 12), st.floats(-12, 12), st.integers(0, 99))
 def test_a_known_shift_is_recovered(y: float, x: float, seed: int) -> None:
     before, after = moved(field(240, 2.0, seed), y, x)

@@ -68,7 +68,7 @@ def test_focus_is_that_of_the_whole_spectrum(shape: tuple[int, int]) -> None:
     )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.integers(0, 1000),
     st.sampled_from([(96, 96), (128, 80), (75, 161)]),

@@ -52,7 +52,7 @@ def test_one_set_by_hand() -> None:
 
 
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 40), sets=st.integers(1, 5))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_counting_cells_is_handing_them_in_as_often(seed: int, n: int, sets: int) -> None:
     net, x = network(), cells(n, seed % 1000)
     drawn = torch.randint(n, (sets, 30), generator=torch.Generator().manual_seed(seed))

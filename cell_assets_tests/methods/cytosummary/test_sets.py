@@ -29,7 +29,7 @@ def wells_of(draw: SetDraw) -> list[set[int]]:
 
 
 @given(seed=st.integers(0, 2**32 - 1))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_a_set_holds_cells_of_one_or_two_wells_of_its_compound(seed: int) -> None:
     draw = draw_sets(WELLS, FEW, np.random.default_rng(seed))
     assert draw.compound.tolist() == [3] * 5 + [7] * 5 + [9] * 5

@@ -42,7 +42,7 @@ CHANGES = {
 }
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(triplets=st.integers(1, 3000), batch_size=st.integers(2, 300), devices=st.integers(1, 8))
 def test_shares_are_disjoint_complete_and_of_one_size(triplets: int, batch_size: int, devices: int) -> None:
     schedule = Schedule.of(triplets, batch_size, devices)
@@ -59,7 +59,7 @@ def test_shares_are_disjoint_complete_and_of_one_size(triplets: int, batch_size:
     assert sorted(seen) == list(range(triplets))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     devices=st.integers(1, 5),
     batch_size=st.integers(10, 40),
@@ -232,7 +232,7 @@ def runs(pid: int) -> bool:
     return state != "Z"
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(triplets=st.integers(1, 60), batch_size=st.integers(6, 30), devices=st.integers(1, 3))
 def test_averaged_gradients_are_those_of_the_whole_step(triplets: int, batch_size: int, devices: int) -> None:
     schedule = Schedule.of(triplets, batch_size, devices)

@@ -78,7 +78,7 @@ def lineages(draw: st.DrawFn, plate: str = "P1", interval_min: float = 30.0) -> 
     return movie(plate, tracks, interval_min, splits)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     movies=st.tuples(lineages("P1", 30.0), lineages("P2", 15.0)),
     strategy=st.sampled_from(list(SamplingStrategy)),
@@ -120,7 +120,7 @@ def test_triplets_keep_every_promise(
         assert (lineage[negative_track] == lineage[anchor_track]).sum() == count.relatives_only
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(movies=st.tuples(lineages("P1", 30.0), lineages("P2", 30.0)))
 def test_anchors_are_exactly_those_that_a_plain_walk_finds(movies: tuple[Movie, Movie]) -> None:
     cells = index(*movies)
@@ -170,7 +170,7 @@ def test_a_daughter_is_no_positive_of_its_mother() -> None:
     assert sampler.count.without_later_image == 4
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(movies=st.tuples(lineages("P1", 30.0), lineages("P2", 15.0)), seed=st.integers(0, 2**32))
 def test_relatives_may_be_allowed_and_then_every_other_track_is_drawn_from(
     movies: tuple[Movie, Movie], seed: int
@@ -265,7 +265,7 @@ def test_sisters_stay_sisters_though_no_image_of_their_mother_is_left() -> None:
     assert TripletSampler(cells, "train", TIMED, 0, 30.0).count.without_negative == 2
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     movies=st.tuples(lineages("P1", 30.0), lineages("P2", 15.0)),
     frames=st.lists(st.tuples(st.sampled_from(["P1", "P2"]), st.integers(0, 6)), max_size=6),
