@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.profiling.control_normalization import (
@@ -33,6 +33,7 @@ from cell_assets.imaging.feature_tables.feature_table import read_feature_table_
 from cell_assets.imaging.feature_tables.selection import SelectionParameters, select_features, usable_cells
 from cell_assets.imaging.feature_tables.well_statistics import cells_by_well
 from cell_assets.imaging.parquet_tables import write_parquet
+from cell_assets.imaging.record_files import read_record
 
 PROFILES_JSON = "profiles.json"
 
@@ -197,11 +198,9 @@ def read_profiles_record(folder: Path) -> PlateProfilesRecord:
     Raises:
         BadInputError: it is not there, or not readable.
     """
-    file = folder / PROFILES_JSON
-    try:
-        return PlateProfilesRecord.model_validate_json(file.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise BadInputError(f"{file}: cannot be read ({error}); give the folder of mean_profiles") from error
+    return read_record(
+        folder / PROFILES_JSON, PlateProfilesRecord, "mean_profiles", "profiles without learning"
+    )
 
 
 def _write_record(record: PlateProfilesRecord, out: Path) -> None:

@@ -9,13 +9,14 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from sklearn.tree import DecisionTreeClassifier
 
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.profiling.profile_parameters import RuleParameters
 from cell_assets.evaluation.profiling.relevance_study import kept_cells
 from cell_assets.evaluation.units import BoolArray, FloatArray, IntArray
+from cell_assets.imaging.record_files import read_record
 
 
 class Condition(BaseModel):
@@ -150,12 +151,7 @@ def read_quality_rule(file: Path) -> QualityRule:
     Raises:
         BadInputError: it is not there, or no rule.
     """
-    try:
-        return QualityRule.model_validate_json(file.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise BadInputError(
-            f"{file}: cannot be read as a rule ({error}); give the file of a distilled one"
-        ) from error
+    return read_record(file, QualityRule, "a report on profiles", "a rule")
 
 
 def _clauses(

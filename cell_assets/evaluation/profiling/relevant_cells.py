@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.profiling.relevance_table import RELEVANCE_PARQUET, ROW, RelevanceScore
@@ -20,6 +20,7 @@ from cell_assets.imaging.feature_tables.columns import METADATA, PLATE, WELL
 from cell_assets.imaging.feature_tables.feature_table import CELLS_PARQUET
 from cell_assets.imaging.feature_tables.selection import usable_cells
 from cell_assets.imaging.feature_tables.well_statistics import CellsByWell
+from cell_assets.imaging.record_files import read_record
 
 _PROFILES_JSON = "profiles.json"
 
@@ -74,14 +75,13 @@ def why_without_relevance(profiles: Path) -> Mapping[str, str]:
     Raises:
         BadInputError: it says nothing of relevance.
     """
-    file = profiles / _PROFILES_JSON
-    try:
-        return _WithoutRelevance.model_validate_json(file.read_bytes()).without_relevance
-    except (OSError, ValidationError) as error:
-        raise BadInputError(
-            f"{file}: does not say which wells have no relevance ({error}); give profiles of a method that knows how "
-            "much every cell has to say"
-        ) from error
+    record = read_record(
+        profiles / _PROFILES_JSON,
+        _WithoutRelevance,
+        "profiles of a method that knows how much every cell has to say",
+        "wells without relevance",
+    )
+    return record.without_relevance
 
 
 def relevant_cells(plate: str, profiles: Path, table: Path, features: Sequence[str]) -> RelevantCells:

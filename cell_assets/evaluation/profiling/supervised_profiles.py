@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.profiling.learned_doses import ALL_DOSES, DoseParameters
@@ -18,6 +18,7 @@ from cell_assets.evaluation.profiling.well_representations import Representation
 from cell_assets.evaluation.retrieval.cross_fitted import CrossFittedProfiles
 from cell_assets.evaluation.retrieval.profiles import Profiles, read_profiles
 from cell_assets.imaging.parquet_tables import write_parquet
+from cell_assets.imaging.record_files import read_record
 
 FOLDS_JSON = "folds.json"
 HELD_OUT_FROM_HEAD = "Metadata_HeldOut"
@@ -106,13 +107,9 @@ def read_supervised_record(folder: Path) -> SupervisedProfilesRecord:
     Raises:
         BadInputError: it is not there, or not readable.
     """
-    file = folder / FOLDS_JSON
-    try:
-        return SupervisedProfilesRecord.model_validate_json(file.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise BadInputError(
-            f"{file}: cannot be read ({error}); give the folder of supervised_profiles"
-        ) from error
+    return read_record(
+        folder / FOLDS_JSON, SupervisedProfilesRecord, "supervised_profiles", "folds of supervised profiles"
+    )
 
 
 def _of_head(file: Path) -> Profiles:

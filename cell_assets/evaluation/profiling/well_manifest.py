@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.profiling.learned_doses import (
@@ -25,6 +25,7 @@ from cell_assets.evaluation.splits import Split
 from cell_assets.evaluation.units import BoolArray
 from cell_assets.imaging.feature_tables.columns import PLATE, WELL
 from cell_assets.imaging.parquet_tables import read_parquet, write_parquet
+from cell_assets.imaging.record_files import read_record
 from cell_assets.ledger.records import WellDraft
 
 WELLS_PARQUET = "wells.parquet"
@@ -261,13 +262,12 @@ def read_well_manifest(folder: Path) -> tuple[WellManifestRecord, pd.DataFrame]:
     Raises:
         BadInputError: it is not there, or not readable.
     """
-    file = folder / WELL_MANIFEST_JSON
+    record = read_record(folder / WELL_MANIFEST_JSON, WellManifestRecord, "well_manifest", "a well manifest")
     try:
-        record = WellManifestRecord.model_validate_json(file.read_bytes())
         wells = read_parquet(folder / WELLS_PARQUET)
-    except (OSError, ValidationError) as error:
+    except OSError as error:
         raise BadInputError(
-            f"{file}: cannot be read ({error}); give the folder of a well manifest"
+            f"{folder / WELLS_PARQUET}: cannot be read ({error}); give a folder of well_manifest"
         ) from error
     if record.version == 1:
         every = wells[COMPOUND_SPLIT].where(wells[COMPOUND_SPLIT].isna(), DoseSplit.LEARNED.value)

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from blake3 import blake3
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from cell_assets.errors import BadInputError
 from cell_assets.imaging.feature_tables.cell_parquet import CellParquet
@@ -23,6 +23,7 @@ from cell_assets.imaging.feature_tables.cellprofiler_sqlite import CellProfilerD
 from cell_assets.imaging.feature_tables.columns import PLATE, WELL
 from cell_assets.imaging.feature_tables.count_parameters import CountNormalization, CountParameters
 from cell_assets.imaging.feature_tables.source import CellSource
+from cell_assets.imaging.record_files import read_record
 
 CELLS_PARQUET = "cells.parquet"
 FEATURE_TABLE_JSON = "feature_table.json"
@@ -132,13 +133,9 @@ def read_feature_table_record(folder: Path) -> FeatureTableRecord:
     Raises:
         BadInputError: it is not there, or not readable.
     """
-    file = folder / FEATURE_TABLE_JSON
-    try:
-        return FeatureTableRecord.model_validate_json(file.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise BadInputError(
-            f"{file}: cannot be read ({error}); give the folder of a feature table"
-        ) from error
+    return read_record(
+        folder / FEATURE_TABLE_JSON, FeatureTableRecord, "single_cell_features", "a feature table"
+    )
 
 
 def _numbers(batch: pd.DataFrame, source: CellSource) -> NDArray[np.float32]:

@@ -23,6 +23,7 @@ from cell_assets.evaluation.retrieval.profiles import PROFILES_PARQUET
 from cell_assets.imaging.feature_tables.columns import OBJECT, PLACE, PLATE, WELL
 from cell_assets.imaging.feature_tables.feature_table import CELLS_PARQUET
 from cell_assets.imaging.parquet_tables import write_parquet
+from cell_assets.imaging.record_files import read_record
 from cell_assets.methods.contract import CellTable, ProfilingResult, ProgressSink
 from cell_assets.methods.cytosummary.building import SetNetwork
 from cell_assets.methods.cytosummary.checkpoint import load_checkpoint
@@ -153,13 +154,9 @@ def read_profiles_record(folder: Path) -> ProfilesRecord:
     Raises:
         BadInputError: it is not there, or not readable.
     """
-    file = folder / PROFILES_JSON
-    try:
-        return ProfilesRecord.model_validate_json(file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise BadInputError(
-            f"{file}: cannot be read ({error}); give a folder of CytoSummaryNet's profiles"
-        ) from error
+    return read_record(
+        folder / PROFILES_JSON, ProfilesRecord, "cytosummary_profiles", "CytoSummaryNet's profiles"
+    )
 
 
 def _profiles(

@@ -21,6 +21,7 @@ from cell_assets.imaging.feature_tables.columns import PLATE, WELL
 from cell_assets.imaging.feature_tables.feature_table import CELLS_PARQUET
 from cell_assets.imaging.feature_tables.selection import FeatureSelection, select_features
 from cell_assets.imaging.parquet_tables import write_parquet
+from cell_assets.imaging.record_files import read_record
 from cell_assets.methods.contract import CellTable, ProgressSink, TrainingResult
 from cell_assets.methods.cytosummary.checkpoint import CheckpointConfig, save_checkpoint
 from cell_assets.methods.cytosummary.conditioning import condition
@@ -153,8 +154,14 @@ def train(
 
 
 def read_feature_use(checkpoint: Path) -> FeatureUse:
-    """`features.json` of a checkpoint."""
-    return FeatureUse.model_validate_json((checkpoint / FEATURES_FILE).read_bytes())
+    """`features.json` of a checkpoint.
+
+    Raises:
+        BadInputError: it is not there, or not readable.
+    """
+    return read_record(
+        checkpoint / FEATURES_FILE, FeatureUse, "cytosummary_checkpoint", "features of a checkpoint"
+    )
 
 
 def _require_tables(tables: Mapping[str, CellTable], wells: pd.DataFrame) -> None:

@@ -230,7 +230,7 @@ def test_relevance_of_other_cells_is_refused(tmp_path: Path) -> None:
             studied(folders)
     (folders["P0"].profiles / "relevance.parquet").unlink()
     (folders["P0"].profiles / "profiles.json").write_text("{}")
-    with pytest.raises(BadInputError, match="does not say which wells have no relevance"):
+    with pytest.raises(BadInputError, match="is no record of wells without relevance"):
         studied(folders)
 
 

@@ -112,7 +112,7 @@ def test_a_rule_comes_back_as_it_was(tmp_path: Path) -> None:
     write_quality_rule(rule, file)
     assert read_quality_rule(file) == rule
     file.write_text("{}")
-    with pytest.raises(BadInputError, match=r"rule.json: cannot be read as a rule"):
+    with pytest.raises(BadInputError, match=r"rule.json: is no record of a rule"):
         read_quality_rule(file)
 
 

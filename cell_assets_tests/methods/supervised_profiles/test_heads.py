@@ -234,5 +234,5 @@ def test_a_head_that_learned_from_what_it_holds_out_is_refused(
     ):
         read_supervised_profiles(out)
     (out / FOLDS_JSON).unlink()
-    with pytest.raises(BadInputError, match="give the folder of supervised_profiles"):
+    with pytest.raises(BadInputError, match="give a folder of supervised_profiles"):
         read_supervised_profiles(out)
