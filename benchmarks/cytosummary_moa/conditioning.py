@@ -1,7 +1,8 @@
 """Does holding cells against their plate's own controls help on plates of a week that was not seen?
 
-`benchmarks/cytosummary_moa/conditioning.py BBBC021.csv [--seeds 1]`: as `run.py` with folds by week, of learned sums
-alone, where plates differ as they were frozen to and where stain and optics differ three times as much.
+`benchmarks/cytosummary_moa/conditioning.py BBBC021.csv [--seeds 1,2,3]`: as `run.py` with folds by week, of learned
+sums beside means, where plates differ as they were frozen to and where stain and optics differ three and ten times as
+much.
 """
 
 import argparse
@@ -11,7 +12,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks.cytosummary_moa.difficulty import CONTROL
+from benchmarks.cytosummary_moa.difficulty import (
+    CONTROL,
+    SEEDS,
+    summaries,
+    treatments_asking,
+    well_profiles,
+)
 from benchmarks.cytosummary_moa.run import asked_by_folds, interval, plate_cells, rounded
 from cell_assets.evaluation.retrieval.profiles import read_profiles
 from cell_assets.methods.cytosummary.conditioning import condition
@@ -19,13 +26,14 @@ from cell_assets.methods.cytosummary.parameters import Conditioning, Summary
 from cell_assets.simulation.cell_populations import PopulationParameters, Screen, simulate_populations
 
 HERE = Path(__file__).parent
-PLATE_EFFECTS = {"as frozen": 1.0, "three times as large": 3.0}
+PLATE_EFFECTS = {"as frozen": 1.0, "three times as large": 3.0, "ten times as large": 10.0}
+WITHOUT_LEARNING = ("mean", "mean and covariance")
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("wells", type=Path)
-    arguments.add_argument("--seeds", default="1")
+    arguments.add_argument("--seeds", default=",".join(map(str, SEEDS)))
     asked = arguments.parse_args()
     wells = read_profiles(asked.wells)
     wells.metadata["week"] = wells.metadata["Metadata_Plate"].str.partition("_")[0]
@@ -38,11 +46,14 @@ def main() -> None:
 
 
 def study(screen: Screen, seed: int, times: float) -> dict[str, object]:
-    """Mean average precision by conditioning, and what each gains over none."""
+    """Mean average precision by conditioning or without learning, and gains over learning alone."""
     usual = PopulationParameters(seed=seed)
     effects = {"plate_offset": times * usual.plate_offset, "plate_mixing": times * usual.plate_mixing}
     simulated = list(simulate_populations(screen, usual.model_copy(update=effects)))
-    queries = {}
+    made = summaries(screen.wells.features.shape[1])
+    queries = {
+        name: treatments_asking(well_profiles(screen, simulated, made[name])) for name in WITHOUT_LEARNING
+    }
     for conditioning in Conditioning:
         plates = plate_cells(screen, simulated)
         for plate in plates:
