@@ -11,6 +11,7 @@ import importlib.util
 import logging
 import platform
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,7 +152,10 @@ def _is_text_only(node: object) -> bool:
 @functools.cache
 def environment_text() -> str:
     """Python, platform and every installed distribution with its version, a line each; its BLAKE3 names it."""
-    installed = {f"{found.name.lower()}=={found.version}" for found in importlib.metadata.distributions()}
+    # Once it is imported, setuptools has the copies that it carries with it on the path: they are not installed.
+    places = [place for place in sys.path if Path(place).name != "_vendor"]
+    found = importlib.metadata.distributions(path=places)
+    installed = {f"{one.name.lower()}=={one.version}" for one in found}
     lines = [
         f"{platform.python_implementation()} {platform.python_version()}",
         f"{platform.system()} {platform.machine()} {' '.join(platform.libc_ver())}",

@@ -202,6 +202,22 @@ def test_an_environment_is_stored_once_and_by_its_digest(ledger: Ledger) -> None
     assert f"blake3=={importlib.metadata.version('blake3')}" in text.splitlines()
 
 
+def test_what_a_package_carries_with_it_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    environment_text.cache_clear()
+    before = environment_text()
+    for folder, changes in (("_vendor", False), ("site-packages", True)):
+        carried = tmp_path / folder / "autocommand_x-2.2.2.dist-info"
+        carried.mkdir(parents=True)
+        (carried / "METADATA").write_text("Metadata-Version: 2.1\nName: autocommand_x\nVersion: 2.2.2\n")
+        monkeypatch.syspath_prepend(str(tmp_path / folder))
+        environment_text.cache_clear()
+        assert ("autocommand_x==2.2.2" in environment_text().splitlines()) is changes
+        assert (environment_text() != before) is changes
+    environment_text.cache_clear()
+
+
 def test_the_environment_follows_installed_versions(monkeypatch: pytest.MonkeyPatch) -> None:
     before = environment_text()
     environment_text.cache_clear()
