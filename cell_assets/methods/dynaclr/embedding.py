@@ -3,7 +3,7 @@
 import json
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -215,7 +215,7 @@ def _encode(
     parameters: EmbeddingParameters,
     progress: ProgressSink | None,
 ) -> tuple[FloatArray, FloatArray]:
-    """Features and projections of (table, row) cells: middle of the patch in its views, evaluation mode."""
+    """Features and projections of (table, row) cells: middle of the patch, no augmentation, evaluation mode."""
     device = torch.device(parameters.device.value)
     network = network.to(device).eval()
     codes = network.kind_codes(source.kinds)
@@ -229,20 +229,11 @@ def _encode(
             read = source.read(table[part], row[part])
             patches = center_crop(torch.from_numpy(read.patches).to(device), config.parameters.patch_side_px)
             offset, scale = torch.from_numpy(read.offset).to(device), torch.from_numpy(read.scale).to(device)
-            encoded = [
-                network(one, kinds) for one in _views(normalise(patches, offset, scale), parameters.views)
-            ]
-            features[part] = torch.stack([one.features for one in encoded]).mean(0).cpu().numpy()
-            projections[part] = torch.stack([one.projections for one in encoded]).mean(0).cpu().numpy()
+            encoding = network(normalise(patches, offset, scale), kinds)
+            features[part] = encoding.features.cpu().numpy()
+            projections[part] = encoding.projections.cpu().numpy()
             if progress is not None:
                 done = min(part.stop, len(row))
                 rate = done / max(time.monotonic() - started, 1e-9)
                 progress(Progress(done, len(row), "cells", rate, (len(row) - done) / rate))
     return features, projections
-
-
-def _views(patches: torch.Tensor, views: int) -> Iterator[torch.Tensor]:
-    """The first `views` of the eight ways to lay a square patch (N, C, Z, Y, X) on itself about z."""
-    for turned in (patches, patches.transpose(-1, -2))[: 1 if views < 8 else 2]:
-        for mirrored in ((), (-1,), (-2,), (-2, -1))[: min(views, 4)]:
-            yield turned.flip(mirrored)

@@ -1,7 +1,5 @@
 """Every value that decides the bytes of embeddings besides the checkpoint and the patches; free of torch."""
 
-from typing import Literal
-
 from pydantic import BaseModel, ConfigDict, Field
 
 from cell_assets.evaluation.umap_axes import COMPONENTS, FIT_CELLS, NEIGHBORS
@@ -15,9 +13,6 @@ class EmbeddingParameters(BaseModel):
 
     batch_size: int = Field(default=128, ge=1)
     """Patches in one pass."""
-    views: Literal[1, 4, 8] = 1
-    """Of every patch: as it is; also mirrored along x, y and both; also all of these with x and y exchanged.
-    Features and projections are the means over all; each view costs as much as the first."""
     threads: int = Field(default=1, ge=1)
     """Two that share their cores with other work wait for each other: 75 to 100 s for what takes 40 s alone."""
     device: Device = Device.CPU

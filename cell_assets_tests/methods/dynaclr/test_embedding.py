@@ -18,8 +18,7 @@ from cell_assets.evaluation.studies.embedding_study import read_embeddings
 from cell_assets.methods.contract import Progress, TrainingTable
 from cell_assets.methods.dynaclr.augmentation import center_crop
 from cell_assets.methods.dynaclr.checkpoint import load_checkpoint
-from cell_assets.methods.dynaclr.embedding import embed, embed_source, open_as_trained
-from cell_assets.methods.dynaclr.embedding_parameters import EmbeddingParameters
+from cell_assets.methods.dynaclr.embedding import embed, embed_source
 from cell_assets.methods.dynaclr.patches import PatchSource, open_tables
 from cell_assets.methods.registry import load_method
 from cell_assets_tests.methods.dynaclr.small_patch_table import write_table
@@ -113,30 +112,6 @@ def test_every_row_is_the_networks_answer_to_that_cells_patch(study: Study, embe
             encoding = network(center_crop(torch.from_numpy(patch), 32))
         np.testing.assert_allclose(adata.X[i], encoding.features[0], atol=1e-4)
         np.testing.assert_allclose(adata.obsm["X_projection"][i], encoding.projections[0], atol=1e-4)
-
-
-def test_a_cells_features_are_the_mean_over_its_views(
-    study: Study, embedded: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    network, config = load_checkpoint(study.checkpoint)
-    tables = open_as_trained(study.tables, study.manifest, config)
-    read = tables.read(np.array([0]), np.array([0]))
-    shape = (1, 2, 1, 1, 1)
-    patch = (read.patches - read.offset.reshape(shape)) / read.scale.reshape(shape)
-    side = config.parameters.patch_side_px
-    whole = patch.shape[-1]
-    corner = (whole - side) // 2
-    middle = patch[0, ..., corner : corner + side, corner : corner + side].astype(np.float32)
-    for views in (4, 8):
-        turned = [np.rot90(middle, k, axes=(-2, -1)) for k in ((0, 2) if views == 4 else (0, 1, 2, 3))]
-        every = np.stack(turned + [one[..., ::-1] for one in turned])
-        with torch.no_grad():
-            expected = network(torch.from_numpy(every)).features.mean(0)
-        out = tmp_path_factory.mktemp("views")
-        embed(study.checkpoint, study.tables, study.manifest, out, {}, EmbeddingParameters(views=views))
-        seen = ad.read_zarr(out / "embeddings.zarr")
-        np.testing.assert_allclose(seen.X[0], expected, atol=1e-4)
-        assert np.abs(seen.X[0] - ad.read_zarr(embedded / "embeddings.zarr").X[0]).max() > 1e-3
 
 
 def test_equal_inputs_give_equal_bytes(study: Study, embedded: Path, tmp_path: Path) -> None:
