@@ -57,7 +57,10 @@ def test_independent_plates_have_figures_under_their_own_heading(study: Embeddin
     assert f"on {24 * 7} annotated cell images" in scatter.caption
     assert "cells of P9, filmed every 120 min" in fraction.caption
     assert "mock: no plateau, because the fraction does not rise" in fraction.caption
-    assert "calibrated to hold 90 % on 10 train and val tracks of the experiment's own plates" in fraction.caption
+    assert (
+        "calibrated to hold 90 % on 10 train and val tracks of the experiment's own plates"
+        in fraction.caption
+    )
     assert "here they hold a share of 1 (95 % interval 1 to 1)" in fraction.caption
     for figure in (scatter, fraction):
         assert min(Image.open(io.BytesIO(figure.png)).size) > 300
