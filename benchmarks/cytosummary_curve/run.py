@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from cell_assets.evaluation.profiling.well_manifest import COMPOUND, IS_CONTROL, MOA
+from benchmarks.cytosummary_moa.difficulty import CONTROL
+from benchmarks.cytosummary_moa.run import plate_cells
+from cell_assets.evaluation.profiling.well_manifest import COMPOUND, MOA
 from cell_assets.evaluation.resampling import Statistic, bootstrap_interval
 from cell_assets.evaluation.retrieval.profiles import Profiles, treatment_profiles
 from cell_assets.evaluation.retrieval.retrieval import AVERAGE_PRECISION, CHANCE, Question, ranked_queries
@@ -30,7 +32,6 @@ from cell_assets.methods.cytosummary.training import train_network
 from cell_assets.simulation.cell_populations import (
     PopulationParameters,
     Screen,
-    SimulatedWell,
     simulate_populations,
 )
 
@@ -38,7 +39,7 @@ HERE = Path(__file__).parent
 SEEDS, COMPOUNDS, REPLICATES = (1, 2, 3), (6, 12, 24, 48, 96), (2, 4)
 MECHANISMS, ASKED, ASKED_WELLS = 12, 24, 4
 """Of the compounds that are asked for, and wells of each: two of every mechanism, a well on every plate."""
-FEATURES, CONTROL, CONTROL_WELLS = 60, "DMSO", 6
+FEATURES, CONTROL_WELLS = 60, 6
 EFFECT, COMPOUND_SHARE = 5.0, 0.3
 """Of a treatment on every measured feature, in standard deviations of wells, and what compounds do not share of it."""
 CELLS_PER_WELL = 200
@@ -91,25 +92,6 @@ def plates_of(seed: int, compounds: int, replicates: int) -> tuple[list[PlateCel
     cells = plate_cells(screen, list(simulate_populations(screen, populations)))
     without_controls = [plate.between(0, len(plate.wells) - CONTROL_WELLS) for plate in cells]
     return without_controls[:replicates], without_controls[replicates:]
-
-
-def plate_cells(screen: Screen, simulated: list[SimulatedWell]) -> list[PlateCells]:
-    """Cells standardised over all of their plate's, plates by name and wells in the screen's order."""
-    plates = []
-    for plate, known in screen.wells.metadata.groupby("Metadata_Plate"):
-        own = [simulated[row].features for row in known.index]
-        cells = np.concatenate(own).astype(np.float64)
-        cells = (cells - cells.mean(0)) / cells.std(0)
-        wells = pd.DataFrame(
-            {
-                PLATE: known["Metadata_Plate"].to_numpy(str),
-                COMPOUND: known["Metadata_Compound"].to_numpy(str),
-                MOA: known["Metadata_moa"].to_numpy(str),
-                IS_CONTROL: (known["Metadata_moa"] == CONTROL).to_numpy(),
-            }
-        )
-        plates.append(PlateCells(str(plate), cells.astype(np.float32), np.cumsum([0, *map(len, own)]), wells))
-    return plates
 
 
 def study(seeds: list[int], compounds: list[int], replicates: list[int]) -> dict[str, Any]:

@@ -27,9 +27,10 @@ from benchmarks.cytosummary_moa.difficulty import (
     well_profiles,
     wells_of_plates,
 )
-from cell_assets.evaluation.profiling.well_manifest import COMPOUND, IS_CONTROL
+from cell_assets.evaluation.profiling.well_manifest import COMPOUND, IS_CONTROL, MOA
 from cell_assets.evaluation.resampling import Statistic, bootstrap_interval
 from cell_assets.evaluation.retrieval.profiles import read_profiles
+from cell_assets.imaging.feature_tables.columns import PLATE
 from cell_assets.methods.cytosummary.building import SetNetwork
 from cell_assets.methods.cytosummary.parameters import Positives, Summary, TrainingParameters
 from cell_assets.methods.cytosummary.plate_cells import PlateCells
@@ -99,7 +100,9 @@ def plate_cells(screen: Screen, simulated: list[SimulatedWell]) -> list[PlateCel
         starts = np.cumsum([0, *(len(simulated[row].objects) for row in rows)])
         wells = pd.DataFrame(
             {
+                PLATE: plate,
                 COMPOUND: known["Metadata_Compound"].to_numpy(str)[rows],
+                MOA: known["Metadata_moa"].to_numpy(str)[rows],
                 IS_CONTROL: (known["Metadata_moa"] == CONTROL).to_numpy()[rows],
             }
         )

@@ -209,17 +209,21 @@ _SHARED: tuple[Recipe, ...] = (
         (
             "cell_assets.methods.supervised_profiles",
             "cell_assets.methods.cytosummary",
+            "cell_assets.evaluation.profiling.learned_doses",
+            "cell_assets.evaluation.profiling.mean_profiles",
             "cell_assets.evaluation.profiling.profile_selection",
             "cell_assets.evaluation.profiling.supervised_profiles",
             "cell_assets.evaluation.profiling.well_manifest",
+            "cell_assets.evaluation.retrieval",
             f"{_IMAGING}.parquet_tables",
         ),
     ),
     Recipe(AssetName.MEAN_PROFILES_REPORT, FormatName("cell_assets.profile_report", "1"), _PROFILE_REPORT),
     Recipe(
         AssetName.WELL_MANIFEST,
-        FormatName("cell_assets.well_manifest", "1"),
+        FormatName("cell_assets.well_manifest", "2"),
         (
+            "cell_assets.evaluation.profiling.learned_doses",
             "cell_assets.evaluation.profiling.well_manifest",
             "cell_assets.evaluation.profiling.well_leakage",
             f"{_IMAGING}.parquet_tables",

@@ -51,12 +51,12 @@ def relevant_cell_pictures(
     As the paper's Figure 6 does, wells are those of the compounds whose mechanism the method finds better than the
     reference by the most; where no mechanism is known, those of the first compounds.
     """
+    if not parameters.wells_shown:
+        return RelevantCellPictures(why_none="The choices ask for no well to be shown.")
     if not plates.acquisitions:
         return RelevantCellPictures(
             why_none=f"{_named(plates.profiles)} of features, so there are no images of the cells."
         )
-    if not parameters.wells_shown:
-        return RelevantCellPictures(why_none="The choices ask for no well to be shown.")
     opened: dict[tuple[str, str], PatchTable] = {}
     shown: list[CellEnds] = []
     wells: list[str] = []

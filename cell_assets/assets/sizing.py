@@ -18,6 +18,7 @@ from cell_assets.imaging.fov_chain import Stage
 from cell_assets.imaging.patches import PatchPolicy, cell_times, patch_layout, table_bytes
 from cell_assets.ledger.ledger import Ledger
 from cell_assets.ledger.records import ArtifactState, Run
+from cell_assets.reporting.wording import seconds_text
 from cell_assets.store.room import said_bytes
 from cell_assets.store.store import Store
 
@@ -60,7 +61,7 @@ class Cost(BaseModel):
     def text(self) -> str:
         """For a person."""
         size = "not known yet" if self.bytes_at_most is None else f"{said_bytes(self.bytes_at_most)} at most"
-        time = "time not known yet" if self.seconds is None else _duration(self.seconds)
+        time = "time not known yet" if self.seconds is None else f"about {seconds_text(self.seconds)}"
         gpu = "not known yet" if self.gpu_hours is None else f"{self.gpu_hours:.2g}"
         return f"{self.what}: {size} ({self.bytes_from}), {time}, GPU hours {gpu} ({self.device})"
 
@@ -248,9 +249,3 @@ class _CellsGuess:
 
 _SMALL_FILES = 2**15
 """Metadata of one output."""
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"about {seconds:.1f} s"
-    return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"

@@ -53,7 +53,7 @@ class TableRequest(BaseModel):
 
     def recorded(self) -> dict[str, JsonValue]:
         """The options as JSON values: what decides the plate beside its source."""
-        # Plates that hold no counts are recorded as before there were any.
+        # What becomes of counts decides nothing of a table without any.
         without = _IDENTITY if self.counts is not None else _IDENTITY | {"counts"}
         return self.model_dump(mode="json", exclude=set(without))
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from cell_assets.audit.counting import counted
 from cell_assets.audit.explanation import ExplainedArtifact, ExplainedRun, Explanation
 from cell_assets.ledger.records import ArtifactState, Number
+from cell_assets.store.room import said_bytes
 
 _UNFOLDED = 3
 """So many inputs of one asset are all shown; of more, only the first."""
@@ -101,7 +102,7 @@ def _title(node: ExplainedArtifact) -> str:
         f"{artifact.asset} {artifact.partition}",
         f"artifact {artifact.id}",
         artifact.digest[:_SHORT_DIGEST],
-        _size(artifact.n_bytes),
+        said_bytes(artifact.n_bytes),
         *(f"MLflow {one.registered_name} version {one.version}" for one in node.model_versions),
     ]
     if artifact.state is not ArtifactState.PRESENT:
@@ -187,12 +188,3 @@ def _totals(explanation: Explanation) -> str:
 
 def _time(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _size(n_bytes: int) -> str:
-    size = float(n_bytes)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"

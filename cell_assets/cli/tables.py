@@ -97,11 +97,12 @@ def ingest_table(
     if plate is None and rows == TableRows.CELLS:
         raise click.UsageError("name the plate with --plate")
     names = [(plate, source_plate)] if plate is not None else [(name, name) for name in plates_of(source)]
-    kinds = {"log-per-10k": CountNormalization.LOG_PER_10K, "as-they-are": CountNormalization.COUNTS}
     normalized = (
         None
         if counts is None
-        else CountParameters(normalization=kinds[counts], variable_genes=variable_genes, layer=layer)
+        else CountParameters(
+            normalization=CountNormalization(counts), variable_genes=variable_genes, layer=layer
+        )
     )
     requests = [
         TableRequest(

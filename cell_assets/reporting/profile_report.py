@@ -25,13 +25,8 @@ from cell_assets.reporting.dose_table import dose_groups
 from cell_assets.reporting.html import Card, ReportFigure, card, render_page
 from cell_assets.reporting.profile_figures import TASK_TITLES, profile_figures
 from cell_assets.reporting.relevance_page import RelevancePage, relevance_words
-from cell_assets.reporting.wording import (
-    bytes_text,
-    interval_text,
-    seconds_text,
-    title_text,
-    value_text,
-)
+from cell_assets.reporting.wording import interval_text, seconds_text, title_text, value_text
+from cell_assets.store.room import said_bytes
 
 FORMAT_NAME, FORMAT_VERSION = "cell_assets.profile_report", "1"
 COMPOUNDS_FILE, PLATES_FILE, UMAP_FILE = "compounds.parquet", "plates.parquet", "umap.parquet"
@@ -264,8 +259,8 @@ def _cost(cost: OutputCost) -> _Cost:
         cost.n_outputs,
         seconds_text(cost.seconds / cost.n_outputs),
         seconds_text(cost.seconds),
-        bytes_text(cost.n_bytes / cost.n_outputs),
-        bytes_text(cost.n_bytes),
+        said_bytes(round(cost.n_bytes / cost.n_outputs)),
+        said_bytes(cost.n_bytes),
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from cell_assets.evaluation.profiling.dropped_cells import DroppingStudy
-from cell_assets.evaluation.profiling.published_relevance import RelevanceStudy
+from cell_assets.evaluation.profiling.published_relevance import AppliedRule, RelevanceStudy
 from cell_assets.evaluation.profiling.quality_rule import write_quality_rule
 from cell_assets.evaluation.profiling.relevance_table import RelevanceScore
 from cell_assets.evaluation.resampling import Estimate
@@ -115,7 +115,7 @@ def relevance_words(page: RelevancePage) -> RelevanceWords:
         chance=value_text(study.dropping.chance.value),
         why_no_dropping=study.dropping.chance.why_missing,
         rule=None if rule is None else rule.rule.sentence,
-        rule_says=f"There is none: {study.why_no_rule}." if rule is None else _rule_says(study),
+        rule_says=f"There is none: {study.why_no_rule}." if rule is None else _rule_says(rule, share),
         rule_dropping=() if rule is None else _dropping_rows(rule.dropping),
         why_no_rule_dropping=None if rule is None else rule.dropping.chance.why_missing,
     )
@@ -185,21 +185,18 @@ def _dropping_rows(found: DroppingStudy) -> tuple[DroppingRow, ...]:
     return tuple(rows)
 
 
-def _rule_says(study: RelevanceStudy) -> str:
-    rule = study.rule
-    assert rule is not None
+def _rule_says(rule: AppliedRule, least_relevant: str) -> str:
     text = (
         f"Made of the {rule.foretells.value} relevance on {_plates(rule.learned_on)}, and applied to "
         f"{_plates(rule.applied_to)}, of whose cells it leaves out a share of {estimate_text(rule.left_out)}. "
     )
     least = rule.least_relevant
-    share = study.parameters.rule.least_relevant
     if least.value is None:
         text += f"Which of these are among the least relevant is not known: {least.why_missing}."
     else:
         text += (
-            f"Of these, a share of {estimate_text(least)} is among the least relevant of its well; {share:g} would be "
-            "by chance."
+            f"Of these, a share of {estimate_text(least)} is among the least relevant of its well; {least_relevant} "
+            "would be by chance."
         )
     if rule.kept_whole:
         text += f" {rule.kept_whole} wells would keep no cell, and keep all."

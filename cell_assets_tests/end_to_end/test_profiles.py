@@ -36,10 +36,11 @@ from cell_assets.evaluation.retrieval.profiles import Profiles, treatment_profil
 from cell_assets.evaluation.retrieval.retrieval import Question, retrieve
 from cell_assets.imaging.feature_tables.feature_table import read_feature_table_record
 from cell_assets.imaging.features.plate_features import read_features
-from cell_assets.reporting.wording import bytes_text, seconds_text, value_text
+from cell_assets.reporting.wording import seconds_text, value_text
 from cell_assets.settings import Settings
 from cell_assets.simulation.parameters import SimulationParameters
 from cell_assets.simulation.simulate import simulate
+from cell_assets.store.room import said_bytes
 from cell_assets.store.store import Store
 from cell_assets_tests.end_to_end.lab import (
     PlateFolder,
@@ -219,7 +220,7 @@ def test_the_report_says_what_time_and_size_its_profiles_took(screen: Settings) 
             assert costs[what].n_bytes == sum(file.stat().st_size for file in files)
             took = sum((one.run.ended - one.run.started).total_seconds() for one in made)
             assert costs[what].seconds == pytest.approx(took)
-            for said in (what, seconds_text(took), bytes_text(costs[what].n_bytes / len(keys))):
+            for said in (what, seconds_text(took), said_bytes(round(costs[what].n_bytes / len(keys)))):
                 assert f">{said}</td>" in page, said
         assert list(costs) == [
             "single cells",

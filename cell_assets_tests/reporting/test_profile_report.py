@@ -149,7 +149,7 @@ def test_time_and_size_stand_in_a_table(study: ProfileStudy, tmp_path: Path) -> 
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     table = page.partition("<h2>Time and size</h2>")[2].partition("</table>")[0]
     assert [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in table.split("<tr>")[2:]] == [
-        ["single cells", "4", "22.5 s", "1.5 min", "822.5 MB", "3.3 GB"],
+        ["single cells", "4", "22.5 s", "1.5 min", "822 MB", "3.3 GB"],
         ["training", "1", "26.0 h", "26.0 h", "15.0 MB", "15.0 MB"],
         ["profiles by cytosummary", "4", "2.0 s", "8.0 s", "812 B", "3.2 kB"],
     ]

@@ -56,7 +56,7 @@ def test_page_numbers_and_files(study: RelevanceStudy, tmp_path: Path) -> None:
         f"Leave out cells with {DEBRIS_FEATURE} &gt; ",
         "Made of the combined relevance on plate P0, and applied to plate P1, of whose cells it leaves out a share of "
         "0.200",
-        "a share of 1 (95 % interval 1 to 1) is among the least relevant of its well; 0.2 would be by chance.",
+        "a share of 1 (95 % interval 1 to 1) is among the least relevant of its well; 20 % would be by chance.",
     ):
         assert said in text, said
     for number in relevance_numbers(study, "cytosummary"):

@@ -43,7 +43,7 @@ from cell_assets.evaluation.profiling.relevant_cells import (
     relevant_cells,
     why_without_relevance,
 )
-from cell_assets.evaluation.profiling.well_manifest import PLATE_SPLIT, PlateSplit
+from cell_assets.evaluation.profiling.well_manifest import BATCH, PLATE_SPLIT, PlateSplit
 from cell_assets.evaluation.resampling import Estimate, Statistic, bootstrap_interval
 from cell_assets.evaluation.units import BoolArray, FloatArray
 from cell_assets.imaging.feature_tables.selection import select_features
@@ -250,7 +250,7 @@ def _sides(
     opened: Mapping[str, RelevantCells], batch_of_plate: Mapping[str, str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Plates that a rule is learned from, and those that it is applied to: those that the manifest holds out where
-    there are any, else every second plate or, where batches are known, batch."""
+    there are any, else every second plate or, where study or manifest say batches, batch."""
     held_out = [
         plate
         for plate, one in opened.items()
@@ -258,10 +258,14 @@ def _sides(
     ]
     if held_out and len(held_out) < len(opened):
         return tuple(plate for plate in opened if plate not in held_out), tuple(held_out)
-    batches = sorted({batch_of_plate.get(plate, plate) for plate in opened})
-    learned = set(batches[::2])
+    batch = {
+        plate: str(one.wells[BATCH].iloc[0])
+        for plate, one in opened.items()
+        if BATCH in one.wells and one.wells[BATCH].notna().all()
+    } | dict(batch_of_plate)
+    learned = set(sorted({batch.get(plate, plate) for plate in opened})[::2])
     sides = [
-        tuple(plate for plate in opened if (batch_of_plate.get(plate, plate) in learned) is side)
+        tuple(plate for plate in opened if (batch.get(plate, plate) in learned) is side)
         for side in (True, False)
     ]
     return sides[0], sides[1]

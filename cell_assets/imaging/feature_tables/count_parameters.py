@@ -8,10 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field
 class CountNormalization(StrEnum):
     """What the feature of a gene is in a cell."""
 
-    LOG_PER_10K = "log1p of counts per 10,000"
+    LOG_PER_10K = "log-per-10k"
     """log1p of the gene's counts per 10,000 counts of its cell, as the field does it (Seurat's LogNormalize, scanpy's
     normalize_total and log1p): it does not tell how deeply a cell was sequenced."""
-    COUNTS = "counts"
+    COUNTS = "as-they-are"
     """As they were made: how deeply a cell was sequenced is part of every gene."""
 
 

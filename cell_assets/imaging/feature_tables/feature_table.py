@@ -66,8 +66,8 @@ def open_source(path: Path, counts: CountParameters | None = None) -> CellSource
         raise BadInputError(
             f"{path}: holds no counts of genes, so nothing says how they become features; leave that out"
             if counts is not None
-            else f"{path}: holds counts of genes; say what becomes of them, usually {CountNormalization.LOG_PER_10K} "
-            "(cell-assets ingest-table --counts log-per-10k)"
+            else f"{path}: holds counts of genes; say what becomes of them, usually with cell-assets ingest-table "
+            f"--counts {CountNormalization.LOG_PER_10K}"
         )
     if path.is_dir():
         return CellProfilerCsv(path)

@@ -171,6 +171,16 @@ def test_batches_are_on_one_side(folders: dict[str, RelevanceFolders]) -> None:
     assert (found.rule.learned_on, found.rule.applied_to) == (("P0", "P1", "P3"), ("P2",))
 
 
+def test_batches_that_the_manifest_says_are_on_one_side(tmp_path: Path) -> None:
+    folders = published(tmp_path)
+    for plate, one in folders.items():
+        file = one.profiles / "profiles.parquet"
+        pd.read_parquet(file).assign(Metadata_Batch="y" if plate == "P2" else "x").to_parquet(file)
+    found = studied(folders)
+    assert found.rule is not None
+    assert (found.rule.learned_on, found.rule.applied_to) == (("P0", "P1", "P3"), ("P2",))
+
+
 def test_why_there_is_no_rule(folders: dict[str, RelevanceFolders]) -> None:
     alone = studied({"P0": folders["P0"]})
     assert alone.rule is None and alone.why_no_rule is not None

@@ -86,7 +86,7 @@ def test_counts_may_stay_as_they_are_and_then_have_other_names(tmp_path: Path) -
 def test_what_becomes_of_counts_is_said_of_counts_and_of_nothing_else(tmp_path: Path) -> None:
     path = saved(tmp_path / "c.h5ad", BY_HAND)
     with pytest.raises(
-        BadInputError, match=r"holds counts of genes; say what becomes of them.*log1p of counts"
+        BadInputError, match=r"holds counts of genes; say what becomes of them.*--counts log-per-10k"
     ):
         open_source(path)
     with pytest.raises(BadInputError, match=r"cells.parquet: holds no counts of genes"):
