@@ -177,7 +177,7 @@ def annotate_cells(store: Store, request: AnnotationRequest) -> AnnotatedPositio
         labels = open_track_labels(cells.tracks.folder, cells.segmentation.folder)
         given = read_annotation_image(path, choices, table, labels)
     else:
-        given = read_annotation_csv(path, request.position, choices)
+        given = read_annotation_csv(path, request.plate, request.position, choices)
     joined = join_annotations(given, table)
     before, receipts = _standing(store, request.key)
     # Whatever was said of earlier tracks goes to those of now first.

@@ -64,7 +64,7 @@ class AnnotationResult(BaseModel):
         if self.repeated:
             lines.append(f"said more than once, and kept once: {self.repeated}")
         if self.other_fovs:
-            lines.append(f"about other positions, and left aside: {self.other_fovs} rows")
+            lines.append(f"about other plates or positions, and left aside: {self.other_fovs} rows")
         if self.unjoined:
             lines.append(f"without a cell, listed in the artifact: {len(self.unjoined)}")
             lines += [f"  {row.sentence()}" for row in self.unjoined[:_NAMED]]

@@ -19,6 +19,7 @@ from cell_assets.imaging.annotations import (
     GIVEN_KEYS,
     JOIN,
     PLACE,
+    PLATE,
     REASON,
     RESERVED,
     GivenAnnotations,
@@ -73,11 +74,11 @@ class ReadingChoices:
         return self.names[value]
 
 
-def read_annotation_csv(path: Path, position: str, choices: ReadingChoices) -> GivenAnnotations:
+def read_annotation_csv(path: Path, plate: str, position: str, choices: ReadingChoices) -> GivenAnnotations:
     """Read what a CSV says of `position`: rows by `track_id, t`, by `t, (z,) y, x`, or both; or napari's points.
 
-    Rows whose `fov_name` is another position are left aside and counted. A state is a name or a whole number;
-    blank and `nan` say nothing.
+    Rows whose `plate` or `fov_name` is another are left aside and counted; a blank plate is this one. A state is a
+    name or a whole number; blank and `nan` say nothing.
 
     Raises:
         BadInputError: naming file, line, column and value, for a file without states or without a way to find
@@ -89,10 +90,10 @@ def read_annotation_csv(path: Path, position: str, choices: ReadingChoices) -> G
     given = [name for name in GIVEN_KEYS if name in text.columns]
     _refuse_unfindable(text, path)
     states = _state_columns(text, path, choices)
-    here, n_other = _of_position(text, position)
+    here, n_other = _of_position(text, plate, position)
     if not len(here):
-        others = f"; its {n_other} rows are of other positions" if n_other else ""
-        raise BadInputError(f"{path}: holds no row of {position}{others}")
+        others = f"; its {n_other} rows are of other plates or positions" if n_other else ""
+        raise BadInputError(f"{path}: holds no row of plate {plate}, position {position}{others}")
     rows = pd.DataFrame(index=here.index)
     for name in GIVEN_KEYS:
         rows[name] = _keys(here[name], path) if name in given else None
@@ -159,10 +160,12 @@ def _state_columns(text: pd.DataFrame, path: Path, choices: ReadingChoices) -> t
     return tuple(sorted(found))
 
 
-def _of_position(text: pd.DataFrame, position: str) -> tuple[pd.DataFrame, int]:
-    if Column.FOV_NAME not in text.columns:
-        return text, 0
-    here = text[Column.FOV_NAME].str.strip().str.strip("/") == position
+def _of_position(text: pd.DataFrame, plate: str, position: str) -> tuple[pd.DataFrame, int]:
+    here = pd.Series(True, index=text.index)
+    if PLATE in text.columns:
+        here &= text[PLATE].map(lambda cell: _is_blank(cell) or cell.strip() == plate)
+    if Column.FOV_NAME in text.columns:
+        here &= text[Column.FOV_NAME].str.strip().str.strip("/") == position
     return text[here], int((~here).sum())
 
 

@@ -52,7 +52,7 @@ class AnnotationFile(BaseModel):
     n_repeated: int
     """Rows that say of a cell what another row of the file said already."""
     n_other_fovs: int
-    """Rows about other positions, left aside."""
+    """Rows about other plates or positions, left aside."""
     n_replaced: int
     """States of earlier files that it replaced."""
 

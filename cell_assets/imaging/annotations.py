@@ -73,7 +73,7 @@ class GivenAnnotations:
     unjoined: pd.DataFrame
     """Rows of which reading knows already that they have no cell: as `rows`, with `REASON` for `JOIN`."""
     n_other_fovs: int = 0
-    """Rows that speak of other positions and were left aside."""
+    """Rows that speak of other plates or positions and were left aside."""
 
 
 Row = dict[str, Any]

@@ -8,6 +8,7 @@ from cell_assets.imaging.annotation_files import ReadingChoices, read_annotation
 from cell_assets.imaging.annotation_joining import JoinedAnnotations, join_annotations
 from cell_assets.imaging.track_tables import NO_PARENT, TRACK_COLUMNS
 
+PLATE_NAME = "P1"
 POSITION = "A/1/000"
 
 
@@ -37,7 +38,7 @@ def joined(
     """What `labels.csv` with this text says of the family."""
     path = folder / "labels.csv"
     path.write_text(text)
-    given = read_annotation_csv(path, POSITION, choices or ReadingChoices())
+    given = read_annotation_csv(path, PLATE_NAME, POSITION, choices or ReadingChoices())
     return join_annotations(given, family() if tracks is None else tracks)
 
 

@@ -6,13 +6,13 @@ import pytest
 from cell_assets.errors import BadInputError
 from cell_assets.imaging.annotation_files import ReadingChoices, read_annotation_csv
 from cell_assets.imaging.annotations import GivenAnnotations
-from cell_assets_tests.imaging.annotated_cells import POSITION
+from cell_assets_tests.imaging.annotated_cells import PLATE_NAME, POSITION
 
 
 def read(folder: Path, text: str, choices: ReadingChoices | None = None) -> GivenAnnotations:
     path = folder / "labels.csv"
     path.write_text(text)
-    return read_annotation_csv(path, POSITION, choices or ReadingChoices())
+    return read_annotation_csv(path, PLATE_NAME, POSITION, choices or ReadingChoices())
 
 
 def states_of(given: GivenAnnotations, column: str) -> list[tuple[str, str]]:
@@ -30,6 +30,23 @@ def test_columns_that_are_no_keys_are_states(tmp_path: Path) -> None:
     assert given.states == ("cycle", "infection")
     assert states_of(given, "cycle") == [("line 2", "mitosis")]
     assert given.n_other_fovs == 1
+
+
+def test_rows_of_another_plate_are_left_aside(tmp_path: Path) -> None:
+    """One file for a whole experiment: the same position and track are on every plate."""
+    given = read(
+        tmp_path,
+        "plate,fov_name,track_id,t,infection\n"
+        f"{PLATE_NAME},A/1/000,1,0,infected\n"
+        "P2,A/1/000,5,3,infected\n"
+        ",A/1/000,2,0,uninfected\n",
+    )
+    assert states_of(given, "infection") == [("line 2", "infected"), ("line 4", "uninfected")]
+    assert given.n_other_fovs == 1
+    with pytest.raises(
+        BadInputError, match="holds no row of plate P1, position A/1/000; its 1 rows are of other"
+    ):
+        read(tmp_path, "plate,track_id,t,infection\nP2,5,3,infected\n")
 
 
 def test_numbers_are_names_of_states_without_their_point(tmp_path: Path) -> None:
@@ -76,10 +93,10 @@ def test_a_moved_point_is_where_it_is_and_not_where_its_features_say(tmp_path: P
         ),
         ("t,y,infection\n3,1,infected\n", ", line 1: the columns are t, y, infection; annotations need t"),
         ("track_id,t\n3,1\n", ", line 1: there is no column of states beside track_id, t; add one"),
-        ("track_id,t,infection\n", ": holds no row of A/1/000"),
+        ("track_id,t,infection\n", ": holds no row of plate P1, position A/1/000"),
         (
             "fov_name,track_id,t,s\nB/1/000,3,1,a\n",
-            ": holds no row of A/1/000; its 1 rows are of other positions",
+            ": holds no row of plate P1, position A/1/000; its 1 rows are of other plates or positions",
         ),
         ("track_id,t,infection\n3,1,\n", ": none of its 1 rows names a state in infection"),
         (

@@ -8,7 +8,7 @@ from cell_assets.errors import BadInputError
 from cell_assets.imaging.annotation_files import ReadingChoices, read_annotation_csv
 from cell_assets.imaging.annotation_history import AnnotationHistory
 from cell_assets.imaging.annotation_joining import join_annotations
-from cell_assets_tests.imaging.annotated_cells import POSITION, cells_of, family, joined
+from cell_assets_tests.imaging.annotated_cells import PLATE_NAME, POSITION, cells_of, family, joined
 from cell_assets_tests.imaging.lineages import lineages
 
 
@@ -157,7 +157,7 @@ def test_the_order_of_rows_decides_no_byte(tmp_path: Path, data: st.DataObject) 
         folder = tmp_path / f"order {number}"
         folder.mkdir(exist_ok=True)
         try:
-            found = join_annotations(read_annotation_csv(path, "A/1/0", ReadingChoices()), tracks)
+            found = join_annotations(read_annotation_csv(path, PLATE_NAME, "A/1/0", ReadingChoices()), tracks)
         except BadInputError as refusal:
             refusals.append(str(refusal))
             continue

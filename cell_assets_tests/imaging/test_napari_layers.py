@@ -25,7 +25,7 @@ from cell_assets.imaging.napari_layers import (
     label_layer,
     track_layer,
 )
-from cell_assets_tests.imaging.annotated_cells import cells_of
+from cell_assets_tests.imaging.annotated_cells import PLATE_NAME, cells_of
 from cell_assets_tests.imaging.array_source import POSITION, ArraySource, dividing_movie, fov_of
 
 SPACING = (2.0, 0.5, 0.5)
@@ -56,7 +56,9 @@ def shown(*layers: Layer) -> ViewerModel:
 
 def read_back(path: Path, tracks: pd.DataFrame) -> dict[tuple[int, int], tuple[str, str]]:
     choices = ReadingChoices(columns=("infection",))
-    return cells_of(join_annotations(read_annotation_csv(path, POSITION, choices), tracks), "infection")
+    return cells_of(
+        join_annotations(read_annotation_csv(path, PLATE_NAME, POSITION, choices), tracks), "infection"
+    )
 
 
 def test_a_viewer_takes_channels_labels_and_tracks_in_the_same_places(
@@ -141,7 +143,7 @@ def test_points_that_napari_saves_come_back_as_annotations(
     assert read_back(Path(path), tracks) == annotated
 
     # What stands is shown, edited, and saved again; now by track.
-    given = read_annotation_csv(Path(path), POSITION, ReadingChoices())
+    given = read_annotation_csv(Path(path), PLATE_NAME, POSITION, ReadingChoices())
     history = AnnotationHistory.none_of(POSITION).followed_by(
         join_annotations(given, tracks), "clicks.csv", "digest", "me", "a test"
     )
@@ -161,7 +163,7 @@ def test_the_embeddings_layer_comes_back_with_what_was_added_to_its_features(
     points.features = points.features.assign(infection=["infected"] * 3 + [""] * 9)
     (path,) = points.save(str(tmp_path / "points.csv"))
     found = join_annotations(
-        read_annotation_csv(Path(path), POSITION, ReadingChoices(("infection",))), tracks
+        read_annotation_csv(Path(path), PLATE_NAME, POSITION, ReadingChoices(("infection",))), tracks
     )
     assert cells_of(found, "infection") == {(1, t): ("infected", "exact") for t in range(3)}
 
