@@ -78,7 +78,7 @@ class _TaskWords:
 
 @dataclass(frozen=True)
 class _FigureSource:
-    name: str
+    anchor: str
     title: str
     caption: str
     base64: str
@@ -200,7 +200,7 @@ def _figure_source(figure: ReportFigure) -> _FigureSource:
     pixels = int.from_bytes(figure.png[_PNG_WIDTH_BYTES], "big")
     width = round(pixels * _SCREEN_SCALE)
     return _FigureSource(
-        name=figure.name,
+        anchor=figure.name.replace(" ", "_"),
         title=figure.title,
         caption=figure.caption,
         base64=base64.b64encode(figure.png).decode("ascii"),

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
 
+from cell_assets.evaluation.studies.published_report import file_stem
 from cell_assets.evaluation.units import SplitStatement
 from cell_assets.ledger.records import NumberDraft
 from cell_assets.reporting.html import PageContent
@@ -31,7 +32,7 @@ def write_pixel_study(
     """Writes `report.html`, `figures/` and `numbers.json`, which says `own` things beside what every study says."""
     (out / "figures").mkdir()
     for figure in content.figures:
-        (out / "figures" / f"{figure.name}.png").write_bytes(figure.png)
+        (out / "figures" / f"{file_stem(figure.name)}.png").write_bytes(figure.png)
     (out / "report.html").write_text(page, encoding="utf-8")
     document = {
         "format": format_name,

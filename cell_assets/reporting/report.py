@@ -1,7 +1,6 @@
 """Write a report folder: page, figures, numbers and predictions, byte for byte the same again."""
 
 import json
-import re
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,12 +14,12 @@ from cell_assets.evaluation.studies.published_report import (
     EXPLAINED_FILE,
     NUMBERS_FILE,
     PREDICTIONS,
+    file_stem,
 )
 from cell_assets.reporting.html import ReportContent, render_html
 
 FORMAT_NAME = "cell_assets.report"
 FORMAT_VERSION = "1"
-_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 def write_report(out: Path, report: ReportContent) -> None:
@@ -31,23 +30,23 @@ def write_report(out: Path, report: ReportContent) -> None:
     were scored, and `dynamics.html` where there is an animated page.
 
     Nothing in the files depends on when, where or by which run they were written. Raises `BadInputError`
-    before writing anything when a figure or task has a name that cannot be a file name, or that is taken.
+    before writing anything when two figures or tasks have one name.
     """
     figures = {figure.name: figure.png for figure in report.figures}
     tasks = (*report.evaluation.tasks, *report.evaluation.further, *report.further_tasks)
     predictions = {task.name: task.predictions for task in tasks}
-    _require_file_names("figure", [figure.name for figure in report.figures])
-    _require_file_names("onset table", list(report.onsets))
-    _require_file_names("task", [task.name for task in tasks])
+    _require_names_apart("figure", [figure.name for figure in report.figures])
+    _require_names_apart("onset table", list(report.onsets))
+    _require_names_apart("task", [task.name for task in tasks])
     page = render_html(report)
     for folder in ("figures", PREDICTIONS):
         (out / folder).mkdir(parents=True, exist_ok=True)
     (out / "report.html").write_text(page, encoding="utf-8")
     (out / NUMBERS_FILE).write_text(_numbers_document(report), encoding="utf-8")
     for name, png in figures.items():
-        (out / "figures" / f"{name}.png").write_bytes(png)
+        (out / "figures" / f"{file_stem(name)}.png").write_bytes(png)
     for name, frame in predictions.items():
-        _write_parquet(out / PREDICTIONS / f"{name}.parquet", frame)
+        _write_parquet(out / PREDICTIONS / f"{file_stem(name)}.parquet", frame)
     _write_parquet(out / DISPLACEMENT_FILE, _displacement(report.evaluation))
     _write_parquet(out / EXPLAINED_FILE, _explained(report.evaluation))
     if report.dynamics_page is not None:
@@ -56,7 +55,7 @@ def write_report(out: Path, report: ReportContent) -> None:
         _write_parquet(out / "suspicious_steps.parquet", report.suspicious_steps)
     for name, frame in report.onsets.items():
         (out / "onsets").mkdir(exist_ok=True)
-        _write_parquet(out / "onsets" / f"{name}.parquet", frame)
+        _write_parquet(out / "onsets" / f"{file_stem(name)}.parquet", frame)
 
 
 def _numbers_document(report: ReportContent) -> str:
@@ -101,12 +100,7 @@ def _write_parquet(path: Path, frame: pd.DataFrame) -> None:
     frame.reset_index(drop=True).to_parquet(path, engine="pyarrow", compression="zstd", index=False)
 
 
-def _require_file_names(what: str, names: list[str]) -> None:
-    for name in names:
-        if not _FILE_NAME.fullmatch(name):
-            raise BadInputError(
-                f"{what} name {name!r} cannot be a file name; use letters, digits, _ and - only"
-            )
+def _require_names_apart(what: str, names: list[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise BadInputError(f"{what} name {twice[0]} is given more than once; give each its own")

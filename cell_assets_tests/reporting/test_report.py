@@ -179,12 +179,22 @@ def test_an_animated_page_and_steps_to_look_at_stand_beside_the_report_and_on_it
     assert "Steps to look at" not in render_html(report) and "dynamics.html" not in render_html(report)
 
 
-@pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "a b"])
-def test_a_figure_name_that_is_no_file_name_is_refused_before_writing(report, tmp_path, name):
-    bad = replace(report, figures=(replace(report.figures[0], name=name),))
-    with pytest.raises(BadInputError, match="cannot be a file name"):
-        write_report(tmp_path, bad)
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize("name", ["../x", "a/b", "not infected", "a%2Fb", "Zelle geöffnet?"])
+def test_whatever_a_person_calls_a_state_has_its_own_files(report, tmp_path, name):
+    """A column or state of annotations names tasks and figures; a report must not end over one."""
+    first, *others = report.evaluation.tasks
+    numbers = [
+        replace(one, report=f"dynaclr/{name}") if one.report == f"dynaclr/{first.name}" else one
+        for one in report.evaluation.numbers
+    ]
+    named = replace(report.evaluation, tasks=(replace(first, name=name), *others), numbers=tuple(numbers))
+    write_report(
+        tmp_path / "report",
+        replace(report, evaluation=named, figures=(replace(report.figures[0], name=name),)),
+    )
+    assert set(read_report(tmp_path / "report").predictions) == {name, *(task.name for task in others)}
+    assert len(list((tmp_path / "report" / "figures").iterdir())) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["report"]
 
 
 def test_two_figures_of_one_name_are_refused(report, tmp_path):

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import pandas as pd
 
@@ -12,6 +13,12 @@ from cell_assets.ledger.records import NumberDraft
 
 NUMBERS_FILE, PREDICTIONS = "numbers.json", "predictions"
 DISPLACEMENT_FILE, EXPLAINED_FILE = "displacement.parquet", "explained_variance.parquet"
+
+
+def file_stem(name: str) -> str:
+    """The name of a task or figure as that of a file, without extension: states and columns are people's words, such
+    as `not infected` or `dead/alive`, and no two of them get the same file."""
+    return quote(name, safe=" ")
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,7 @@ def read_report(folder: Path) -> PublishedReport:
     document = json.loads((folder / NUMBERS_FILE).read_text(encoding="utf-8"))
     split = document["split"]
     predictions = {
-        path.stem: pd.read_parquet(path) for path in sorted((folder / PREDICTIONS).glob("*.parquet"))
+        unquote(path.stem): pd.read_parquet(path) for path in sorted((folder / PREDICTIONS).glob("*.parquet"))
     }
     curves = [
         pd.read_parquet(folder / name) if (folder / name).exists() else pd.DataFrame()
