@@ -1,5 +1,6 @@
 """What a probe is asked: one yes-or-no label per cell and time point, and why some rows have none."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -169,6 +170,18 @@ def joined_annotation(cells: pd.DataFrame, states: pd.DataFrame, column: str) ->
     right = states[[*keys, column]].rename(columns={column: "_annotation"})
     joined = cells[keys].merge(right, on=keys, how="left", validate="many_to_one")["_annotation"]
     return joined.set_axis(cells.index)
+
+
+def without_states(states: pd.DataFrame | None, unused: Collection[str]) -> pd.DataFrame | None:
+    """Annotations whose values among `unused` are missing, as if nobody had said anything of those cells."""
+    if states is None or not unused:
+        return states
+    return states.assign(
+        **{
+            column: states[column].mask(states[column].isin(list(unused)))
+            for column in states.columns.drop(["plate", "fov_name", "track_id", "t"], errors="ignore")
+        }
+    )
 
 
 def _value_labels(values: pd.Series, column: str, positive: str, negative: str | None, name: str) -> Labels:

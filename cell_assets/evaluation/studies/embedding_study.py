@@ -1,7 +1,7 @@
 """From published embeddings and annotations to one evaluation: which questions are asked, against which rivals."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -218,6 +218,7 @@ def study_embeddings(
     evaluation = with_identity(evaluation, embedded.features, cells, tasks[1:], parameters)
     columns = [task.name for task in two_states]
     evaluation = with_confounder(evaluation, states, columns, confounder)
+    evaluation = replace(evaluation, notes=(*evaluation.notes, *_notes_on_states(annotations, columns)))
     dynamics = study_state_dynamics(evaluation, embedded.features, cells, two_states)
     divisions = study_division_steps(embedded.features, cells, evaluation, tracks, horizon)
     evaluation = with_division_steps(with_state_dynamics(evaluation, dynamics), divisions)
@@ -273,6 +274,22 @@ def state_tasks(cells: pd.DataFrame, states: pd.DataFrame, column: str, values: 
         annotation_labels(cells, states, column, state, name=f"{column}_{state}")
         for state in sorted(counts.index)
     ]
+
+
+def _notes_on_states(annotations: Mapping[str, pd.Series], studied: Collection[str]) -> list[str]:
+    """Why columns of states are not followed over time, though they are annotated."""
+    notes = []
+    for column, values in annotations.items():
+        if column in studied or pd.api.types.is_numeric_dtype(values):
+            continue
+        found = sorted(map(str, values.dropna().unique()))
+        few = ", ".join(found[:MOST_CLASSES]) + (", …" if len(found) > MOST_CLASSES else "")
+        notes.append(
+            f"{column} is annotated as {few or 'nothing in any embedded cell'}: fractions over time, onsets, survival "
+            "and calls in mitosis are stated of columns of two states; correct what is misspelt, or name what says "
+            "nothing in unused_states of the report"
+        )
+    return notes
 
 
 def length_alone(cells: pd.DataFrame) -> list[Baseline]:

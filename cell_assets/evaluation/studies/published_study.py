@@ -16,6 +16,7 @@ from cell_assets.evaluation.motion.disruption_study import (
 )
 from cell_assets.evaluation.scores.annotated_states import AnnotatedStates, annotated_states
 from cell_assets.evaluation.scores.predicted_states import read_predicted_states
+from cell_assets.evaluation.scores.tasks import without_states
 from cell_assets.evaluation.studies.embedding_study import (
     EmbeddedCells,
     EmbeddingStudy,
@@ -87,9 +88,10 @@ def study_published(
     predicted = (
         None if folders.state_segmentation is None else read_predicted_states(folders.state_segmentation)
     )
+    states = without_states(studied.known.states, parameters.unused_states)
     study = study_embeddings(
         embedded,
-        studied.known.states,
+        states,
         tracks=tracks,
         method=method,
         split_unit=studied.manifest.split_unit,
@@ -119,7 +121,8 @@ def study_published(
     strangers = read_independent(
         parameters.independent_plates, every.embeddings, every.raw, every.annotations, every.features
     )
-    return study_independent(study, studied.known.states, strangers, features, predicted)
+    theirs = without_states(strangers.states, parameters.unused_states)
+    return study_independent(study, states, replace(strangers, states=theirs), features, predicted)
 
 
 def read_studied(folders: StudiedFolders, purpose: str, experiment: str) -> StudiedCells:

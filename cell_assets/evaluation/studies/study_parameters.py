@@ -49,6 +49,8 @@ class StudyParameters(BaseModel):
     """A cell is looked for among those at least so many frames earlier or later."""
     confounder: Confounder | None = None
     """Where false calls of a state are counted apart; None: `division_state` is `mitosis`, where that is annotated."""
+    unused_states: tuple[str, ...] = ()
+    """Annotated values that count as if nobody had annotated the cell, such as `unknown`, in every column."""
     seed: int = Field(default=0, ge=0)
     """Of folds, resamples, injected errors and projections."""
     disruptions: DisruptionParameters = DisruptionParameters()

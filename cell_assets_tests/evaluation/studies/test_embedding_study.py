@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cell_assets.evaluation.scores.tasks import without_states
 from cell_assets.evaluation.splits import SplitUnit
 from cell_assets.evaluation.studies.embedding_study import EmbeddedCells, EmbeddingStudy, study_embeddings
 from cell_assets.evaluation.studies.study_parameters import StudyParameters
@@ -21,10 +22,10 @@ def two_plates() -> EmbeddedCells:
     return EmbeddedCells(features, cells, features[:, :2], None, projections=plane @ np.eye(2, 5))
 
 
-def studied(embedded: EmbeddedCells) -> EmbeddingStudy:
+def studied(embedded: EmbeddedCells, states: pd.DataFrame | None = None) -> EmbeddingStudy:
     return study_embeddings(
         embedded,
-        None,
+        states,
         tracks=embedded.cells,
         method="dynaclr",
         split_unit=SplitUnit.LINEAGE,
@@ -68,3 +69,23 @@ def test_the_rank_of_projections_is_stated_beside_that_of_features(study: Embedd
     assert stated["dynaclr/projection_rank", "matrix_rank"] == 2
     assert stated["dynaclr/projection_rank", "components_95"] == 1
     assert 1 < stated["dynaclr/projection_rank", "effective_rank"] < 2
+
+
+def test_a_third_state_is_said_to_stand_in_the_way_and_can_be_left_unused() -> None:
+    embedded = two_plates()
+    states = embedded.cells[["plate", "fov_name", "track_id", "t"]].copy()
+    states["infection_state"] = np.where(states["track_id"] % 2 == 0, "infected", "uninfected")
+    states.loc[states.index[:3], "infection_state"] = "unknown"
+    found = studied(embedded, states)
+    (note,) = [one for one in found.evaluation.notes if one.startswith("infection_state is annotated")]
+    assert note.startswith(
+        "infection_state is annotated as infected, uninfected, unknown: fractions over time"
+    )
+    assert found.dynamics == ()
+
+    used = without_states(states, ("unknown",))
+    assert used is not None and used["infection_state"].isna().sum() == 3
+    pd.testing.assert_frame_equal(used.iloc[3:], states.iloc[3:])
+    found = studied(embedded, used)
+    assert [one.column for one in found.dynamics] == ["infection_state"]
+    assert not [one for one in found.evaluation.notes if one.startswith("infection_state is annotated")]
