@@ -15,11 +15,10 @@ from cell_assets.reporting.style import MUTED, PALETTE, Sheet, house_style
 from cell_assets.reporting.wording import interval_text, title_text, value_text
 
 _SCORES = ("accuracy", "f1", "balanced_accuracy")
-_OF_REPRESENTATION = (
-    ("temporal_smoothness", "displacement_one_interval"),
-    ("feature_rank", "effective_rank"),
-    ("smoothness_and_identity", "same_cell"),
-)
+_SPACES = ("features", "umap")
+"""In which curves are drawn, as the paper's Figure 2b."""
+_CONFOUNDED = "_confounded"
+"""Ends the report name of false calls in a look-alike, see `evaluation.scores.confounder`."""
 _PER_ROW = 3
 _MOST_CARDS = 3
 
@@ -76,8 +75,9 @@ def comparison_figures(trainings: Sequence[ReportedTraining]) -> tuple[ReportFig
             ReportFigure(
                 "displacement",
                 "How far cells move over time",
-                "Mean distance between the normalised features of a cell and itself τ later (Eq. 3), and from its "
-                "first time point (Eq. 2), with 95 % intervals over tracks.",
+                "Mean distance between a cell and itself τ later (Eq. 3), and from its first time point (Eq. 2), of "
+                "normalised features and, below, of normalised UMAP coordinates where reports hold them (DynaCLR, "
+                "Fig. 2b), with 95 % intervals over tracks. UMAP keeps neighbours and not distances.",
                 _draw_displacement(trainings),
             )
         )
@@ -126,25 +126,25 @@ def _draw_scores(trainings: Sequence[ReportedTraining], tasks: Sequence[str]) ->
 
 @house_style()
 def _draw_displacement(trainings: Sequence[ReportedTraining]) -> bytes:
-    sheet = Sheet(8.6, 3.6, columns=2)
-    for axes, curve, title in zip(
-        sheet.axes[0],
-        ("displacement", "from_first"),
-        ("between two time points", "from the first"),
-        strict=True,
-    ):
-        for place, one in enumerate(trainings):
-            if not len(one.report.displacement):
-                continue
-            shown = one.report.displacement.query("space == 'features' and curve == @curve").sort_values(
-                "lag_min"
-            )
-            _draw_curve(axes, shown, PALETTE[place % len(PALETTE)], one.label)
-        axes.set_title(title)
-        axes.set_xlabel("minutes apart" if curve == "displacement" else "minutes since the first")
-        axes.set_ylabel("distance, 0 to 2")
-        axes.set_ylim(bottom=0)
-    sheet.axes[0][0].legend(loc="lower right")
+    curves = [one.report.displacement for one in trainings]
+    spaces = [space for space in _SPACES if any(len(one) and (one["space"] == space).any() for one in curves)]
+    sheet = Sheet(8.6, 3.3 * len(spaces) + 0.3, rows=len(spaces), columns=2)
+    for row, space in zip(sheet.axes, spaces, strict=True):
+        for axes, curve, title in zip(
+            row, ("displacement", "from_first"), ("between two time points", "from the first"), strict=True
+        ):
+            for place, one in enumerate(trainings):
+                if not len(one.report.displacement):
+                    continue
+                shown = one.report.displacement.query("space == @space and curve == @curve")
+                _draw_curve(axes, shown.sort_values("lag_min"), PALETTE[place % len(PALETTE)], one.label)
+            axes.set_title(f"{'UMAP' if space == 'umap' else space}, {title}")
+            axes.set_xlabel("minutes apart" if curve == "displacement" else "minutes since the first")
+            axes.set_ylabel("distance, 0 to 2")
+            axes.set_ylim(bottom=0)
+    sheet.figure.legend(
+        *sheet.axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=_PER_ROW
+    )
     return sheet.png()
 
 
@@ -203,16 +203,64 @@ def _is_told(gain: NumberDraft) -> bool:
 
 
 def _tables(trainings: Sequence[ReportedTraining]) -> list[Table]:
-    tables = [
-        Table(
-            title_text(task),
-            tuple(title_text(name) for name in _SCORES),
-            tuple(_row(one, [(task, name) for name in _SCORES]) for one in trainings),
-        )
-        for task in shared_tasks(trainings)
+    """Scores of every shared task, false calls in look-alikes, then what holds of the features. No empty table."""
+    asked = [
+        *((task, [(task, name) for name in _SCORES]) for task in shared_tasks(trainings)),
+        *_false_calls(trainings),
+        (
+            "steps of features",
+            [
+                ("temporal_smoothness", "displacement_one_interval"),
+                *_stated(trainings, "temporal_smoothness", "displacement_ratio_"),
+            ],
+        ),
+        ("rank of features", [("feature_rank", "effective_rank"), ("feature_rank", "matrix_rank")]),
+        (
+            "the same cell, and the state of cells in other FOVs",
+            [
+                ("smoothness_and_identity", "same_cell"),
+                *_stated(trainings, "smoothness_and_identity", "state_in_other_fovs_"),
+            ],
+        ),
     ]
-    columns = tuple(title_text(name) for _, name in _OF_REPRESENTATION)
-    return [*tables, Table("features", columns, tuple(_row(one, _OF_REPRESENTATION) for one in trainings))]
+    return [
+        Table(
+            title_text(title),
+            tuple(title_text(name) for _, name in columns),
+            tuple(_row(one, columns) for one in trainings),
+        )
+        for title, columns in asked
+        if any(one.number(*column) for one in trainings for column in columns)
+    ]
+
+
+def _false_calls(trainings: Sequence[ReportedTraining]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Of the probes on the embeddings; what the rivals of each call stands in its own report."""
+    abouts = dict.fromkeys(
+        about
+        for one in trainings
+        for number in one.report.numbers
+        if (about := number.report.partition("/")[2]).endswith(_CONFOUNDED)
+    )
+    found = []
+    for about in abouts:
+        columns = _stated(trainings, about, "false_")
+        # A rival's number has the embedding's name and its own behind it.
+        own = [one for one in columns if not any(one[1].startswith(f"{name}_") for _, name in columns)]
+        found.append((f"{about.removesuffix(_CONFOUNDED)}, false calls", own))
+    return found
+
+
+def _stated(trainings: Sequence[ReportedTraining], about: str, prefix: str) -> list[tuple[str, str]]:
+    """What any training states about this under names that begin so, in the order of the first that does."""
+    return list(
+        dict.fromkeys(
+            (about, number.name)
+            for one in trainings
+            for number in one.report.numbers
+            if number.report.partition("/")[2] == about and number.name.startswith(prefix)
+        )
+    )
 
 
 def _row(training: ReportedTraining, asked: Sequence[tuple[str, str]]) -> TableRow:

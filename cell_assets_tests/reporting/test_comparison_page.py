@@ -1,12 +1,15 @@
 """The page of several trainings: their rows, the gains that are told from 0, and figures of what reports hold."""
 
+import io
 import re
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from cell_assets.evaluation.studies.training_comparison import ReportedTraining, paired_gains
+from cell_assets.ledger.records import NumberDraft
 from cell_assets.reporting.comparison_page import ComparisonContent, comparison_figures, render_comparison
 from cell_assets_tests.evaluation.studies.test_training_comparison import SPLIT, training
 
@@ -49,3 +52,73 @@ def test_curves_are_drawn_of_those_reports_that_hold_them() -> None:
     assert [one.name for one in figures] == ["scores", "displacement", "explained_variance"]
     again = comparison_figures([first, with_curves(second)])
     assert [one.png for one in again] == [one.png for one in figures]
+
+
+def stating(one: ReportedTraining, *numbers: NumberDraft) -> ReportedTraining:
+    return replace(one, report=replace(one.report, numbers=(*one.report.numbers, *numbers)))
+
+
+def rows_under(made: str, title: str) -> tuple[list[str], dict[str, list[str]]]:
+    """Columns and, by training, values and intervals of one table of the page."""
+    table = re.search(rf"<h3>{title}</h3>\s*<table>(.*?)</table>", made, re.DOTALL)
+    assert table is not None, title
+    columns = re.findall(r'<th class="number">([^<]+)</th>', table[1])
+    rows = re.findall(r"<tr><td>([^<]+)</td>(.*?)</tr>", table[1])
+    return columns[::2], {name: re.findall(r">([^<>]+)</td>", cells) for name, cells in rows}
+
+
+def test_false_calls_rank_ratio_and_state_in_other_fovs_stand_beside_each_other() -> None:
+    def number(about: str, name: str, value: float, low: float | None = None) -> NumberDraft:
+        high = None if low is None else value + 0.05
+        return NumberDraft(f"dynaclr/{about}", name, "test FOVs", value, 9, "tracks", low, high)
+
+    first = stating(
+        training("A", {0}),
+        number("infection_state_confounded", "false_infected_in_mitosis", 0.41, 0.3),
+        number("infection_state_confounded", "false_infected_not_in_mitosis", 0.02, 0.01),
+        number("infection_state_confounded", "false_infected_in_mitosis_ratio_mCherry", 0.97, 0.9),
+        number("temporal_smoothness", "displacement_one_interval", 0.5),
+        number("temporal_smoothness", "displacement_ratio_1_to_6", 0.62, 0.6),
+        number("feature_rank", "effective_rank", 26.25),
+        number("feature_rank", "matrix_rank", 383.0),
+        number("smoothness_and_identity", "same_cell", 0.14),
+        number("smoothness_and_identity", "state_in_other_fovs_infection_state", 0.93, 0.9),
+    )
+    second = stating(
+        training("B", set()),
+        number("infection_state_confounded", "false_infected_in_mitosis", 0.08, 0.03),
+        number("feature_rank", "matrix_rank", 125.0),
+    )
+    made = page(first, second)
+    assert rows_under(made, "infection state, false calls") == (
+        ["false infected in mitosis", "false infected not in mitosis"],
+        {
+            "A": ["0.410", "0.300 to 0.460", "0.020", "0.010 to 0.070"],
+            "B": ["0.080", "0.030 to 0.130", "–", "–"],
+        },
+    )
+    assert rows_under(made, "steps of features") == (
+        ["displacement one interval", "displacement ratio 1 to 6"],
+        {"A": ["0.500", "–", "0.620", "0.600 to 0.670"], "B": ["–"] * 4},
+    )
+    assert rows_under(made, "rank of features")[1] == {
+        "A": ["26.250", "–", "383", "–"],
+        "B": ["–", "–", "125", "–"],
+    }
+    columns, rows = rows_under(made, "the same cell, and the state of cells in other FOVs")
+    assert columns == ["same cell", "state in other fovs infection state"]
+    assert rows["A"] == ["0.140", "–", "0.930", "0.900 to 0.980"]
+
+
+def test_curves_in_umap_are_drawn_below_those_of_features() -> None:
+    one, other = with_curves(training("A", {0})), with_curves(training("B", set()))
+    in_umap = one.report.displacement.assign(space="umap", mean=0.6)
+    with_umap = replace(
+        one, report=replace(one.report, displacement=pd.concat([one.report.displacement, in_umap]))
+    )
+    plain, both = (
+        next(figure for figure in comparison_figures([one, other]) if figure.name == "displacement")
+        for one in (one, with_umap)
+    )
+    heights = [Image.open(io.BytesIO(figure.png)).height for figure in (plain, both)]
+    assert heights[1] > 1.7 * heights[0]
