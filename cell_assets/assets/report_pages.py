@@ -8,6 +8,7 @@ import pandas as pd
 
 from cell_assets.assets.component_ends import component_ends
 from cell_assets.assets.inputs import ReportInputs
+from cell_assets.assets.remodelling_pictures import remodelled_track_figures
 from cell_assets.assets.track_pictures import track_figures
 from cell_assets.audit.counting import counted
 from cell_assets.evaluation.left_out import what_is_left_out
@@ -77,6 +78,7 @@ def write_embedding_report(
                 *dynamics_figures(study.dynamics),
                 *track_figures(study, inputs, pictures.projections),
                 *remodelling_figures(study.remodelling),
+                *remodelled_track_figures(study, inputs, pictures.projections),
                 *independent_figures(study, _joint_umap(study, parameters.seed)),
             ),
             inputs=tuple(inputs.receipts()),

@@ -87,6 +87,7 @@ def test_the_organelle_gathers_after_the_onset_that_was_called_without_it(lab: S
     assert [one.name for one in load_config(checkpoint).channels] == ["Phase", "mCherry"]
     page = (report / "report.html").read_text()
     assert '<figure id="infection_state_remodelling_' in page
+    assert '<figure id="infection_state_remodelled_tracks_' in page
     assert f"The embedding did not see {ORGANELLE_NAME}" in page
     # Light gathers round the nucleus: it spreads in infected cells alone, far beyond what time does.
     rise = spread(recorded, "+3") - spread(recorded, "-1")

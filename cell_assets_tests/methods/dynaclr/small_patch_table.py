@@ -44,18 +44,19 @@ def write_table(
     seed: int = 0,
     fluorescence: Sequence[str] = CHANNELS[1:],
     phase: Sequence[str] = CHANNELS[:1],
+    n_planes: int = 1,
 ) -> Path:
     """Writes tracks and patches below `folder`; gives the patch table's folder."""
     names = (*phase, *fluorescence)
     generator = np.random.default_rng(seed)
     centres = generator.uniform(8, 56, (n_tracks, 2))
     y, x = np.mgrid[:64, :64]
-    signal = np.zeros((n_frames, len(names), 1, 64, 64))
+    signal = np.zeros((n_frames, len(names), n_planes, 64, 64))
     for track, (cy, cx) in enumerate(centres):
         for t in range(n_frames):
             blob = np.exp(-((y - cy - t) ** 2 + (x - cx) ** 2) / (4 + 3 * track))
             labels = [blob ** (2 + i) * (1 + track) for i in range(len(fluorescence))]
-            signal[t, :, 0] += np.stack([blob for _ in phase] + labels)
+            signal[t] += np.stack([blob for _ in phase] + labels)[:, None]
     noisy = 500 + 1000 * signal + generator.normal(0, 20, signal.shape)
     frames = noisy.clip(0, 65535).astype(np.uint16)
     tracks = cell_rows(n_tracks, n_frames).drop(columns=["row", "is_control"])

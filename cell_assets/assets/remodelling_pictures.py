@@ -1,0 +1,135 @@
+"""Example tracks of a channel that the embedding did not see, with their pictures. No Dagster here."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from cell_assets.assets.inputs import ReportInputs
+from cell_assets.evaluation.splits import SplitUnit
+from cell_assets.evaluation.states.onset import Course
+from cell_assets.evaluation.states.state_dynamics import StateDynamics
+from cell_assets.evaluation.studies.embedding_study import EmbeddingStudy
+from cell_assets.evaluation.units import FloatArray, IntArray, unit_ids
+from cell_assets.imaging.channels import ChannelKind, infer_channel_kind
+from cell_assets.imaging.patch_reading import open_patch_table
+from cell_assets.reporting.embedding_figures import Projection
+from cell_assets.reporting.html import ReportFigure
+from cell_assets.reporting.moving_cells import hours_of
+from cell_assets.reporting.remodelled_tracks import MOST_FRAMES, RemodelledTrack, remodelled_tracks_figure
+
+_TURNING = 3
+"""As the paper's Figure 6, beside one that does not turn."""
+
+
+def remodelled_track_figures(
+    study: EmbeddingStudy, inputs: ReportInputs, projections: Sequence[Projection]
+) -> tuple[ReportFigure, ...]:
+    """One for each unseen channel and state of which there are curves and patches, in the last projection."""
+    settings, cells = study.evaluation.settings, study.embedded.cells
+    if settings.interval_min is None:
+        return ()
+    hours, time_title = hours_of(cells, settings.interval_min)
+    figures = []
+    for place, one in enumerate(study.remodelling, start=1):
+        dynamics = next((found for found in study.dynamics if found.column == one.column), None)
+        if not one.curves or dynamics is None:
+            continue
+        channels = [one.channel, *_sensor(study)]
+        tracks = [
+            pictured_track(rows, onset_t, cells, inputs, channels, hours)
+            for rows, onset_t in example_tracks(dynamics, cells, settings.test_split)
+        ]
+        shown = [track for track in tracks if track is not None]
+        if shown:
+            figures.append(
+                remodelled_tracks_figure(
+                    f"{one.column}_remodelled_tracks_{place}",
+                    one.state,
+                    channels,
+                    shown,
+                    projections[-1],
+                    time_title,
+                )
+            )
+    return tuple(figures)
+
+
+def example_tracks(
+    dynamics: StateDynamics, cells: pd.DataFrame, test_split: str
+) -> list[tuple[IntArray, int | None]]:
+    """A test track that never turns, then up to three that turn: rows of `cells` by time, and the called onset's frame.
+
+    Of each kind those with most frames that have a patch; one that never turns is of a
+    control where there is any.
+    """
+    if dynamics.onsets is None:
+        return []
+    tracks = dynamics.onsets.tracks
+    tracks = tracks[tracks["split"] == test_split]
+    pictured = cells.assign(at=np.arange(len(cells)))[cells["row"].notna().to_numpy()].sort_values("t")
+    rows_of = {
+        str(name): own["at"].to_numpy(dtype=np.int64)
+        for name, own in pictured.groupby(unit_ids(pictured, SplitUnit.TRACK))
+    }
+    controls = (
+        cells["is_control"].fillna(False).to_numpy(dtype=np.bool_)
+        if "is_control" in cells.columns
+        else np.zeros(len(cells), dtype=np.bool_)
+    )
+    found: list[tuple[IntArray, int | None]] = []
+    for course, most in ((Course.NEVER, 1), (Course.TURNS, _TURNING)):
+        of_course = tracks[tracks["course"] == course]
+        candidates = [
+            (rows_of[name], None if course is Course.NEVER else int(onset_t))
+            for name, onset_t in zip(
+                unit_ids(of_course, SplitUnit.TRACK).tolist(), of_course["onset_t"], strict=True
+            )
+            if name in rows_of
+        ]
+        prefers_controls = course is Course.NEVER
+        candidates.sort(key=lambda one: (prefers_controls and not controls[one[0][0]], -len(one[0])))
+        found += candidates[:most]
+    return found
+
+
+def _sensor(study: EmbeddingStudy) -> list[str]:
+    """The first fluorescence channel that the network saw, where it saw any."""
+    seen = [
+        name for name in study.embedded.channels or () if infer_channel_kind(name) is ChannelKind.FLUORESCENCE
+    ]
+    return seen[:1]
+
+
+def pictured_track(
+    rows: IntArray,
+    onset_t: int | None,
+    cells: pd.DataFrame,
+    inputs: ReportInputs,
+    channels: Sequence[str],
+    hours: FloatArray,
+) -> RemodelledTrack | None:
+    """The track and the cell at evenly spaced frames; None where its patches are not of all `channels`.
+
+    Args:
+        rows: of `cells` (N), by time, each with a patch.
+        onset_t: frame of the called onset; None where there is none.
+        hours: (N,)
+    """
+    own = cells.iloc[rows]
+    plate, position = str(own["plate"].iloc[0]), str(own["fov_name"].iloc[0])
+    table = open_patch_table(inputs.tables[plate, position].folder, acquisition=inputs.raw[plate].folder)
+    names = table.info.channel_names
+    if not set(channels) <= set(names):
+        return None
+    shown = np.unique(np.linspace(0, len(rows) - 1, MOST_FRAMES).round().astype(np.int64))
+    patches = table.read(own["row"].to_numpy(dtype=np.int64)[shown])
+    t = own["t"].to_numpy(dtype=np.int64)[shown]
+    return RemodelledTrack(
+        track=f"track {own['track_id'].iloc[0]}",
+        condition=str(own["condition"].iloc[0]),
+        rows=rows,
+        images=patches[:, [names.index(one) for one in channels]].max(axis=2).astype(np.float64),
+        hours=hours[rows[shown]],
+        in_state=np.zeros(len(t), dtype=np.bool_) if onset_t is None else t >= onset_t,
+    )
