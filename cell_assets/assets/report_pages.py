@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from cell_assets.assets.component_ends import component_ends
+from cell_assets.assets.example_strips import example_strips
 from cell_assets.assets.inputs import ReportInputs
 from cell_assets.assets.remodelling_pictures import remodelled_track_figures
 from cell_assets.assets.track_pictures import track_figures
@@ -16,11 +17,10 @@ from cell_assets.evaluation.manifest import read_manifest
 from cell_assets.evaluation.studies.embedding_study import EmbeddingStudy, joint_umap
 from cell_assets.evaluation.studies.published_study import StudiedFolders, study_published
 from cell_assets.evaluation.studies.study_parameters import StudyParameters
-from cell_assets.imaging.patch_reading import open_patch_table
 from cell_assets.ledger.records import NumberDraft
 from cell_assets.methods.registry import load_method
 from cell_assets.reporting.dynamics_report import dynamics_figures, onset_tables
-from cell_assets.reporting.embedding_figures import Colouring, PatchStrip, Projection
+from cell_assets.reporting.embedding_figures import Colouring, Projection
 from cell_assets.reporting.embedding_report import EmbeddingPictures, embedding_figures
 from cell_assets.reporting.feature_figures import feature_figures
 from cell_assets.reporting.html import ReportContent
@@ -56,7 +56,7 @@ def write_embedding_report(
         projections=_projections(study),
         colourings=_colourings(study),
         history=history,
-        strip=_strip(study, inputs),
+        strips=example_strips(study, inputs),
     )
     ends = component_ends(
         study.correlations,
@@ -123,27 +123,3 @@ def _colourings(study: EmbeddingStudy) -> tuple[Colouring, ...]:
         if not pd.api.types.is_numeric_dtype(values)
     ]
     return tuple(colourings)
-
-
-def _strip(study: EmbeddingStudy, inputs: ReportInputs) -> PatchStrip | None:
-    """The example track of the first task that has one."""
-    cells = study.embedded.cells
-    for task in study.evaluation.tasks:
-        rows = cells.iloc[task.example_rows]
-        if rows.empty or rows["row"].isna().any():
-            continue
-        plate, position = str(rows["plate"].iloc[0]), str(rows["fov_name"].iloc[0])
-        table = open_patch_table(inputs.tables[plate, position].folder, acquisition=inputs.raw[plate].folder)
-        patches = table.read(rows["row"].to_numpy(dtype=np.int64))
-        interval = study.evaluation.settings.interval_min or 0.0
-        t = rows["t"].to_numpy(dtype=np.float64)
-        keys = ["plate", "fov_name", "track_id", "t"]
-        seen = rows[keys].merge(task.predictions, on=keys, how="left")
-        return PatchStrip(
-            images=patches[:, :, patches.shape[2] // 2].astype(np.float64),
-            channel_names=table.info.channel_names,
-            minutes=(t - t[-1]) * interval,
-            probability=seen["probability"].to_numpy(dtype=np.float64),
-            probability_title=f"probability of “{task.positive}”",
-        )
-    return None

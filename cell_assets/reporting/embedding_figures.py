@@ -24,7 +24,8 @@ from cell_assets.reporting.wording import title_text
 
 _MOST_POINTS = 20_000
 _MOST_CATEGORIES = 7
-_MOST_FRAMES = 12
+MOST_FRAMES = 12
+"""Of a strip."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +51,17 @@ class Colouring:
 class PatchStrip:
     """One cell over time."""
 
+    task: str
+    """That it is an example of."""
     images: FloatArray
     """(T, C, Y, X), one plane per channel."""
     channel_names: tuple[str, ...]
     minutes: FloatArray
-    """(T,) time of each frame relative to the event, in minutes; 0 is the last frame before the division."""
+    """(T,) time of each frame, counted as `clock` says."""
     probability: FloatArray | None = None
     """(T,) what the probe says of each frame, drawn beneath it."""
     probability_title: str = "probe"
+    clock: str = "minutes before the end of the track"
 
 
 @house_style()
@@ -109,8 +113,8 @@ def loss_figure(history: pd.DataFrame) -> bytes:
 @house_style()
 def patch_strip_figure(strip: PatchStrip) -> bytes:
     """The last frames of one cell side by side, a row per channel, and what the probe says beneath."""
-    images, minutes = strip.images[-_MOST_FRAMES:], strip.minutes[-_MOST_FRAMES:]
-    probability = None if strip.probability is None else strip.probability[-_MOST_FRAMES:]
+    images, minutes = strip.images[-MOST_FRAMES:], strip.minutes[-MOST_FRAMES:]
+    probability = None if strip.probability is None else strip.probability[-MOST_FRAMES:]
     n_frames, n_channels = len(images), images.shape[1]
     extra = 0 if probability is None else 1
     sheet = Sheet(
@@ -130,7 +134,7 @@ def patch_strip_figure(strip: PatchStrip) -> bytes:
             if channel == 0:
                 axes.set_title(f"{minutes[frame]:g}", fontsize=8, loc="center", fontweight="normal", pad=3)
         sheet.axes[channel][0].set_ylabel(strip.channel_names[channel], fontsize=8)
-    sheet.figure.suptitle("minutes before the end of the track", fontsize=8, x=0.01, ha="left")
+    sheet.figure.suptitle(strip.clock, fontsize=8, x=0.01, ha="left")
     if probability is not None:
         for frame, value in enumerate(probability):
             _draw_bar(sheet.axes[n_channels][frame], float(value))

@@ -39,8 +39,8 @@ class EmbeddingPictures:
     """Of the same N cells, for example condition, infection state, hours post perturbation."""
     history: pd.DataFrame | None = None
     """`epoch` and one column per loss (`history.parquet` of the checkpoint)."""
-    strip: PatchStrip | None = None
-    """The track of `TaskEvaluation.example_rows`."""
+    strips: tuple[PatchStrip, ...] = ()
+    """Of a test track each, of one task each."""
 
 
 def embedding_figures(
@@ -56,8 +56,7 @@ def embedding_figures(
         _further(split, [task for task in further if task.split == split])
         for split in dict.fromkeys(task.split for task in further)
     ]
-    if pictures.strip is not None:
-        figures.append(_strip(pictures.strip))
+    figures += [_strip(strip) for strip in pictures.strips]
     if pictures.projections and pictures.colourings:
         figures.append(_scatter(pictures.projections, pictures.colourings))
     figures += [
@@ -135,12 +134,17 @@ def _further(split: str, tasks: Sequence[TaskEvaluation]) -> ReportFigure:
 
 def _strip(strip: PatchStrip) -> ReportFigure:
     caption = (
-        "The test track with a positive frame that was followed for longest, so it was not picked for its "
-        "looks. Contrast is the same in all frames of a channel."
+        "The longest followed of the test tracks that show it, so it was not picked for its looks. Contrast is the "
+        f"same in all frames of a channel. Above each frame {strip.clock}."
     )
     if strip.probability is not None:
         caption += f" Bars: {strip.probability_title}, as the class-balanced probe sees each frame."
-    return ReportFigure("example_track", "One test track, frame by frame", caption, patch_strip_figure(strip))
+    return ReportFigure(
+        f"example_track_{strip.task}",
+        f"One test track, frame by frame: {title_text(strip.task)}",
+        caption,
+        patch_strip_figure(strip),
+    )
 
 
 def _scatter(projections: Sequence[Projection], colourings: Sequence[Colouring]) -> ReportFigure:

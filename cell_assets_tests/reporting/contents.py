@@ -45,8 +45,16 @@ def small_pictures() -> EmbeddingPictures:
             Colouring("time (h)", cells["t"] / 12),
         ),
         history=pd.DataFrame({"epoch": [0, 1], "train_loss": [0.5, 0.3], "val_loss": [0.6, None]}),
-        strip=PatchStrip(
-            rng.normal(size=(8, 2, 16, 16)), ("phase", "sensor"), np.arange(-7, 1) * 5.0, rng.random(8), "P"
+        strips=tuple(
+            PatchStrip(
+                task,
+                rng.normal(size=(8, 2, 16, 16)),
+                ("phase", "sensor"),
+                np.linspace(-35.0, 0.0, 8),
+                rng.random(8),
+                "P",
+            )
+            for task in ("about_to_divide", "infection_state")
         ),
     )
 

@@ -39,7 +39,8 @@ def test_a_figure_for_everything_that_could_be_computed(evaluation):
     assert names == [
         "precision_recall_infection_state",
         "scores",
-        "example_track",
+        "example_track_about_to_divide",
+        "example_track_infection_state",
         "projections",
         "smoothness_features",
         "explained_variance",
@@ -93,7 +94,7 @@ def test_a_hundred_conditions_are_drawn_as_the_commonest_and_the_rest():
 
 
 def test_the_probability_of_each_frame_is_the_height_of_its_bar():
-    strip = PatchStrip(np.zeros((4, 1, 8, 8)), ("phase",), np.arange(4.0), np.full(4, 0.25), "P")
+    strip = PatchStrip("S", np.zeros((4, 1, 8, 8)), ("phase",), np.arange(4.0), np.full(4, 0.25), "P")
     quarter, full = (
         share_of(patch_strip_figure(replace(strip, probability=np.full(4, value))), ACCENT)
         for value in (0.25, 1.0)
@@ -104,6 +105,6 @@ def test_the_probability_of_each_frame_is_the_height_of_its_bar():
 def test_a_strip_shows_at_most_twelve_frames_and_the_last_ones():
     images = np.zeros((30, 1, 8, 8))
     images[-1] = np.eye(8)
-    strip = PatchStrip(images, ("phase",), np.arange(30.0))
-    short = PatchStrip(images[-12:], ("phase",), np.arange(18.0, 30.0))
+    strip = PatchStrip("S", images, ("phase",), np.arange(30.0))
+    short = PatchStrip("S", images[-12:], ("phase",), np.arange(18.0, 30.0))
     assert patch_strip_figure(strip) == patch_strip_figure(short)
