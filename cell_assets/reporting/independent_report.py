@@ -50,22 +50,14 @@ def _scatter(study: EmbeddingStudy, found: IndependentStudy, umap: Projection | 
         for column, values in found.annotations.items()
         if not pd.api.types.is_numeric_dtype(study.annotations[column])
     ]
-    tasks = [replace(task, name=task.name.removesuffix(INDEPENDENT_SUFFIX)) for task in found.tasks]
-    colourings += [
-        Colouring(
-            title_text(one.title), pd.concat([pd.Series([None] * n_own), one.values], ignore_index=True)
-        )
-        for one in states_seen_and_predicted(
-            found.cells, np.arange(len(found.cells)), found.annotations, tasks
-        )
-        if one.title.endswith(PREDICTED)
-    ]
+    colourings += predicted_of_both(study, found)
     xy = np.concatenate([found.own_pca, found.pca])
     sentences = [
         f"One point per cell and time point of the experiment's own plates and of {', '.join(found.plates)}, which the "
         "model was not trained on, on principal axes of the former"
         + (" and in a UMAP of all." if umap is not None else "."),
-        "What is predicted is shown of the latter alone.",
+        f"What is predicted is shown of the latter and of the experiment's {study.evaluation.settings.test_split} "
+        "cells, whose predictions the scores are of; grey are cells that the probes learned from.",
         *(_scored(task) for task in found.tasks),
     ]
     return ReportFigure(
@@ -75,6 +67,28 @@ def _scatter(study: EmbeddingStudy, found: IndependentStudy, umap: Projection | 
         scatter_figure(
             [Projection("PCA", xy, ("PC 1", "PC 2")), *([] if umap is None else [umap])], colourings
         ),
+    )
+
+
+def predicted_of_both(study: EmbeddingStudy, found: IndependentStudy) -> tuple[Colouring, ...]:
+    """What probes say of the experiment's own cells (N), test cells alone, followed by the independent ones (M).
+
+    One of each question that both are asked (DynaCLR, Fig. 3b).
+    """
+    cells = study.embedded.cells
+    own = {
+        one.title: one.values
+        for one in states_seen_and_predicted(
+            cells, np.arange(len(cells)), study.annotations, study.evaluation.tasks
+        )
+    }
+    tasks = [replace(task, name=task.name.removesuffix(INDEPENDENT_SUFFIX)) for task in found.tasks]
+    return tuple(
+        Colouring(title_text(one.title), pd.concat([own[one.title], one.values], ignore_index=True))
+        for one in states_seen_and_predicted(
+            found.cells, np.arange(len(found.cells)), found.annotations, tasks
+        )
+        if one.title.endswith(PREDICTED) and one.title in own
     )
 
 

@@ -10,7 +10,7 @@ from cell_assets.evaluation.studies.embedding_study import EmbeddedCells, Embedd
 from cell_assets.evaluation.studies.independent_study import IndependentCells, study_independent
 from cell_assets.evaluation.studies.study_parameters import StudyParameters
 from cell_assets.reporting.embedding_figures import Projection
-from cell_assets.reporting.independent_report import independent_figures
+from cell_assets.reporting.independent_report import independent_figures, predicted_of_both
 from cell_assets.reporting.moving_cells import dynamics_page
 from cell_assets_tests.evaluation.movies import infection_movie, informative_features
 from cell_assets_tests.reporting.test_dynamics_page import data_of
@@ -81,3 +81,20 @@ def test_their_cells_move_beside_the_test_cells_on_shared_axes(study: EmbeddingS
         "infection state, annotated",
         "infection state, predicted",
     ]
+
+
+def test_what_is_predicted_is_of_own_test_cells_and_of_independent_ones(study: EmbeddingStudy) -> None:
+    found = study.independent
+    assert found is not None
+    (colouring,) = predicted_of_both(study, found)
+    assert colouring.title == "infection state, predicted"
+    own, theirs = colouring.values[: 32 * 12], colouring.values[32 * 12 :]
+    cells = study.embedded.cells
+    is_test = (cells["split"] == "test").to_numpy()
+    assert own[~is_test].isna().all() and is_test.any()
+    truth = study.annotations["infection_state"]
+    assert (own[is_test] == truth[is_test]).mean() > 0.95
+    assert theirs.notna().all() and len(theirs) == 24 * 7
+    assert (theirs.to_numpy() == found.annotations["infection_state"].to_numpy()).mean() > 0.95
+    (scatter, _) = independent_figures(study)
+    assert "of the experiment's test cells" in scatter.caption
