@@ -43,8 +43,9 @@ def feature_figures(found: FeatureCorrelations | None, ends: Sequence[CellEnds])
 
 
 def _correlation_caption(found: FeatureCorrelations) -> str:
+    derived = " and of the interquartile ranges computed from them" if found.n_derived else ""
     sentences = [
-        f"Spearman rank correlation of {len(found.features)} measured features with the first "
+        f"Spearman rank correlation of {found.n_measured} measured features{derived} with the first "
         f"{found.components.shape[1]} principal components of the embedding, over test cells. A dot: the 95 % interval "
         "over resampled tracks leaves out 0. Grey: could not be computed."
     ]

@@ -1,6 +1,7 @@
 """Figures of components and features: what is drawn, and what the captions state."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image
@@ -71,3 +72,9 @@ def test_patches_lie_at_their_own_end_with_one_contrast_a_channel() -> None:
     figures = feature_figures(correlations(0.8), [ends])
     assert [one.name for one in figures] == ["feature_correlations", "component_ends"]
     assert "PC 1" in figures[1].caption
+
+
+def test_the_caption_counts_what_was_measured_and_names_what_was_computed_of_it() -> None:
+    plain, derived = (feature_figures(replace(correlations(0.9), n_derived=n), ())[0].caption for n in (0, 1))
+    assert plain.startswith("Spearman rank correlation of 2 measured features with the first 2")
+    assert "of 1 measured features and of the interquartile ranges computed from them with" in derived

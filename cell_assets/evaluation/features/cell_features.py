@@ -38,6 +38,20 @@ class CellFeatures:
         column = ratio_column(self.channels[channel]) if channel in self.channels else ""
         return self.values.get(column)
 
+    def interquartile_ranges(self) -> pd.DataFrame:
+        """N rows, `Nuclei_Intensity_InterquartileRange_<channel>` of every channel whose quartiles were measured.
+
+        In the pixels' unit; one of the features that DynaCLR names beside its Figure 3e.
+        """
+        found = {}
+        for part in self.channels.values():
+            lower, upper = (
+                f"Nuclei_Intensity_{which}QuartileIntensity_{part}" for which in ("Lower", "Upper")
+            )
+            if lower in self.values and upper in self.values:
+                found[f"Nuclei_Intensity_InterquartileRange_{part}"] = self.values[upper] - self.values[lower]
+        return pd.DataFrame(found, index=self.values.index)
+
 
 def join_features(cells: pd.DataFrame, folders: Mapping[str, Path]) -> CellFeatures:
     """The features of `cells` (plate, fov_name, track_id, t) from the single_cell_features folder of each plate.

@@ -28,6 +28,7 @@ class FeatureCorrelations:
     """Rank correlations of test cells, and where every cell lies along the components."""
 
     features: tuple[str, ...]
+    """The measured ones, and behind them `n_derived` that are computed of these."""
     estimates: tuple[tuple[Estimate, ...], ...]
     """Of each feature with each of the K components; intervals over resampled tracks."""
     explained: FloatArray
@@ -38,12 +39,21 @@ class FeatureCorrelations:
     """(N,) rows that were correlated."""
     n_unmeasured: int
     """Of these, rows without any feature: no label belongs to the cell."""
+    n_derived: int = 0
+
+    @property
+    def n_measured(self) -> int:
+        """How many of `features` were measured."""
+        return len(self.features) - self.n_derived
 
     def strongest(self, component: int) -> int | None:
-        """Index of the feature of greatest absolute correlation with a component; None where none has a value."""
+        """Index of the measured feature of greatest absolute correlation with a component; None where none has a value.
+
+        What is derived is drawn and not chosen: the number that names a feature is of those that stand in a table.
+        """
         sizes = [
             -1.0 if one[component].value is None else abs(one[component].value or 0.0)
-            for one in self.estimates
+            for one in self.estimates[: self.n_measured]
         ]
         best = int(np.argmax(sizes)) if sizes else -1
         return best if best >= 0 and sizes[best] >= 0 else None
@@ -60,6 +70,7 @@ def correlate_features(
 ) -> FeatureCorrelations:
     """Correlate the first components of `embedding` (N, D) with every feature, on the test rows of `cells` (N).
 
+    Behind the measured features with the interquartile range of each channel's intensity.
     Rows in which a feature is missing are left out for that feature. Cost: features times test rows times resamples.
     """
     k = min(N_COMPONENTS, *embedding.shape)
@@ -67,7 +78,8 @@ def correlate_features(
     components = pca.transform(embedding)
     test = (cells["split"].astype(str) == test_split).to_numpy()
     tracks = unit_ids(cells[test], SplitUnit.TRACK)
-    values = features.values.loc[test]
+    derived = features.interquartile_ranges()
+    values = pd.concat([features.values, derived], axis=1).loc[test]
     found: dict[str, tuple[Estimate, ...]] = {}
     # Features that are known of the same rows share the ranks of the components.
     patterns: dict[bytes, list[str]] = {}
@@ -86,6 +98,7 @@ def correlate_features(
         components=components,
         test=test,
         n_unmeasured=int(values.isna().all(axis=1).sum()),
+        n_derived=derived.shape[1],
     )
 
 
@@ -178,7 +191,7 @@ def with_feature_correlations(
             )
         )
     notes = [
-        f"{REPORT}: the feature named beside each principal component is the strongest of {len(found.features)} on "
+        f"{REPORT}: the feature named beside each principal component is the strongest of {found.n_measured} on "
         "these very cells, so that its correlation is a little larger than on others; the interval does not know of "
         "the choice."
     ]

@@ -99,6 +99,29 @@ def test_what_cannot_be_correlated_says_why_and_gaps_leave_out_their_own_rows_al
     assert by_name["Nuclei_AreaShape_FormFactor"][0].why_missing == "no test cell has this feature"
 
 
+def test_interquartile_ranges_are_drawn_behind_the_measured_features_and_change_nothing_of_them() -> None:
+    cells, embedding, features = embedded()
+    features = features.drop(columns="Nuclei_AreaShape_Area")
+    before = correlated(cells, embedding, features)
+    assert before.n_derived == 0
+    test = (cells["split"] == "test").to_numpy()
+    # The range follows the first component more closely than anything that was measured.
+    spread, middle = np.exp(embedding[:, 2] / 20), np.random.default_rng(1).normal(0, 9, len(cells))
+    quartiles = features.assign(
+        Nuclei_Intensity_LowerQuartileIntensity_Phase=middle - spread / 2,
+        Nuclei_Intensity_UpperQuartileIntensity_Phase=middle + spread / 2,
+        Nuclei_Intensity_UpperQuartileIntensity_mCherry=middle,
+    )
+    found = correlated(cells, embedding, quartiles)
+    assert found.features == (*quartiles.columns, "Nuclei_Intensity_InterquartileRange_Phase")
+    assert found.estimates[: len(before.features)] == before.estimates
+    for component in range(5):
+        expected = spearmanr(found.components[test, component], spread[test]).statistic
+        assert found.estimates[-1][component].value == pytest.approx(expected)
+        best = found.strongest(component)
+        assert best is not None and best < found.n_measured == len(quartiles.columns)
+
+
 def test_the_ends_of_a_component_show_each_track_once() -> None:
     component = np.array([5.0, 1.0, 0.0, 9.0, 8.0, 2.0])
     tracks = np.array(["a", "a", "a", "b", "b", "c"])
