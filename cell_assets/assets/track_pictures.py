@@ -3,15 +3,18 @@
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 
 from cell_assets.assets.inputs import ReportInputs
+from cell_assets.evaluation.motion.disruption_study import ExampleTracks
 from cell_assets.evaluation.motion.division_steps import DivisionTrajectory
 from cell_assets.evaluation.motion.dynamics import distance_from_first
-from cell_assets.evaluation.splits import Split
+from cell_assets.evaluation.splits import Split, SplitUnit
 from cell_assets.evaluation.states.onset import Course
 from cell_assets.evaluation.studies.embedding_study import EmbeddingStudy
-from cell_assets.evaluation.units import FloatArray
+from cell_assets.evaluation.units import FloatArray, unit_ids
 from cell_assets.imaging.patch_reading import open_patch_table
+from cell_assets.reporting.disruption_figure import DisruptionPatches, pictured_frames
 from cell_assets.reporting.division_figure import FamilyPatches, Highlight, pictured_rows
 from cell_assets.reporting.embedding_figures import Projection
 from cell_assets.reporting.html import ReportFigure
@@ -26,7 +29,9 @@ def track_figures(
 ) -> tuple[ReportFigure, ...]:
     """Injected tracking errors, a cell that turns, and divisions, where there are any."""
     interval = study.evaluation.settings.interval_min
-    figures = disruption_figures(study.disruptions, study.embedded.pca, interval)
+    kinds = () if study.disruptions is None else study.disruptions.kinds
+    swapped = [disruption_patches(one.example, study.embedded.cells, inputs) for one in kinds]
+    figures = disruption_figures(study.disruptions, projections[-1], interval, swapped)
     turning = turning_tracks(study)
     figures += turning_figures(
         turning,
@@ -44,6 +49,34 @@ def track_figures(
     minutes = study.embedded.cells["t"].to_numpy(dtype=np.float64) * interval
     patches = [_family_patches(one, study, inputs, minutes) for one in study.divisions.trajectories]
     return figures + division_figures(study.divisions, projections, _highlights(study), minutes, patches)
+
+
+def disruption_patches(
+    example: ExampleTracks, cells: pd.DataFrame, inputs: ReportInputs
+) -> DisruptionPatches | None:
+    """The middle planes of both tracks around the injected error; None where no patch is at hand.
+
+    Args:
+        cells: (N) that the example's rows point to.
+    """
+    t = pictured_frames(example)
+    names = (example.event.track, example.event.partner)
+    shown = example.rows[example.rows["t"].isin(t)]
+    shown = shown[cells["row"].iloc[shown["row"]].notna().to_numpy()]
+    if shown.empty:
+        return None
+    own = cells.iloc[shown["row"]]
+    plate, position = str(own["plate"].iloc[0]), str(own["fov_name"].iloc[0])
+    table = open_patch_table(inputs.tables[plate, position].folder, acquisition=inputs.raw[plate].folder)
+    patches = table.read(own["row"].to_numpy(dtype=np.int64))
+    planes = patches[:, :, patches.shape[2] // 2].astype(np.float64)
+    place = (shown["track"] == names[1]).to_numpy(dtype=np.int64)
+    frame = np.searchsorted(t, shown["t"].to_numpy(dtype=np.int64))
+    images = np.full((2, len(t), *planes.shape[1:]), np.nan)
+    images[place, frame] = planes
+    is_own = np.zeros((2, len(t)), dtype=np.bool_)
+    is_own[place, frame] = unit_ids(own, SplitUnit.TRACK) == shown["track"].to_numpy(dtype=np.str_)
+    return DisruptionPatches(t, images, is_own)
 
 
 def turning_tracks(study: EmbeddingStudy) -> list[TurningTrack]:

@@ -7,7 +7,11 @@ from cell_assets.evaluation.motion.division_steps import DivisionSteps
 from cell_assets.evaluation.motion.dynamics import LagCurve
 from cell_assets.evaluation.resampling import Estimate
 from cell_assets.evaluation.units import BoolArray, FloatArray
-from cell_assets.reporting.disruption_figure import disruption_figure
+from cell_assets.reporting.disruption_figure import (
+    DisruptionPatches,
+    disruption_example_figure,
+    disruption_figure,
+)
 from cell_assets.reporting.division_figure import FamilyPatches, Highlight, division_figure
 from cell_assets.reporting.embedding_figures import Projection
 from cell_assets.reporting.html import ReportFigure
@@ -16,9 +20,17 @@ from cell_assets.reporting.wording import estimate_text, title_text, value_text
 
 
 def disruption_figures(
-    found: TrackDisruptions | None, pca: FloatArray, interval_min: float | None
+    found: TrackDisruptions | None,
+    projection: Projection,
+    interval_min: float | None,
+    patches: Sequence[DisruptionPatches | None],
 ) -> tuple[ReportFigure, ...]:
-    """One figure of every kind of error that could be injected; none where none could, which the numbers say."""
+    """Detection, and an example, of every kind of error that could be injected; where none could the numbers say why.
+
+    Args:
+        projection: of all cells.
+        patches: of each kind's example, None where they are not at hand.
+    """
     if found is None or not found.kinds or interval_min is None:
         return ()
     chosen = found.parameters
@@ -29,16 +41,29 @@ def disruption_figures(
         f"{chosen.max_distance_um:g} µm.",
         *(sentence for kind in found.kinds for sentence in _kind(kind)),
         "A step is scored by its length in the embedding (Eq. 3) per frame, less what is usual for its track and for "
-        "cells at large, over the usual spread; thresholds are learned on train and val tracks. Right: PC 1 solid, "
-        "PC 2 dashed, for two tracks that were followed for long on both sides; at a vertical line a name changes its "
-        "cell.",
+        "cells at large, over the usual spread; thresholds are learned on train and val tracks.",
     ]
+    first, second = projection.axis_titles
+    example = (
+        "One error of each kind, in the two tracks that were followed for longest on both sides, so that none was "
+        f"picked for its looks. {first} solid, {second} dashed; at a vertical line a name changes its cell."
+    )
+    if projection.name == "PCA":
+        example += " There is no UMAP of these cells, so principal components are drawn instead."
+    if any(one is not None for one in patches):
+        example += " Right: what either name shows then, outlined in the colour of the track that the cell is truly of."
     return (
         ReportFigure(
             name="track_disruptions",
             title="Whether the embedding notices that a track jumps to another cell",
             caption=" ".join(sentences),
-            png=disruption_figure(found.kinds, pca, interval_min),
+            png=disruption_figure(found.kinds),
+        ),
+        ReportFigure(
+            name="track_disruption_examples",
+            title="What a track looks like that jumps to another cell",
+            caption=example,
+            png=disruption_example_figure(found.kinds, projection, interval_min, patches),
         ),
     )
 

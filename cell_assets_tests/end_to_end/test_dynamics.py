@@ -137,6 +137,7 @@ def test_tracking_errors_divisions_and_the_animated_page_are_in_the_report(lab: 
     before = numbers["dynaclr/division_displacement", "before_division"].draft
     assert (before.value is None) == (before.why_missing is not None)
     page = (folder / "report.html").read_text()
+    assert '<figure id="track_disruption_examples"' in page
     assert '<figure id="track_disruptions"' in page and '<a href="dynamics.html">' in page
     steps = pd.read_parquet(folder / "suspicious_steps.parquet")
     assert (

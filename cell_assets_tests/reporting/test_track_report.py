@@ -29,8 +29,10 @@ def is_drawn(png: bytes) -> bool:
 
 
 def test_the_caption_of_disruptions_states_what_the_numbers_state(disruptions: TrackDisruptions) -> None:
-    pca = np.random.default_rng(0).normal(size=(12 * 4 * 12, 2))
-    (figure,) = disruption_figures(disruptions, pca, 5.0)
+    xy = np.random.default_rng(0).normal(size=(12 * 4 * 12, 2))
+    pca, umap = (Projection(name, xy, (f"{name} 1", f"{name} 2")) for name in ("PCA", "UMAP"))
+    no_patches = [None] * len(disruptions.kinds)
+    figure, example = disruption_figures(disruptions, pca, 5.0, no_patches)
     for kind in disruptions.kinds:
         assert f"{kind.kind.capitalize()}, {kind.n_events_test} in test tracks" in figure.caption
         for metric, of in (("average_precision", "embedding"), ("average_precision", "motion")):
@@ -38,15 +40,19 @@ def test_the_caption_of_disruptions_states_what_the_numbers_state(disruptions: T
         share = value_text(kind.estimate("share_that_looks_different").value)
         assert f"A share of {share} joins cells that look more different" in figure.caption
     assert is_drawn(figure.png)
-    assert disruption_figures(disruptions, pca, 5.0) == (figure,)
+    assert disruption_figures(disruptions, pca, 5.0, no_patches) == (figure, example)
+    assert "PCA 1 solid, PCA 2 dashed" in example.caption and "There is no UMAP" in example.caption
+    _, in_umap = disruption_figures(disruptions, umap, 5.0, no_patches)
+    assert "UMAP 1 solid, UMAP 2 dashed" in in_umap.caption and "There is no" not in in_umap.caption
 
 
 def test_without_any_disruption_there_is_no_figure(disruptions: TrackDisruptions) -> None:
     nothing = TrackDisruptions(
         disruptions.parameters, (), {}, disruptions.suspicious, disruptions.share_above
     )
-    assert disruption_figures(nothing, np.zeros((0, 2)), 5.0) == ()
-    assert disruption_figures(None, np.zeros((0, 2)), 5.0) == ()
+    empty = Projection("PCA", np.zeros((0, 2)), ("PC 1", "PC 2"))
+    assert disruption_figures(nothing, empty, 5.0, []) == ()
+    assert disruption_figures(None, empty, 5.0, []) == ()
 
 
 def test_suspicious_steps_are_read_as_words(disruptions: TrackDisruptions) -> None:
