@@ -1,7 +1,8 @@
-"""Batches of sets: an epoch goes once through all compounds, in chunks that are drawn anew.
+"""Batches of sets: an epoch goes once through all compounds of every source, in chunks that are drawn anew.
 
-Plates that are compared with each other take part in a chunk of which they hold two compounds at least, since one alone
-is told from nothing.
+A source is plates that are compared with each other. Chunks are of its own compounds, so that sets are compared with as
+many others however few compounds sources share; of a source that holds one compound alone nothing is learned, since
+that is told from nothing.
 """
 
 from collections.abc import Sequence
@@ -36,8 +37,9 @@ class SetBatch(NamedTuple):
 
 
 class EpochSets(Dataset[SetBatch]):
-    """One epoch's batches, each of plates that are compared with each other: within plates, of one. All of a chunk are
-    one step, so that memory is that of one batch's sets."""
+    """One epoch's batches, each of one source, which within plates is one plate.
+
+    A step is one chunk of every source that has any left, so that memory is that of one batch's sets."""
 
     def __init__(
         self,
@@ -119,20 +121,29 @@ class _Batch(NamedTuple):
 
 
 def _batches(wells: Sequence[WellCells], parameters: TrainingParameters, epoch: int) -> list[_Batch]:
-    """Chunks of compounds in a random order, and of every chunk the sources that hold two of it."""
+    """Step by step, a chunk of every source that has one left; all sources go through compounds in one random order,
+    so that those that hold the same compounds hold the same chunks."""
     compounds = np.unique(np.concatenate([one.compound for one in wells]))
     order = np.random.default_rng([parameters.seed, 2, epoch]).permutation(compounds)
-    # As even as can be, so that no chunk is a compound alone.
-    chunks = np.array_split(order, max(1, round(len(order) / parameters.compounds_per_batch)))
+    place = np.empty(compounds[-1] + 1, np.int64)
+    place[order] = np.arange(len(order))
+    of_sources = [_chunks(order[np.sort(place[np.unique(one.compound)])], parameters) for one in wells]
     found: list[_Batch] = []
-    for chunk in chunks:
-        sources = [
-            source for source, one in enumerate(wells) if len(np.intersect1d(one.compound, chunk)) >= 2
+    for step in range(max(map(len, of_sources))):
+        sources = [source for source, chunks in enumerate(of_sources) if step < len(chunks)]
+        found += [
+            _Batch(source, of_sources[source][step], 1 / len(sources), source == sources[-1])
+            for source in sources
         ]
-        found += [_Batch(source, chunk, 1 / len(sources), source == sources[-1]) for source in sources]
     if not found:
         raise BadInputError(
             "no plate holds two compounds that are compared, so there is nothing to learn; train on more compounds, or "
             "with positives=across-plates"
         )
     return found
+
+
+def _chunks(compounds: IntArray, parameters: TrainingParameters) -> list[IntArray]:
+    """As even as can be, so that none is a compound alone; of less than two compounds there is none."""
+    n = min(round(len(compounds) / parameters.compounds_per_batch), len(compounds) // 2)
+    return np.array_split(compounds, max(1, n)) if len(compounds) >= 2 else []

@@ -1,4 +1,4 @@
-"""The training loop's body for Lightning: a step is all plates of one chunk of compounds, one after another."""
+"""The training loop's body for Lightning: a step is a chunk of compounds of every source, one after another."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

@@ -92,8 +92,9 @@ class TrainingParameters(BaseModel):
     weight_decay: float = Field(default=1e-2, ge=0)
     """Of AdamW."""
     max_epochs: int = Field(default=100, ge=1)
-    """An epoch goes through all compounds once on every plate. The weights of the epoch that retrieves replicates of
-    validation compounds best are kept, or the last where there are none."""
+    """An epoch goes once through all compounds of every plate, or of all plates that are compared, that holds two. The
+    weights of the epoch that retrieves replicates of validation compounds best are kept, or the last where there are
+    none."""
     seed: int = Field(default=0, ge=0)
     """Of every random draw of the training."""
     threads: int = Field(default=2, ge=1)

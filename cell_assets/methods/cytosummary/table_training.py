@@ -258,6 +258,12 @@ def _remarks(
         remarks.append(
             f"nothing was learned from {len(without)} compounds without such a cell ({', '.join(without[:5])})"
         )
+    alone = sorted(set(compounds) - _compared(read.training, parameters.positives))
+    if alone:
+        remarks.append(
+            f"nothing was learned from {len(alone)} compounds that are alone wherever they are compared "
+            f"({', '.join(alone[:5])}); compare them with those of other plates by positives=across-plates"
+        )
     asking = [
         np.concatenate([read.validation[place].wells[COMPOUND].to_numpy(str) for place in group])
         for group in compared_plates(read.validation, parameters.positives)
@@ -270,6 +276,15 @@ def _remarks(
             "epoch is kept"
         )
     return tuple(remarks)
+
+
+def _compared(plates: Sequence[PlateCells], positives: Positives) -> set[str]:
+    """Compounds that somewhere are beside another one."""
+    groups = [
+        {str(name) for place in group for name in plates[place].wells[COMPOUND]}
+        for group in compared_plates(plates, positives)
+    ]
+    return {name for names in groups if len(names) >= 2 for name in names}
 
 
 def _metrics(trained: Trained) -> dict[str, float]:

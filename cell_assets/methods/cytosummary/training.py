@@ -81,7 +81,7 @@ def train_network(
 
 
 class _BatchProgress(Callback):
-    """Batches that are done, of all; a chunk's plates may be fewer in another epoch, so the total is nearly right."""
+    """Batches that are done, of all; every epoch has as many."""
 
     def __init__(self, sink: ProgressSink | None, max_epochs: int) -> None:
         self.max_epochs = max_epochs

@@ -140,6 +140,74 @@ def test_a_batch_of_sets_holds_cells_of_one_batch_alone_and_the_same_again() -> 
     assert set(of_plate.flatten().tolist()) >= {0.5}
 
 
+def plates_that_hold(compounds_of: Sequence[Sequence[str]]) -> list[PlateCells]:
+    """Plates of one well of three cells for each of these compounds, each of a batch of its own."""
+    return [
+        PlateCells(
+            f"P{place}",
+            np.zeros((3 * len(own), 1), np.float32),
+            np.arange(len(own) + 1) * 3,
+            pd.DataFrame({COMPOUND: list(own), IS_CONTROL: False, BATCH: f"b{place}"}),
+        )
+        for place, own in enumerate(compounds_of)
+    ]
+
+
+def own_compounds(n_plates: int, each: int) -> list[list[str]]:
+    return [[f"{place} {n}" for n in range(each)] for place in range(n_plates)]
+
+
+def drawn_compounds(n_plates: int, each: int, of: int) -> list[list[str]]:
+    random = np.random.default_rng(0)
+    return [[f"c{n}" for n in random.choice(of, each, replace=False)] for _ in range(n_plates)]
+
+
+@pytest.mark.parametrize("positives", [Positives.WITHIN_BATCH, Positives.WITHIN_PLATE])
+@pytest.mark.parametrize(
+    ("compounds_of", "per_batch", "each_chunk", "n_steps"),
+    [
+        (own_compounds(10, 18), 18, [18], 1),
+        (own_compounds(22, 57), 18, [19], 3),
+        (drawn_compounds(60, 21, of=400), 18, [21], 1),
+        (drawn_compounds(3, 20, of=30), 6, [6, 7], 3),
+        # Three compounds by twos would leave one alone.
+        (own_compounds(2, 3), 2, [3], 1),
+    ],
+    ids=["own", "layouts", "many plates", "shared in part", "odd"],
+)
+def test_every_compound_that_can_be_compared_is_in_every_epoch_and_beside_as_many_as_are_asked_for(
+    compounds_of: list[list[str]], per_batch: int, each_chunk: list[int], n_steps: int, positives: Positives
+) -> None:
+    plates = plates_that_hold(compounds_of)
+    names = sorted({name for own in compounds_of for name in own})
+    wells = trained_wells(plates, names)
+    settings = small(
+        positives=positives,
+        compounds_per_batch=per_batch,
+        sets={"sets_per_compound": 2, "mean_cells": 2, "sd_cells": 0, "min_cells": 2},
+    )
+    for epoch in range(2):
+        batches = EpochSets(plates, wells, settings, epoch)
+        drawn = [batches[place] for place in range(len(batches))]
+        seen = [np.unique(batch.compound.numpy()) for batch in drawn]
+        assert {len(one) for one in seen} == set(each_chunk)
+        found = np.sort(np.concatenate(seen))
+        assert found.tolist() == np.sort(np.concatenate([one.compound for one in wells])).tolist()
+        assert sum(batch.ends_step for batch in drawn) == n_steps
+
+
+def test_plates_of_the_same_compounds_are_in_step() -> None:
+    plates = plates_that_hold([[f"c{n}" for n in range(12)]] * 3)
+    names = [f"c{n}" for n in range(12)]
+    settings = small(sets={"mean_cells": 2, "sd_cells": 0, "min_cells": 2}, compounds_per_batch=4)
+    batches = EpochSets(plates, trained_wells(plates, names), settings, epoch=0)
+    chunks = [set(batches[place].compound.tolist()) for place in range(len(batches))]
+    assert len(chunks) == 9
+    assert all(chunks[3 * step] == chunks[3 * step + other] for step in range(3) for other in range(3))
+    # The draws of an epoch, which trained networks rest on.
+    assert [sorted(one) for one in chunks[::3]] == [[0, 1, 2, 10], [5, 6, 7, 8], [3, 4, 9, 11]]
+
+
 def test_replicates_validate_within_their_batch() -> None:
     plates, _ = batches_with_compounds_of_their_own(0)
     compounds = sorted({name for plate in plates for name in plate.wells[COMPOUND]})

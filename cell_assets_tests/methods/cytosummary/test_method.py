@@ -230,6 +230,20 @@ def test_wells_and_compounds_without_usable_cells_are_left_out_and_named(tmp_pat
     assert read_feature_use(out).cells["P"].dropped_by == {FEATURES[0]: 2 * CELLS_PER_WELL}
 
 
+def test_compounds_that_are_alone_on_their_plates_are_named(
+    two_plates: list[CellTable], tmp_path: Path
+) -> None:
+    wells = manifest(["P", "Q"])
+    alone = sorted(wells.loc[learned_from(wells), COMPOUND].unique())[0]
+    on_q = (wells["Metadata_Plate"] == "Q").to_numpy(bool)
+    wells = wells[on_q == (wells[COMPOUND] == alone).to_numpy(bool)]
+    said = f"nothing was learned from 1 compounds that are alone wherever they are compared ({alone})"
+    _, result = trained(two_plates, wells, tmp_path / "within")
+    assert said in " ".join(result.messages)
+    _, result = trained(two_plates, wells, tmp_path / "across", positives="across-plates")
+    assert "alone" not in " ".join(result.messages)
+
+
 def test_what_cannot_be_learned_from_is_named(two_plates: list[CellTable], tmp_path: Path) -> None:
     wells = manifest(["P", "Q"])
     with pytest.raises(BadInputError, match=r"plate Q \(1 in all\) has wells to learn from and no table"):
