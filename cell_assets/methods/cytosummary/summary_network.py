@@ -3,7 +3,7 @@
 A set is summarised first, and φ and ρ of the same widths follow; drawn, trained and applied as CytoSummaryNet is.
 """
 
-from itertools import pairwise
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -42,7 +42,7 @@ class SummaryNet(nn.Module):
         self.head = CytoSummaryNet(config.model_copy(update={"features": width}))
 
     def forward(self, cells: Tensor, counts: Counts) -> Tensor:
-        """As `CytoSummaryNet.forward`."""
+        """As `CytoSummaryNet.forward`, but that summaries are float32 under autocast, too."""
         return self.of_summaries(self.summaries(cells.float(), counts.dense()))
 
     def of_summaries(self, summaries: Tensor) -> Tensor:
@@ -50,30 +50,49 @@ class SummaryNet(nn.Module):
         return self.head.of_sums(F.leaky_relu(self.head.phi(summaries), NEGATIVE_SLOPE))
 
     def summaries(self, cells: Tensor, counts: Tensor) -> Tensor:
-        """(S, W) of sets over cells (U, D), by how often (S, U) they hold each."""
+        """(S, W) in float32 of sets over cells (U, D), by how often (S, U) they hold each."""
         share = counts / counts.sum(1, keepdim=True)
-        mean = share @ cells
-        if self.summary is Summary.MEAN:
-            return mean
-        sd = (share @ cells.square() - mean.square()).clamp_min(0).sqrt()
-        along = cells @ self.directions
-        of_sets = along.new_empty(len(share), SKETCH, SKETCH)
-        for place, own in enumerate(share):
-            held = own > 0
-            around = along[held] - (mean[place] @ self.directions)
-            of_sets[place] = (around * own[held, None]).T @ around
-        upper = torch.triu_indices(SKETCH, SKETCH, device=cells.device)
-        return torch.cat([mean, sd, of_sets[:, upper[0], upper[1]]], 1)
+        # What is left of squares after a mean's is taken off has fewer digits than bfloat16 gives them.
+        with torch.autocast(cells.device.type, enabled=False):
+            mean = share @ cells
+            if self.summary is Summary.MEAN:
+                return mean
+            # For the same reason, moments are taken around a place that is near all sets.
+            around, centre = cells - cells.mean(0), mean - cells.mean(0)
+            sd = (share @ around.square() - centre.square()).clamp_min(0).sqrt()
+            covariance = share @ _products(around @ self.directions) - _products(centre @ self.directions)
+            return torch.cat([mean, sd, covariance], 1)
 
     @torch.no_grad()
     def profiles_of(
-        self, features: NDArray[np.float32], starts: NDArray[np.int64], _: Precision = Precision.FLOAT32
+        self,
+        features: NDArray[np.float32],
+        starts: NDArray[np.int64],
+        _: Precision = Precision.FLOAT32,
+        cells_at_once: int = 4096,
     ) -> NDArray[np.float32]:
-        """As `CytoSummaryNet.profiles_of`, but well by well and always in float32."""
+        """As `CytoSummaryNet.profiles_of`, but always in float32, and memory holds a well as a whole."""
         require_profilable(features, starts, self.config)
         device = self.directions.device
         found = []
-        for start, end in pairwise(starts):
-            cells = torch.from_numpy(np.ascontiguousarray(features[start:end])).to(device)
-            found.append(self.summaries(cells, torch.ones(1, len(cells), device=device)))
+        for wells in _whole_wells(starts, cells_at_once):
+            own = starts[wells.start : wells.stop + 1]
+            cells = torch.from_numpy(np.ascontiguousarray(features[own[0] : own[-1]])).to(device)
+            members = torch.block_diag(*(torch.ones(1, n, device=device) for n in np.diff(own).tolist()))
+            found.append(self.summaries(cells, members))
         return self.of_summaries(torch.cat(found)).cpu().numpy()
+
+
+def _products(values: Tensor) -> Tensor:
+    """(N, K) → (N, K (K + 1) / 2) of every column with itself and those after it."""
+    one, other = torch.triu_indices(values.shape[1], values.shape[1], device=values.device)
+    return values[:, one] * values[:, other]
+
+
+def _whole_wells(starts: NDArray[np.int64], cells_at_once: int) -> Iterator[range]:
+    """Places of wells that hold so many cells together, or one that holds more."""
+    first = 0
+    while first < len(starts) - 1:
+        end = int(np.searchsorted(starts, starts[first] + cells_at_once, side="right")) - 1
+        yield range(first, max(first + 1, end))
+        first = max(first + 1, end)

@@ -1,6 +1,7 @@
 """Training: what it draws, that it learns, that equal parameters give equal weights, and which epoch is kept."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +119,39 @@ def test_moments_of_sets_against_numpy() -> None:
     with torch.no_grad():
         again = network(torch.from_numpy(cells), Counts.of(torch.ones(1, 40))).numpy()
     np.testing.assert_allclose(whole, again, atol=1e-5)
+
+
+@pytest.mark.parametrize("precision", list(Precision))
+def test_spread_that_is_small_beside_the_mean_is_seen_in_any_precision(precision: Precision) -> None:
+    random = np.random.default_rng(0)
+    sd, mean = np.array([0.30, 0.25, 0.35, 0.30, 0.01]), np.array([3.0, 3.0, -3.0, 0.0, 0.1])
+    cells = torch.from_numpy((mean + sd * random.normal(size=(2000, D))).astype(np.float32))
+    counts = torch.zeros(2, 2000)
+    counts[0, :1000], counts[1, 1000:] = 1, 2
+    network = network_of(small(summary=Summary.MOMENTS), D)
+    assert isinstance(network, SummaryNet)
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision is Precision.BFLOAT16):
+        found = network.summaries(cells, counts)
+    assert found.dtype == torch.float32
+    for own, part in zip(found.numpy(), (cells[:1000].numpy(), cells[1000:].numpy()), strict=True):
+        np.testing.assert_allclose(own[:D], part.mean(0), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(own[D : 2 * D], part.std(0), rtol=1e-3)
+        covariance = np.cov((part @ network.directions.numpy()).T, bias=True)
+        np.testing.assert_allclose(own[2 * D :], covariance[np.triu_indices(SKETCH)], atol=1e-5)
+
+
+@pytest.mark.parametrize("summary", [Summary.MEAN, Summary.MOMENTS])
+@pytest.mark.parametrize("cells_at_once", [1, 60, 1000])
+def test_summaries_of_wells_are_theirs_whatever_is_computed_at_once(
+    summary: Summary, cells_at_once: int
+) -> None:
+    cells = np.random.default_rng(0).normal(size=(140, D)).astype(np.float32)
+    starts = np.array([0, 1, 60, 61, 62, 140])
+    network = network_of(small(summary=summary), D)
+    assert isinstance(network, SummaryNet)
+    found = network.profiles_of(cells, starts, cells_at_once=cells_at_once)
+    alone = [network.profiles_of(cells[a:b], np.array([0, b - a])) for a, b in pairwise(starts)]
+    np.testing.assert_allclose(found, np.concatenate(alone), atol=1e-6)
 
 
 @pytest.mark.parametrize("positives", list(Positives))
