@@ -10,7 +10,11 @@ from cell_assets.imaging.feature_tables.treatments import TreatmentColumns
 
 N_FEATURES = 12
 N_COMPOUNDS = 10
-"""Two of each mechanism; one well of each on every plate, and three of the control."""
+"""Two of each mechanism."""
+N_CONTROLS, N_EACH = 3, (1, 2, 2)
+"""Wells of the control on every plate, and of each compound on one plate after the other: of the first, no well has
+another of its compound beside it."""
+N_WELLS = tuple(N_CONTROLS + each * N_COMPOUNDS for each in N_EACH)
 CELLS = 24
 """Of every well."""
 COLUMNS = TreatmentColumns(
@@ -35,7 +39,8 @@ def table_of_plate(plate: int) -> pd.DataFrame:
     """Cells of one plate, with the offset that it gives all of its wells."""
     random = np.random.default_rng([3, plate])
     offset = random.normal(size=N_FEATURES)
-    wells = [("DMSO", "none", 0.0)] * 3 + [(f"c{n}", f"m{n // 2}", 1.0) for n in range(N_COMPOUNDS)]
+    compounds = [(f"c{n}", f"m{n // 2}", 1.0) for n in range(N_COMPOUNDS)]
+    wells = [("DMSO", "none", 0.0)] * N_CONTROLS + compounds * N_EACH[plate]
     parts = []
     for place, (compound, moa, dose) in enumerate(wells):
         direction = np.random.default_rng([4, int(moa[1:]) if moa != "none" else 99]).normal(size=N_FEATURES)
@@ -43,7 +48,7 @@ def table_of_plate(plate: int) -> pd.DataFrame:
         known = pd.DataFrame(
             {
                 "Metadata_Plate": f"screen {plate}",
-                "Metadata_Well": f"{'ABC'[place // 6]}{place % 6 + 1:02d}",
+                "Metadata_Well": f"{'ABCD'[place // 6]}{place % 6 + 1:02d}",
                 "Metadata_ImageNumber": place + 1,
                 "Metadata_ObjectNumber": np.arange(1, CELLS + 1),
                 "Metadata_Compound": compound,

@@ -55,6 +55,7 @@ from cell_assets_tests.end_to_end.screen import (
     CELLS,
     COLUMNS,
     N_COMPOUNDS,
+    N_WELLS,
     TRAINING,
     table_of_plate,
     table_requests,
@@ -77,7 +78,7 @@ def screen(new_lab: Callable[[], Settings], tmp_path_factory: pytest.TempPathFac
     files = write_screen(tmp_path_factory.mktemp("screen"))
     with opened(settings) as session:
         results = ingest_tables(session, table_requests(files))
-        assert [result.wells for result in results] == [N_COMPOUNDS + 3] * 3
+        assert tuple(result.wells for result in results) == N_WELLS
         outcome = run(session, ASKED)
         assert outcome.failed == (), outcome.failed
     return settings
@@ -101,7 +102,7 @@ def test_the_manifest_holds_every_well_once_with_its_cells(screen: Settings) -> 
     with opened(screen) as session:
         folder, _ = session.store.read("well_manifest", "S1")
         record, wells = read_well_manifest(folder)
-        assert len(wells) == 3 * (N_COMPOUNDS + 3)
+        assert len(wells) == sum(N_WELLS)
         assert set(wells[COUNT]) == {CELLS}
         assert wells[DIGEST].nunique() == len(wells)
         assert wells.loc[wells[IS_CONTROL].astype(bool), MOA].unique().tolist() == ["none"]
@@ -111,10 +112,10 @@ def test_the_manifest_holds_every_well_once_with_its_cells(screen: Settings) -> 
 
 def test_profiles_stand_for_every_well_of_every_plate(screen: Settings) -> None:
     with opened(screen) as session:
-        for plate in ("P0", "P1", "P2"):
+        for plate, n_wells in zip(("P0", "P1", "P2"), N_WELLS, strict=True):
             folder, _ = session.store.read("cytosummary_profiles", f"S1|{plate}")
             profiles = pd.read_parquet(folder / "profiles.parquet")
-            assert len(profiles) == N_COMPOUNDS + 3
+            assert len(profiles) == n_wells
             assert profiles[COMPOUND].nunique() == N_COMPOUNDS + 1
             features = profiles[[name for name in profiles.columns if not name.startswith("Metadata_")]]
             assert features.shape[1] == TRAINING["profile_width"]
@@ -132,7 +133,7 @@ def test_pycytominer_and_copairs_read_them_as_their_own(screen: Settings) -> Non
     features = [name for name in table.columns if not name.startswith("Metadata_")]
     assert len(features) == TRAINING["profile_width"]
     kept = feature_select(table, features=features, operation="variance_threshold")
-    assert len(kept) == N_COMPOUNDS + 3
+    assert len(kept) == N_WELLS[0]
     known = table[[name for name in table.columns if name.startswith("Metadata_")]]
     found = average_precision(
         known, table[features].to_numpy(), [MOA], [COMPOUND], [], [MOA], progress_bar=False
@@ -166,7 +167,7 @@ def test_profiles_without_learning_stand_beside_them(screen: Settings) -> None:
         folder, _ = session.store.read("mean_profiles", "P1")
         for representation in Representation:
             profiles = read_plate_profiles(folder, representation)
-            assert len(profiles) == N_COMPOUNDS + 3
+            assert len(profiles) == N_WELLS[1]
         mean = read_plate_profiles(folder, Representation.MEAN)
         source = table_of_plate(1).groupby("Metadata_Well")["Cells_Shape_0"].mean()
         control = source[["A01", "A02", "A03"]]
@@ -243,7 +244,7 @@ def test_the_report_says_what_the_cells_have_to_say(screen: Settings) -> None:
             ("activation", "combined", "sensitivity"), 12
         )
         combined = correlations[correlations["score"] == "combined"].set_index("feature")
-        assert (combined["wells"] == 3 * (N_COMPOUNDS + 3)).all()
+        assert (combined["wells"] == N_WELLS[1] + N_WELLS[2]).all()
         expected = correlation_of(session.store, "Cells_Shape_3")
         assert combined.loc["Cells_Shape_3", "rank_correlation"] == pytest.approx(expected)
         first = combined.index[0]
@@ -258,6 +259,7 @@ def test_the_report_says_what_the_cells_have_to_say(screen: Settings) -> None:
             == (combined["rank_correlation"].iloc[0])
         )
         page = (folder / "report.html").read_text(encoding="utf-8")
+        assert "No cell of plate P0 has one: no compound has two wells on the plate" in page
         assert "Plates P0, P1, P2 came as tables of features, so there are no images of the cells." in page
         assert "applied to plate P2" in page or "There is none" in page
 
@@ -265,14 +267,14 @@ def test_the_report_says_what_the_cells_have_to_say(screen: Settings) -> None:
 def correlation_of(store: Store, feature: str) -> float:
     """Mean over all wells of scipy's rank correlation with the combined relevance, by who the cells are."""
     found = []
-    for plate in ("P0", "P1", "P2"):
+    for plate, n_wells in (("P1", N_WELLS[1]), ("P2", N_WELLS[2])):
         relevance = pd.read_parquet(
             store.read("cytosummary_profiles", f"S1|{plate}")[0] / "relevance.parquet"
         )
         cells = pd.read_parquet(store.read("single_cell_features", plate)[0] / "cells.parquet")
         keys = ["Metadata_Well", "Metadata_ImageNumber", "Metadata_ObjectNumber"]
         joined = relevance.merge(cells, on=keys)
-        assert len(joined) == len(relevance) == (N_COMPOUNDS + 3) * CELLS
+        assert len(joined) == len(relevance) == n_wells * CELLS
         found += [
             spearmanr(one["combined"], one[feature]).statistic for _, one in joined.groupby("Metadata_Well")
         ]
@@ -291,7 +293,7 @@ def test_profiles_that_came_ready_are_reported_as_they_are(screen: Settings, tmp
         *("--treatment-column", "Metadata_Compound", "--moa-column", "Metadata_moa", "--control", "DMSO"),
     )
     assert said.code == 0, said.err
-    assert "plate screen 1: 13 wells" in said.out
+    assert f"plate screen 1: {N_WELLS[1]} wells" in said.out
     with opened(screen) as session:
         folder, _ = session.store.read("mean_profiles", "screen 1")
         found = read_plate_profiles(folder, Representation.MEAN)

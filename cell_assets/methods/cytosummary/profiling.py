@@ -18,7 +18,7 @@ from cell_assets.evaluation.profiling.relevance_table import (
     ROW,
     RelevanceScore,
 )
-from cell_assets.evaluation.profiling.well_manifest import COMPOUND, IS_CONTROL
+from cell_assets.evaluation.profiling.well_manifest import COMPOUND, is_treated
 from cell_assets.evaluation.retrieval.profiles import PROFILES_PARQUET
 from cell_assets.imaging.feature_tables.columns import OBJECT, PLACE, PLATE, WELL
 from cell_assets.imaging.feature_tables.feature_table import CELLS_PARQUET
@@ -90,8 +90,12 @@ def profile(
 
     Profiles are `Metadata_*` of the wells, as they were and in their order, and then `CytoSummaryNet_0000` and so on,
     as pycytominer and copairs read them. Relevance is a row for every cell of a well that has two at least: who it is,
-    its row of the feature table, and `combined, sensitivity, activation`, each 0 to 1 within its well; compounds are
-    held against each other, and all controls are one class. Equal inputs give equal bytes in an equal environment.
+    its row of the feature table, and `combined, sensitivity, activation`, each 0 to 1 within its well. Equal inputs
+    give equal bytes in an equal environment.
+
+    Sensitivity is that of a loss in which wells ask for others of their compound on this plate, wherever training
+    looked for positives. Wells of controls, which left training, neither ask nor answer, but are what others are told
+    from. Where no compound has two wells on the plate, there is no relevance, and the record says so.
 
     Memory is that of `plate_reading.standardised`, and of relevance 40 bytes a cell; the cells lie in a map (4 bytes a
     number) in `out` as long as it takes.
@@ -189,7 +193,7 @@ def _relevance(
     if not isinstance(network, CytoSummaryNet):
         why = "its cells are summarised before anything is learned"
     elif not can_ask(classes):
-        why = "no compound has two wells, beside another one's, so no profile is right or wrong"
+        why = "no compound has two wells on the plate, beside one of another, so no profile is right or wrong"
     else:
         rows = plate.rows(compared.wells)
         scores = cell_relevance(
@@ -211,10 +215,10 @@ def _relevance(
 
 
 def _classes(wells: pd.DataFrame) -> IntArray:
-    """(W,) codes of compounds; controls are one class, and a well of which nobody says the treatment one of its own."""
-    codes, names = pd.factorize(wells[COMPOUND], sort=True)
-    classes = np.where(codes < 0, len(names) + 1 + np.arange(len(wells)), codes)
-    return np.where(wells[IS_CONTROL].to_numpy(np.bool_), len(names), classes).astype(np.int64)
+    """(W,) codes of compounds; a control well, and one of which nobody says the treatment, has one of its own, so that
+    it asks for nothing, is no answer, and is told from all others."""
+    codes = pd.factorize(wells[COMPOUND].where(is_treated(wells)), sort=True)[0]
+    return np.where(codes < 0, len(wells) + np.arange(len(wells)), codes).astype(np.int64)
 
 
 def _cell_names(plate: UsablePlate, rows: IntArray) -> pd.DataFrame:

@@ -24,8 +24,10 @@ from cell_assets.methods.contract import CellTable, ProfileMethod, Progress, Tra
 from cell_assets.methods.cytosummary.checkpoint import load_checkpoint
 from cell_assets.methods.cytosummary.machine import applicable
 from cell_assets.methods.cytosummary.method import METHOD
+from cell_assets.methods.cytosummary.network import CytoSummaryNet
 from cell_assets.methods.cytosummary.parameters import Summary, TrainingParameters
 from cell_assets.methods.cytosummary.profiling import read_profiles_record
+from cell_assets.methods.cytosummary.relevance import cell_relevance
 from cell_assets.methods.cytosummary.summed_cells import Counts
 from cell_assets.methods.cytosummary.table_training import read_feature_use
 from cell_assets.methods.processor import Device, Precision
@@ -358,6 +360,40 @@ def test_profiles_without_anything_to_compare_have_no_relevance(checkpoint: Path
     result = METHOD.profile(checkpoint, write_plate(tmp_path / "t", "P", 1), first, tmp_path, {})
     assert len(pd.read_parquet(tmp_path / "relevance.parquet")) == 0 and result.n_wells == 2
     assert "2 wells have no relevance of cells, such as A01: no compound has two wells" in result.messages[0]
+
+
+def test_negative_controls_neither_ask_nor_answer_but_are_told_from(
+    two_plates: list[CellTable], checkpoint: Path, tmp_path: Path
+) -> None:
+    wells = manifest(["P", "Q"])
+    METHOD.profile(checkpoint, two_plates[1], wells, tmp_path, {})
+    found = pd.read_parquet(tmp_path / "relevance.parquet")
+    network, _ = load_checkpoint(checkpoint)
+    assert isinstance(network, CytoSummaryNet)
+    given = cells_of("Q", 2)
+    values = given[FEATURES].astype(np.float32).astype(np.float64)
+    scaled = ((values - values.mean()) / values.std(ddof=0)).to_numpy(np.float32)
+    starts = np.arange(len(given) // CELLS_PER_WELL + 1) * CELLS_PER_WELL
+    codes = np.array([*range(8), *range(8), 8, 9])
+    expected = cell_relevance(network, scaled, starts, codes)
+    np.testing.assert_allclose(found["sensitivity"], expected.sensitivity, atol=1e-3)
+    # As classes of their own they count, and as one class, or left out, they would count otherwise.
+    as_one = cell_relevance(network, scaled, starts, np.minimum(codes, 8)).sensitivity
+    assert np.abs(as_one - expected.sensitivity).max() > 0.05
+    treated = cell_relevance(network, scaled[: starts[16]], starts[:17], codes[:16]).sensitivity
+    assert np.abs(treated - expected.sensitivity[: starts[16]]).max() > 0.05
+
+
+def test_a_plate_that_holds_each_compound_once_has_no_relevance_however_many_controls_it_has(
+    two_plates: list[CellTable], checkpoint: Path, tmp_path: Path
+) -> None:
+    wells = manifest(["P"])
+    once = wells[wells[IS_CONTROL] | ~wells.duplicated(COMPOUND)]
+    assert (once[COMPOUND] == "DMSO").sum() == 2 and once[COMPOUND].nunique() == 9
+    result = METHOD.profile(checkpoint, two_plates[0], once, tmp_path, {})
+    assert result.n_wells == 10 and len(pd.read_parquet(tmp_path / "relevance.parquet")) == 0
+    assert set(read_profiles_record(tmp_path).without_relevance) == set(once["Metadata_Well"])
+    assert "10 wells have no relevance of cells, such as A01: no compound has two wells" in result.messages[0]
 
 
 def test_controls_of_the_method_have_profiles_and_no_relevance(tmp_path: Path) -> None:
