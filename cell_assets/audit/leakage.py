@@ -57,7 +57,7 @@ class AuditedWells:
                 f"  compound {len(found.compounds)} of {found.n_held_out_compounds} on both sides",
                 f"  plate    {len(found.plates)} of {found.n_held_out_plates} on both sides",
                 f"  dose     {len(found.doses)} of {found.n_held_out_doses} on both sides",
-                f"  cells    {len(found.copies)} wells that are held out hold the cells of one that is learned from",
+                f"  cells    {len(found.copies)} wells hold the same cells as another",
                 f"leaks: {found.sentence()}" if found.leaks else "no leakage at the claimed level",
             ]
         )

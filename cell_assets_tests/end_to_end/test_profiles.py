@@ -458,9 +458,7 @@ def test_what_cannot_be_brought_in_costs_nothing(screen: Settings, tmp_path: Pat
         assert_nothing_left(session)
 
 
-def test_a_copy_of_a_plate_under_another_name_is_refused_where_it_would_be_held_out(
-    screen: Settings, tmp_path: Path
-) -> None:
+def test_a_copy_of_a_plate_under_another_name_is_refused(screen: Settings, tmp_path: Path) -> None:
     file, *_ = write_screen(tmp_path, 1)
     requests = [
         request.model_copy(update={"plate": name})
@@ -471,7 +469,7 @@ def test_a_copy_of_a_plate_under_another_name_is_refused_where_it_would_be_held_
         ingest_tables(session, requests)
         choices = {**CHOICES, "well_split": {"held_out_plates": ["Q1"]}}
         outcome = run(session, RunRequest(experiment="S3", method="cytosummary", choices=choices))
-        assert "hold the cells of one that is learned from" in outcome.failed[0]
+        assert "13 wells hold the same cells as another (Q1|A/1 and Q0|A/1" in outcome.failed[0]
         assert session.ledger.latest("well_manifest", "S3") is None
 
 

@@ -1,7 +1,7 @@
 """Whether what was held out of learning was learned from all the same: by compound, plate, dose, and by the cells.
 
 Names alone do not tell: a compound spelled in two ways is one, 1000 nM is 1 µM, and a well whose cells come twice is
-one well.
+one well. That is named wherever the two lie, since inside a split it is a replicate that is none.
 """
 
 from collections.abc import Iterable
@@ -46,11 +46,12 @@ class WellLeakage:
     doses: tuple[str, ...]
     """Held-out ones, in words with their compound, that are learned from under the same name or another."""
     copies: tuple[tuple[str, str], ...]
-    """A held-out well, and one that is learned from and holds the same cells; `plate|well` each."""
+    """A well that holds the same cells as one before it, and the first that does, `plate|well` each, whatever either is
+    used for."""
 
     @property
     def leaks(self) -> bool:
-        """Whether what was held out was not."""
+        """Whether what was held out was not, or a well comes twice."""
         return bool(self.compounds or self.plates or self.doses or self.copies)
 
     def sentence(self) -> str:
@@ -65,10 +66,8 @@ class WellLeakage:
         if self.doses:
             said.append(f"{len(self.doses)} held-out doses are learned from too ({_first(self.doses)})")
         if self.copies:
-            pairs = [f"{held} and {learned}" for held, learned in self.copies]
-            said.append(
-                f"{len(pairs)} held-out wells hold the cells of one that is learned from ({_first(pairs)})"
-            )
+            pairs = [f"{one} and {first}" for one, first in self.copies]
+            said.append(f"{len(pairs)} wells hold the same cells as another ({_first(pairs)})")
         return "; ".join(said)
 
     def refuse(self, title: str) -> None:
@@ -81,7 +80,7 @@ class WellLeakage:
 
 
 def find_well_leakage(wells: pd.DataFrame) -> WellLeakage:
-    """Hold the held-out wells of a well manifest against those that are learned from.
+    """Hold the held-out wells of a well manifest against those that are learned from, and all against each other.
 
     Args:
         wells: as `well_manifest.split_wells` has them.
@@ -95,18 +94,10 @@ def find_well_leakage(wells: pd.DataFrame) -> WellLeakage:
     plain = wells[COMPOUND].str.casefold().str.replace(r"[\s_-]+", "", regex=True)
     known = set(plain[learned].dropna())
     compounds = wells.loc[tested & plain.isin(known).to_numpy(bool), COMPOUND]
-    first = {
-        digest: f"{plate}|{well}"
-        for plate, well, digest in wells.loc[learned, [PLATE, WELL, DIGEST]].itertuples(index=False)
-        if pd.notna(digest)
-    }
-    # A control well is nobody's to learn from, so that its copy gives nothing away.
-    held = (tested | held_dose | (held_plate & wells[COMPOUND_SPLIT].notna().to_numpy(bool))) & ~learned
-    copies = tuple(
-        (f"{plate}|{well}", first[digest])
-        for plate, well, digest in wells.loc[held, [PLATE, WELL, DIGEST]].itertuples(index=False)
-        if pd.notna(digest) and digest in first
-    )
+    with_cells = wells[wells[DIGEST].notna()]
+    names = with_cells[PLATE].astype(str) + "|" + with_cells[WELL].astype(str)
+    twice = with_cells[DIGEST].duplicated()
+    first = names.groupby(with_cells[DIGEST]).transform("first")
     return WellLeakage(
         n_held_out_compounds=wells.loc[tested, COMPOUND].nunique(),
         n_held_out_plates=wells.loc[held_plate, PLATE].nunique(),
@@ -114,7 +105,7 @@ def find_well_leakage(wells: pd.DataFrame) -> WellLeakage:
         compounds=_sorted(compounds),
         plates=_sorted(set(wells.loc[held_plate, PLATE]) & set(wells.loc[learned, PLATE])),
         doses=_learned_doses(wells, plain, held_dose, learned),
-        copies=copies,
+        copies=tuple(zip(names[twice], first[twice], strict=True)),
     )
 
 

@@ -29,6 +29,8 @@ CELLS_PARQUET = "cells.parquet"
 FEATURE_TABLE_JSON = "feature_table.json"
 _PARQUET_SUFFIXES = (".parquet", ".pq")
 _ANNDATA_SUFFIX = ".h5ad"
+_DIGEST_BITS = 256
+"""BLAKE3's."""
 
 
 class FeatureTableRecord(BaseModel):
@@ -37,13 +39,15 @@ class FeatureTableRecord(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal["cell_assets.feature_table"] = "cell_assets.feature_table"
-    version: Literal[1] = 1
+    version: Literal[1, 2] = 2
+    """In the first, digests of wells are of their cells in the table's order."""
     cells: int
     features: int
     wells: dict[str, int]
     """Cells by `plate|well`."""
     digests: dict[str, str]
-    """BLAKE3 of the features of each well's cells, in their order, by `plate|well`: equal ones are one well twice."""
+    """By `plate|well`, of each that has a cell with any feature: BLAKE3 of the features of every such cell, added up so
+    that their order says nothing. Equal ones are one well twice."""
     missing: dict[str, int]
     """Cells without a finite value, by feature; features that all cells have are not named."""
     constant: tuple[str, ...]
@@ -87,7 +91,7 @@ def write_feature_table(source: CellSource, out: Path) -> FeatureTableRecord:
     """
     missing, wells = np.zeros(len(source.features), np.int64), Counter[str]()
     least, most = np.full((2, len(source.features)), np.nan, np.float32)
-    digests: dict[str, blake3] = {}
+    digests = Counter[str]()
     keys: list[NDArray[np.uint64]] = []
     writer: pq.ParquetWriter | None = None
     try:
@@ -100,7 +104,7 @@ def write_feature_table(source: CellSource, out: Path) -> FeatureTableRecord:
             of_wells = batch[PLATE].astype(str) + "|" + batch[WELL].astype(str)
             wells.update(of_wells.tolist())
             for name, rows in of_wells.reset_index(drop=True).groupby(of_wells.to_numpy()).indices.items():
-                digests.setdefault(str(name), blake3()).update(features[rows].tobytes())
+                digests[str(name)] += _digest_of_cells(features[rows])
             named = pd.util.hash_pandas_object(batch[list(source.keys)], index=False)
             keys.append(named.to_numpy().astype(np.uint64))
             schema = _schema(batch, source) if writer is None else writer.schema
@@ -118,7 +122,9 @@ def write_feature_table(source: CellSource, out: Path) -> FeatureTableRecord:
         cells=sum(map(len, keys)),
         features=len(source.features),
         wells=dict(sorted(wells.items())),
-        digests={name: digest.hexdigest() for name, digest in sorted(digests.items())},
+        digests={
+            name: f"{digest % 2**_DIGEST_BITS:064x}" for name, digest in sorted(digests.items()) if digest
+        },
         missing={name: int(n) for name, n in zip(source.features, missing, strict=True) if n},
         constant=tuple(np.array(source.features)[least == most].tolist()),
         left_over={name: n for name, n in source.left_over().items() if n},
@@ -152,6 +158,12 @@ def _numbers(batch: pd.DataFrame, source: CellSource) -> NDArray[np.float32]:
     values = columns.astype(np.float64).to_numpy(np.float32, copy=True)
     values[~np.isfinite(values)] = np.nan
     return values
+
+
+def _digest_of_cells(features: NDArray[np.float32]) -> int:
+    """Sum over cells (n, D); those without any feature add nothing, since all of these are alike."""
+    some = features[~np.isnan(features).all(1)]
+    return sum(int.from_bytes(blake3(cell.tobytes()).digest()) for cell in some)
 
 
 def _ends(end: np.ufunc, features: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -9,6 +9,8 @@ from cell_assets.evaluation.profiling.well_manifest import (
     COMPOUND,
     COMPOUND_SPLIT,
     DIGEST,
+    PLATE_SPLIT,
+    PlateSplit,
     WellSplitParameters,
     split_wells,
 )
@@ -53,14 +55,44 @@ def test_cells_that_come_twice_are_found_whatever_they_are_called(wells: pd.Data
     )
 
 
-def test_a_plate_that_comes_twice_is_found_where_its_copy_is_held_out(wells: pd.DataFrame) -> None:
+@pytest.mark.parametrize("split", [*Split, None])
+def test_a_well_that_comes_twice_is_named_whatever_both_are_used_for(
+    wells: pd.DataFrame, split: Split | None
+) -> None:
+    """Under two compounds of one split; None for controls."""
+    own = wells[COMPOUND_SPLIT].isna() if split is None else wells[COMPOUND_SPLIT] == split.value
+    own = own.fillna(False) & wells[DIGEST].notna()
+    original = wells.index[own & (wells["Metadata_Plate"] == "P0")][0]
+    others = own & (wells["Metadata_Plate"] == "P1")
+    if split is not None:
+        others &= wells[COMPOUND] != wells.loc[original, COMPOUND]
+    copy = wells.index[others][0]
+    wells.loc[copy, DIGEST] = wells.loc[original, DIGEST]
+    pair = (f"P1|{wells.loc[copy, 'Metadata_Well']}", f"P0|{wells.loc[original, 'Metadata_Well']}")
+    found = find_well_leakage(wells)
+    assert found.copies == (pair,) and found.leaks
+    said = rf"1 wells hold the same cells as another \({pair[0]} and {pair[1]}\)".replace("|", r"\|")
+    with pytest.raises(BadInputError, match=said):
+        found.refuse("the well manifest of E")
+
+
+def test_a_plate_that_comes_twice_is_found_well_by_well(wells: pd.DataFrame) -> None:
     own = wells["Metadata_Plate"] == "P2"
     wells.loc[own, DIGEST] = wells.loc[wells["Metadata_Plate"] == "P0", DIGEST].to_numpy()
-    learned = len(rows_of(wells, Split.TRAIN, "P0")) + len(rows_of(wells, Split.VAL, "P0"))
-    assert len(find_well_leakage(wells).copies) == learned
+    names = wells.loc[own & wells[DIGEST].notna(), "Metadata_Well"].tolist()
+    assert len(names) == 11
+    assert find_well_leakage(wells).copies == tuple((f"P2|{name}", f"P0|{name}") for name in names)
 
 
-def test_wells_without_cells_and_controls_are_no_copies(wells: pd.DataFrame) -> None:
-    controls = wells["Metadata_IsControl"].to_numpy(bool)
-    wells.loc[controls, DIGEST] = "the same"
+def test_a_held_out_plate_of_which_a_well_is_learned_from_is_named(wells: pd.DataFrame) -> None:
+    place = rows_of(wells, Split.TRAIN, "P2")[0]
+    wells.loc[place, PLATE_SPLIT] = PlateSplit.LEARNED.value
+    found = find_well_leakage(wells)
+    assert found.plates == ("P2",) and found.copies == ()
+    with pytest.raises(BadInputError, match=r"1 held-out plates are learned from too \(P2\)"):
+        found.refuse("the well manifest of E")
+
+
+def test_wells_without_cells_are_no_copies(wells: pd.DataFrame) -> None:
+    assert wells[DIGEST].isna().sum() == 3
     assert not find_well_leakage(wells).leaks

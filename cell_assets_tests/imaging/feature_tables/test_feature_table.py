@@ -255,3 +255,30 @@ def test_names_of_columns_reach_sql_as_names_alone(database: Path, tmp_path: Pat
         sql.commit()
     write_feature_table(open_source(path), tmp_path)
     assert pd.read_parquet(tmp_path / "cells.parquet")[odd].eq(7).all()
+
+
+def test_cells_in_another_order_or_in_other_batches_are_the_same_well(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    features = [f"Cells_Texture_{n}" for n in range(3)]
+    given = pd.DataFrame(random.normal(size=(40, 3)), columns=features)
+    given = given.assign(Metadata_Plate="P", Metadata_Well=["A01"] * 20 + ["A02"] * 20)
+    given["Metadata_ObjectNumber"] = np.arange(40)
+    # A03 is A01 in another order, and A04 has one of its cells twice in place of another.
+    order = random.permutation(20)
+    again, nearly = given.iloc[order].assign(Metadata_Well="A03"), given.iloc[:20].assign(Metadata_Well="A04")
+    nearly.loc[3, features] = nearly.loc[4, features]
+    # Cells of which nothing is measured are alike in all wells.
+    none = pd.DataFrame({"Metadata_Well": ["A05", "A06", "A01"]}).assign(Metadata_Plate="P")
+    table = pd.concat([given, again, nearly, none], ignore_index=True)
+    table["Metadata_ObjectNumber"] = np.arange(len(table))
+    table.to_parquet(tmp_path / "given.parquet")
+    found = []
+    for rows in (7, 1000):
+        (out := tmp_path / str(rows)).mkdir()
+        found.append(
+            write_feature_table(CellParquet(tmp_path / "given.parquet", rows_at_once=rows), out).digests
+        )
+    one = found[0]
+    assert one == found[1] and set(one) == {f"P|A0{n}" for n in range(1, 5)}
+    assert one["P|A01"] == one["P|A03"] and len(set(one.values())) == 3
+    assert all(len(digest) == 64 for digest in one.values())
