@@ -102,6 +102,7 @@ class _PlateLoss:
     plate: str
     wells: int
     without_profile: str
+    of_one_cell: str
     cells: str
     lost: str
     constant: str
@@ -267,15 +268,20 @@ def _cost(cost: OutputCost) -> _Cost:
 def _plate_loss(record: PlateProfilesRecord) -> _PlateLoss:
     constant = max((len(names) for names in record.constant.values()), default=0)
     used = f"{record.used_cells} of {record.cells}" if record.cells is not None else "came as profiles"
-    n = len(record.without_profile)
     return _PlateLoss(
         record.plate,
         record.wells,
-        f"{n} ({', '.join(record.without_profile[:3])}{', …' if n > 3 else ''})" if n else "0",
+        _counted(record.without_profile),
+        _counted(record.of_one_cell),
         used,
         str(len(record.lost)),
         str(constant),
     )
+
+
+def _counted(wells: Sequence[str]) -> str:
+    n = len(wells)
+    return f"{n} ({', '.join(wells[:3])}{', …' if n > 3 else ''})" if n else "0"
 
 
 def _selection_loss(name: str, selection: SelectedProfiles) -> _SelectionLoss:

@@ -54,6 +54,9 @@ class PlateProfilesRecord(BaseModel):
     """Of these."""
     without_profile: tuple[str, ...]
     """Wells that have no cell with all features, or no row in the table that came."""
+    of_one_cell: tuple[str, ...] = ()
+    """Wells whose profile is of one cell, so that spreads and covariances in it are 0; of profiles that came ready no
+    such well is known."""
     cells: int | None
     """Of the plate; None of profiles that came ready."""
     used_cells: int | None
@@ -111,6 +114,7 @@ def write_plate_profiles(
         wells=len(known),
         control_wells=int(is_control.sum()),
         without_profile=tuple(sorted(name for name in wells[WELL].astype(str) if name not in with_profile)),
+        of_one_cell=tuple(sorted(known.loc[known[COUNT] == 1, WELL].astype(str))),
         cells=record.cells,
         used_cells=len(by_well.rows),
         dropped_by={name: n for name, n in usable.dropped_by.items() if n},

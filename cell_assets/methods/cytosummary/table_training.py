@@ -93,6 +93,8 @@ class _ReadPlates:
     cells: dict[str, CellUse]
     empty: list[str]
     """Wells that would have been used and have no usable cell, as `plate|well`."""
+    of_one_cell: list[str]
+    """Wells that are learned from and have one, as `plate|well`."""
 
 
 def train(
@@ -178,7 +180,7 @@ def _read(
     tables: Mapping[str, CellTable], wells: pd.DataFrame, reading: _Reading, folder: Path
 ) -> _ReadPlates:
     """Training wells of every plate first, then validation wells: both are one piece of its map."""
-    found = _ReadPlates([], [], {}, [])
+    found = _ReadPlates([], [], {}, [], [])
     for place, (name, table) in enumerate(tables.items()):
         own = wells[(wells[PLATE] == name).fillna(False).to_numpy(np.bool_)]
         found.empty.extend(f"{name}|{well}" for well in own.loc[_would_teach(own) & (own[COUNT] == 0), WELL])
@@ -186,9 +188,12 @@ def _read(
         if wanted.empty:
             continue
         plate = open_plate(table, reading.features)
-        has_cells = plate.counts(wanted) > 0
+        counts = plate.counts(wanted)
+        has_cells = counts > 0
         found.cells[name] = CellUse.of(plate)
         found.empty.extend(f"{name}|{well}" for well in wanted.loc[~has_cells, WELL])
+        single = learned_from(wanted) & (counts == 1)
+        found.of_one_cell.extend(f"{name}|{well}" for well in wanted.loc[single, WELL])
         wanted = wanted[has_cells]
         if wanted.empty:
             continue
@@ -251,6 +256,11 @@ def _remarks(
     if read.empty:
         remarks.append(
             f"{len(read.empty)} wells ({', '.join(read.empty[:5])}) have no cell with all features, and were left out"
+        )
+    if read.of_one_cell:
+        remarks.append(
+            f"{len(read.of_one_cell)} wells that are learned from ({', '.join(read.of_one_cell[:5])}) have one cell "
+            "with all features, so that a set of theirs is that cell many times and has no spread"
         )
     would = learned_from(wells.assign(**{COUNT: 1}), Split.TRAIN)
     without = sorted(set(wells.loc[would, COMPOUND].astype(str)) - set(compounds))

@@ -135,6 +135,25 @@ def test_what_is_left_out_is_counted_and_named(tmp_path: Path) -> None:
     ]
 
 
+def test_a_well_of_one_cell_has_no_spread_and_is_named(tmp_path: Path) -> None:
+    n = len(WELLS) * CELLS_PER_WELL
+    gone = (np.tile(np.array(WELLS) == "C1", CELLS_PER_WELL)) & (np.arange(n) >= len(WELLS))
+    cells(tmp_path / "cells", **{MEAN: np.where(gone, np.nan, np.arange(n) ** 0.5)})
+    parameters = ProfileParameters(
+        representations=(Representation.DISPERSION, Representation.FUSION),
+        sketch_size=2,
+        max_missing_share=0.2,
+    )
+    record = write_plate_profiles(tmp_path / "cells", wells(), tmp_path, parameters)
+    assert record.of_one_cell == ("C1",) and record == read_profiles_record(tmp_path)
+    for representation, suffix in ((Representation.DISPERSION, "_sd"), (Representation.FUSION, "_mad")):
+        found = read_plate_profiles(tmp_path, representation)
+        spread = found.features[:, [name.endswith(suffix) for name in found.names]]
+        # No spread at all lies below every other well's.
+        (place,) = np.flatnonzero(found.metadata[WELL] == "C1")
+        assert spread.shape[1] == 3 and (spread.argmin(0) == place).all()
+
+
 def test_same_cells_same_bytes(tmp_path: Path) -> None:
     for name in "ab":
         cells(tmp_path / name / "cells")

@@ -21,7 +21,9 @@ from cell_assets.evaluation.profiling.well_manifest import (
     learned_from,
 )
 from cell_assets.methods.contract import CellTable, ProfileMethod, Progress, TrainingResult
+from cell_assets.methods.cytosummary.building import network_of
 from cell_assets.methods.cytosummary.checkpoint import load_checkpoint
+from cell_assets.methods.cytosummary.lightning_module import CytoSummaryModule
 from cell_assets.methods.cytosummary.machine import applicable
 from cell_assets.methods.cytosummary.method import METHOD
 from cell_assets.methods.cytosummary.network import CytoSummaryNet
@@ -230,6 +232,40 @@ def test_wells_and_compounds_without_usable_cells_are_left_out_and_named(tmp_pat
     assert "no compound validates, so the last epoch is kept" in said
     assert "is kept, the last, as nothing validates" in METHOD.training_notes(out)[0]
     assert read_feature_use(out).cells["P"].dropped_by == {FEATURES[0]: 2 * CELLS_PER_WELL}
+
+
+def test_wells_of_one_cell_are_learned_from_and_named(two_plates: list[CellTable], tmp_path: Path) -> None:
+    wells = manifest(["P", "Q"])
+    well = wells.loc[learned_from(wells), "Metadata_Well"].iloc[0]
+
+    def few(cells: pd.DataFrame) -> pd.DataFrame:
+        return cells[(cells["Metadata_Well"] != well) | (cells["Metadata_ObjectNumber"] == 3)]
+
+    tables = [write_plate(tmp_path / "P", "P", 1, few), two_plates[1]]
+    for summary in (Summary.LEARNED, Summary.MOMENTS):
+        out, result = trained(tables, wells, tmp_path / summary.name, summary=summary)
+        assert f"1 wells that are learned from (P|{well}) have one cell with all features" in " ".join(
+            result.messages
+        )
+        assert np.isfinite(pd.read_parquet(out / "history.parquet")["train_loss"]).all()
+    _, result = trained(two_plates, wells, tmp_path / "whole")
+    assert "have one cell" not in " ".join(result.messages)
+
+
+def test_the_preset_of_the_paper_is_what_it_states() -> None:
+    """Experimental Setup: AdamW at 5e-4 with a weight decay of 1e-2; φ of 2048 features, ρ of 512 and 2048."""
+    paper = METHOD.parameters("paper", {})
+    assert isinstance(paper, TrainingParameters)
+    assert (paper.learning_rate, paper.weight_decay) == (5e-4, 1e-2)
+    assert (paper.cell_width, paper.hidden_width, paper.profile_width) == (2048, 512, 2048)
+    network = network_of(paper, 1324)
+    assert isinstance(network, CytoSummaryNet)
+    assert [tuple(layer.weight.shape) for layer in (network.phi, network.rho[0], network.rho[2])] == [
+        (2048, 1324), (512, 2048), (2048, 512),
+    ]  # fmt: skip
+    (group,) = CytoSummaryModule(network, paper, ()).configure_optimizers().param_groups
+    assert (group["lr"], group["weight_decay"]) == (5e-4, 1e-2)
+    assert isinstance(CytoSummaryModule(network, paper, ()).configure_optimizers(), torch.optim.AdamW)
 
 
 def test_compounds_that_are_alone_on_their_plates_are_named(

@@ -98,13 +98,26 @@ def test_neither_order_nor_blocks_of_cells_change_a_well(
     np.testing.assert_allclose(whole / scale, torch.cat(one_by_one).numpy() / scale, atol=tolerance)
 
 
-def test_halves_of_a_well_add_up_to_it() -> None:
-    net, x = network(), cells(50)
+@pytest.mark.parametrize(
+    ("config", "precision", "relative"),
+    [
+        (SMALL, Precision.FLOAT32, 1e-5),
+        (SMALL, Precision.BFLOAT16, 1e-2),
+        (NetworkConfig(features=1324), Precision.FLOAT32, 1e-5),
+        (NetworkConfig(features=1324), Precision.BFLOAT16, 1e-2),
+    ],
+    ids=["float32", "bfloat16", "float32 as wide as the paper's", "bfloat16 as wide as the paper's"],
+)
+def test_halves_of_a_well_add_up_to_it(config: NetworkConfig, precision: Precision, relative: float) -> None:
+    net = network(config)
+    x = np.random.default_rng(1).normal(size=(50, config.features)).astype(np.float32)
+    halves = net.sums_of_wells(x, np.array([0, 20, 50]), precision)
+    whole = net.sums_of_wells(x, np.array([0, 50]), precision)
     with torch.no_grad():
-        halves = [net.of_cells(part).sum(0, keepdim=True) for part in (x[:20], x[20:])]
-        torch.testing.assert_close(
-            net.of_sums(halves[0] + halves[1]), net(x, Counts.of(torch.ones(1, 50))), rtol=1e-5, atol=1e-5
-        )
+        added, at_once = (net.of_sums(one)[0] for one in (halves.sum(0, keepdim=True), whole))
+        in_training = net(torch.from_numpy(x), Counts.of(torch.ones(1, 50)))[0]
+    for found, expected in ((added, at_once), (at_once, in_training)):
+        assert (found - expected).norm() < relative * expected.norm()
 
 
 def test_a_well_without_cells_and_other_features_are_named() -> None:
