@@ -1,4 +1,9 @@
-"""Populations that no mean tells apart (paper, Supplement B, in idea): equal means, another covariance or skewness."""
+"""Populations that no mean tells apart (paper, Supplement B, in idea): another covariance or skewness, and means that
+scatter from well to well, but alike in all compounds.
+
+That a mean finds nothing there is how the populations are made; what is shown is that the made ones are so, by a mean
+that finds compounds as soon as they shift it, and that the network finds what it cannot.
+"""
 
 from collections.abc import Callable
 
@@ -18,6 +23,8 @@ from cell_assets.methods.cytosummary.training import train_network
 
 COMPOUNDS, WELLS, CELLS, D = 10, 8, 400, 5
 """The first half of every compound's wells is learned from."""
+SCATTER = 0.1
+"""Standard deviation of wells' means in every direction."""
 Values = NDArray[np.float64]
 
 
@@ -41,14 +48,24 @@ def skewed(random: np.random.Generator) -> Callable[[], Values]:
 
 
 def populations(
-    kind: Callable[[np.random.Generator], Callable[[], Values]], seed: int
+    kind: Callable[[np.random.Generator], Callable[[], Values]], seed: int, shift: float = 0.0
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Cells of all wells, each with a mean of exactly 0, and each well's compound."""
+    """Cells of all wells, and each well's compound, which shifts the mean by `shift` in a direction of its own."""
     random = np.random.default_rng(seed)
     draws = [kind(random) for _ in range(COMPOUNDS)]
-    wells = [draws[compound]() for compound in np.repeat(np.arange(COMPOUNDS), WELLS)]
-    cells = np.concatenate([well - well.mean(0) for well in wells]).astype(np.float32)
-    return cells, np.repeat(np.arange(COMPOUNDS), WELLS)
+    compound = np.repeat(np.arange(COMPOUNDS), WELLS)
+    wells = [draws[one]() for one in compound]
+    # A well's own mean would scatter most where its compound's cells do, and so tell of their covariance.
+    centred = np.stack([well - well.mean(0) for well in wells])
+    means = SCATTER * random.normal(size=(len(compound), D))
+    directions = random.normal(size=(COMPOUNDS, D))
+    means += shift * (directions / np.linalg.norm(directions, axis=1, keepdims=True))[compound]
+    return (centred + means[:, None]).reshape(-1, D).astype(np.float32), compound
+
+
+def of_means(cells: NDArray[np.float32]) -> Values:
+    """Of every well."""
+    return np.asarray(cells.reshape(-1, CELLS, D).mean(1, dtype=np.float64))
 
 
 def replicates(profiles: Values, compound: NDArray[np.int64], seed: int) -> tuple[float, float]:
@@ -85,7 +102,9 @@ def test_what_the_mean_cannot_see_is_learned(
     network = train_network([plate], sorted(set(wells[COMPOUND])), parameters).network
     unseen = network.profiles_of(by_well[~seen].reshape(-1, D), starts[: (~seen).sum() + 1])
     found, chance = replicates(unseen.astype(np.float64), compound[~seen], seed)
-    # Means are 0 but for rounding, so what a mean says of a well is noise.
-    mean, _ = replicates(by_well[~seen].mean(1, dtype=np.float64), compound[~seen], seed)
+    mean, _ = replicates(of_means(by_well[~seen]), compound[~seen], seed)
     assert mean < chance + 0.12
+    shifted, _ = populations(kind, seed, shift=5 * SCATTER)
+    told, _ = replicates(of_means(shifted)[~seen], compound[~seen], seed)
+    assert told > 0.7
     assert found > (0.95 if kind is rotated else chance + 0.3)
