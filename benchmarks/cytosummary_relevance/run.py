@@ -151,8 +151,10 @@ def scores_of_cells(
     """By the networks that did not learn from a well's compound, and by one that learned nothing."""
     known = screen.wells.metadata
     name = known["Metadata_Compound"].to_numpy(str)[cells.rows]
-    codes = np.unique(name, return_inverse=True)[1].astype(np.int64)
     is_control = (known["Metadata_moa"] == CONTROL).to_numpy()[cells.rows]
+    # As in `cytosummary_profiles`: a control well asks for none and is no answer.
+    alone = len(name) + np.arange(len(name))
+    codes = np.where(is_control, alone, np.unique(name, return_inverse=True)[1]).astype(np.int64)
     compounds = np.unique(name[~is_control])
     order = np.random.default_rng([seed, 9]).permutation(compounds)
     fold = {str(one): place % N_FOLDS for place, one in enumerate(order)}
