@@ -14,7 +14,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from cell_assets.errors import BadInputError
-from cell_assets.evaluation.units import FloatArray, StrArray
+from cell_assets.evaluation.units import FloatArray, IntArray, StrArray
 from cell_assets.reporting.embedding_figures import Colouring, Projection
 from cell_assets.reporting.style import OTHER, PALETTE
 from cell_assets.reporting.wording import title_text
@@ -26,6 +26,8 @@ MOST_BACKGROUND = 1500
 SIDE = 1000
 """Coordinates are whole numbers from 0 to this."""
 _MARGIN = 40
+_SAME_TIME_H = 1e-5
+"""Times are rounded to a tenth of this, so that a sum of them is as near as this to its time."""
 NOT_KNOWN = "not known"
 
 
@@ -36,8 +38,12 @@ class MovingCells:
     title: str
     track: StrArray
     """(N,) names, so that a cell keeps its point from one time to the next."""
+    plate: StrArray
+    """(N,) names of what was filmed together."""
     time: FloatArray
     """(N,) hours."""
+    interval: float
+    """Hours between two frames of a plate."""
     projections: tuple[Projection, ...]
     """Of the same N cells; all sets of a page have them by the same names, and are drawn to the scale of the first."""
     colourings: tuple[Colouring, ...]
@@ -55,6 +61,7 @@ def render_dynamics_page(
 ) -> str:
     """The page of these sets: a panel for every colouring of every set, and one time for all panels.
 
+    The page has every time at which any plate was filmed; between its own frames a plate shows the last one.
     Of a set with more cells at a time point, `most_cells` are drawn with `seed`, by whole tracks as far as that goes.
     The same content gives the same text.
 
@@ -134,7 +141,7 @@ def _set_data(
     background = np.sort(rng.permutation(len(xy))[:MOST_BACKGROUND])
     frames, totals = [], []
     for time in times:
-        rows = np.flatnonzero(one.time == time)
+        rows = _rows_at(one, time)
         totals.append(len(rows))
         rows = rows[np.argsort(rank[rows], kind="stable")][:most_cells]
         frames.append(
@@ -155,6 +162,17 @@ def _set_data(
             for colouring, names in zip(one.colourings, categories, strict=True)
         ],
     }
+
+
+def _rows_at(one: MovingCells, time: float) -> IntArray:
+    """Rows of each plate's last frame: none before its first, nor by more than one interval after its last."""
+    shown = np.zeros(len(one.time), dtype=np.bool_)
+    for plate in np.unique(one.plate):
+        own = one.plate == plate
+        past = one.time[own & (one.time <= time)]
+        if len(past) and time <= one.time[own].max() + one.interval + _SAME_TIME_H:
+            shown |= own & (one.time == past.max())
+    return np.flatnonzero(shown)
 
 
 def _in_order(text: pd.Series) -> list[str]:

@@ -44,7 +44,9 @@ def dynamics_page(study: EmbeddingStudy, projections: Sequence[Projection], titl
     test = MovingCells(
         title="Test cells",
         track=unit_ids(cells, SplitUnit.TRACK)[rows],
+        plate=unit_ids(cells, SplitUnit.PLATE)[rows],
         time=hours[rows],
+        interval=settings.interval_min / 60,
         projections=tuple(Projection(one.name, one.xy[rows], one.axis_titles) for one in projections),
         colourings=colourings,
     )
@@ -71,7 +73,9 @@ def _independent_cells(study: EmbeddingStudy, time_title: str) -> MovingCells | 
     return MovingCells(
         title=f"Independent plates {', '.join(found.plates)}",
         track=unit_ids(found.cells, SplitUnit.TRACK),
+        plate=unit_ids(found.cells, SplitUnit.PLATE),
         time=hours,
+        interval=found.interval_min / 60,
         projections=(_shared_axes(found.pca),),
         colourings=colourings or (Colouring("condition", found.cells["condition"].astype(str)),),
     )

@@ -1,6 +1,7 @@
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,9 @@ def moving(n_tracks: int = 6, title: str = "Test cells", with_umap: bool = True)
     return MovingCells(
         title=title,
         track=np.array([f"P1|A/1/000|{one}" for one in track]),
+        plate=np.full(len(rows), "P1"),
         time=np.array(HOURS)[k],
+        interval=0.5,
         projections=projections if with_umap else projections[:1],
         colourings=(
             Colouring("infection_state, annotated", state.where(track != 1)),
@@ -143,6 +146,39 @@ def test_arrow_keys_and_play_step_through_time_and_the_projection_can_be_changed
     at = browser_page.locator("#slider").input_value()
     browser_page.wait_for_timeout(900)
     assert browser_page.locator("#slider").input_value() == at
+
+
+def frames_shown(page: str, which: int) -> list[list[int]]:
+    """x of every cell of a set in the first projection, by time; x is the frame that a cell was seen in."""
+    frames = data_of(page)["sets"][which]["frames"]
+    places = sorted({row[1] for frame in frames for row in frame})
+    return [[places.index(row[1]) for row in frame] for frame in frames]
+
+
+def test_between_its_frames_a_plate_holds_the_last_one_and_is_empty_before_and_after_its_film() -> None:
+    every_half_hour = moving(3)
+    # Filmed every 3 h from hour 0.5, so from before the others until they have long ended.
+    slow = replace(moving(3), time=np.round(0.5 + (every_half_hour.time - 3.0) * 6, 6), interval=3.0)
+    page = rendered(every_half_hour, slow)
+    assert data_of(page)["times"] == [0.5, 3.0, 3.5, 4.0, 4.5, 6.5, 9.5]
+    assert frames_shown(page, 1) == [[0] * 3, [0] * 3, [1] * 3, [1] * 3, [1] * 3, [2] * 2, [3] * 2]
+    assert frames_shown(page, 0) == [[], [0] * 3, [1] * 3, [2] * 2, [3] * 2, [], []]
+    assert [one["totals"] for one in data_of(page)["sets"]] == [[0, 3, 3, 2, 2, 0, 0], [3, 3, 3, 3, 3, 2, 2]]
+
+
+def test_a_film_that_has_ended_is_held_for_one_interval() -> None:
+    third = 1 / 3
+    film = moving(1)
+    one = replace(film, time=np.round([10.0, 10 + third], 6), interval=third)
+    longer = replace(moving(2), time=np.round([10.0, 10 + third, 10.0, 10 + third, 10 + 2 * third, 11.0], 6))
+    assert data_of(rendered(one, longer))["sets"][0]["totals"] == [1, 1, 1, 0]
+
+
+def test_plates_of_one_set_that_were_filmed_at_other_times_are_shown_together() -> None:
+    film = moving(4)
+    later = np.isin(film.track, ["P1|A/1/000|2", "P1|A/1/000|3"])
+    both = replace(film, time=film.time + 0.25 * later, plate=np.where(later, "P2", "P1"), track=film.track)
+    assert data_of(rendered(both))["sets"][0]["totals"] == [2, 4, 4, 4, 3, 3, 3, 3]
 
 
 def test_no_more_cells_are_shown_than_stated_and_whole_tracks_as_far_as_that_goes() -> None:

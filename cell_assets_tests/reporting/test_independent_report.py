@@ -74,9 +74,13 @@ def test_their_cells_move_beside_the_test_cells_on_shared_axes(study: EmbeddingS
     assert [one["name"] for one in data["projections"]] == ["PCA"]
     own, strange = data["sets"]
     assert (own["title"], strange["title"]) == ("Test cells", "Independent plates P9")
-    # Filmed every 2 h from the same hour on, beside every 30 min: 24 cells at every fourth time, none between.
-    assert strange["totals"][:9:4] == [24, 24, 24]
-    assert strange["totals"][1:4] == [0, 0, 0]
+    # Filmed every 2 h from hour 3 to 15, beside every 30 min to hour 8.5: all 24 cells at every time.
+    assert data["times"] == [3 + 0.5 * k for k in range(12)] + [9, 11, 13, 15]
+    assert strange["totals"] == [24] * 16
+    n_test = len(own["tracks"])
+    assert own["totals"] == [n_test] * 13 + [0] * 3
+    # What is shown at 3.5, 4 and 4.5 h is the frame of 3 h.
+    assert all(strange["frames"][k] == strange["frames"][0] != strange["frames"][4] for k in (1, 2, 3))
     assert [one["title"] for one in strange["colourings"]] == [
         "infection state, annotated",
         "infection state, predicted",
