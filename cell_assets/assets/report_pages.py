@@ -58,6 +58,7 @@ def write_embedding_report(
         history=history,
         strips=example_strips(study, inputs),
     )
+    umap_of_both = _joint_umap(study, parameters.seed)
     ends = component_ends(
         study.correlations,
         study.embedded.cells,
@@ -79,14 +80,16 @@ def write_embedding_report(
                 *track_figures(study, inputs, pictures.projections),
                 *remodelling_figures(study.remodelling),
                 *remodelled_track_figures(study, inputs, pictures.projections),
-                *independent_figures(study, _joint_umap(study, parameters.seed)),
+                *independent_figures(study, umap_of_both),
             ),
             inputs=tuple(inputs.receipts()),
             parameters=parameters.model_dump(mode="json"),
             onsets=onset_tables(dynamics),
             further_tasks=independent.tasks if independent else (),
             suspicious_steps=None if study.disruptions is None else study.disruptions.suspicious,
-            dynamics_page=dynamics_page(study, pictures.projections, f"Cells of {experiment} over time"),
+            dynamics_page=dynamics_page(
+                study, pictures.projections, f"Cells of {experiment} over time", umap_of_both
+            ),
         ),
     )
     return study.evaluation.numbers

@@ -56,6 +56,7 @@ def render_dynamics_page(
     *,
     time_title: str,
     is_simulated: bool,
+    notes: Sequence[str] = (),
     most_cells: int = MOST_CELLS,
     seed: int = 0,
 ) -> str:
@@ -63,7 +64,7 @@ def render_dynamics_page(
 
     The page has every time at which any plate was filmed; between its own frames a plate shows the last one.
     Of a set with more cells at a time point, `most_cells` are drawn with `seed`, by whole tracks as far as that goes.
-    The same content gives the same text.
+    `notes` are sentences above the panels. The same content gives the same text.
 
     Raises:
         BadInputError: there is no cell, or sets have projections of different names.
@@ -94,6 +95,7 @@ def render_dynamics_page(
     return environment.from_string(template).render(
         title=title,
         simulated=is_simulated,
+        notes=notes,
         most_cells=most_cells,
         side=SIDE,
         n_times=len(times),

@@ -1,7 +1,7 @@
 """Which cells the animated page shows of a study, and by what they are coloured."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -21,76 +21,108 @@ PREDICTED = "predicted"
 _KEYS = ["plate", "fov_name", "track_id", "t"]
 
 
-def dynamics_page(study: EmbeddingStudy, projections: Sequence[Projection], title: str) -> str | None:
+@dataclass(frozen=True)
+class _Film:
+    """Cells of one set, filmed at one interval."""
+
+    title: str
+    cells: pd.DataFrame
+    rows: IntArray
+    """Of `cells`, which are shown."""
+    interval_min: float
+    annotations: Mapping[str, pd.Series]
+    """By column, of all `cells`."""
+    tasks: Sequence[TaskEvaluation]
+    projections: Sequence[Projection]
+    """Of all `cells`."""
+
+
+def dynamics_page(
+    study: EmbeddingStudy, projections: Sequence[Projection], title: str, joint_umap: Projection | None = None
+) -> str | None:
     """The animated page of a study's test cells, coloured by annotation and by what the probe says.
 
-    Cells of independent plates stand beside them, in the test cells' principal components alone: a UMAP of one set
-    says nothing of another. None where there is a single time point.
+    Cells of independent plates stand beside them, in the principal components of the experiment's own cells and in the
+    UMAP of both: a UMAP of one set says nothing of another. None where the test cells have a single time point.
 
     Args:
         projections: of all cells of the study.
+        joint_umap: of all cells of the study, followed by those of the independent plates.
     """
-    settings, cells = study.evaluation.settings, study.embedded.cells
+    settings, cells, found = study.evaluation.settings, study.embedded.cells, study.independent
     rows = np.flatnonzero((cells["split"].astype(str) == settings.test_split).to_numpy())
     if settings.interval_min is None or cells["t"].iloc[rows].nunique() < 2:
         return None
-    hours, time_title = hours_of(cells, settings.interval_min)
-    colourings = states_seen_and_predicted(cells, rows, study.annotations, study.evaluation.tasks)
-    if not colourings:
-        colourings = (Colouring("condition", cells["condition"].iloc[rows]),)
-    strangers = _independent_cells(study, time_title)
-    if strangers is not None and study.independent is not None:
-        projections = [_shared_axes(study.independent.own_pca)]
-    test = MovingCells(
-        title="Test cells",
-        track=unit_ids(cells, SplitUnit.TRACK)[rows],
-        plate=unit_ids(cells, SplitUnit.PLATE)[rows],
-        time=hours[rows],
-        interval=settings.interval_min / 60,
-        projections=tuple(Projection(one.name, one.xy[rows], one.axis_titles) for one in projections),
-        colourings=colourings,
+    own = _Film(
+        "Test cells",
+        cells,
+        rows,
+        settings.interval_min,
+        study.annotations,
+        study.evaluation.tasks,
+        projections,
     )
+    films, notes = [own], []
+    if found is not None:
+        name = f"Independent plates {', '.join(found.plates)}"
+        if found.interval_min is None:
+            notes.append(f"{name} are not shown: they have a single time point or no time interval.")
+        else:
+            films = [
+                replace(own, projections=_projections(found.own_pca, joint_umap, slice(len(cells)))),
+                _Film(
+                    name,
+                    found.cells,
+                    np.arange(len(found.cells)),
+                    found.interval_min,
+                    found.annotations,
+                    [replace(task, name=task.name.removesuffix(INDEPENDENT_SUFFIX)) for task in found.tasks],
+                    _projections(found.pca, joint_umap, slice(len(cells), None)),
+                ),
+            ]
+    axes = [time_axis(film.cells, film.interval_min) for film in films]
+    is_known = [axis.unit == "h" for axis in axes]
+    if any(is_known) and not all(is_known):
+        notes.append(
+            "Hours count from the first frame: when cells were perturbed is not known of all plates that are shown."
+        )
     return render_dynamics_page(
         title,
-        [test] if strangers is None else [test, strangers],
-        time_title=time_title,
+        [
+            _moving(film, axis.values if all(is_known) else _hours_since_first_frame(film))
+            for film, axis in zip(films, axes, strict=True)
+        ],
+        time_title=axes[0].title if all(is_known) else "hours since the first frame",
         is_simulated=settings.simulated,
+        notes=notes,
         seed=settings.seed,
     )
 
 
-def _independent_cells(study: EmbeddingStudy, time_title: str) -> MovingCells | None:
-    """None where there are none, or where their hours count from something else than those of the test cells."""
-    found = study.independent
-    if found is None or found.interval_min is None:
-        return None
-    hours, counted_from = hours_of(found.cells, found.interval_min)
-    if counted_from != time_title:
-        return None
-    tasks = [replace(task, name=task.name.removesuffix(INDEPENDENT_SUFFIX)) for task in found.tasks]
-    rows = np.arange(len(found.cells))
-    colourings = states_seen_and_predicted(found.cells, rows, found.annotations, tasks)
+def _projections(pca: FloatArray, joint_umap: Projection | None, which: slice) -> tuple[Projection, ...]:
+    shared = Projection("PCA", pca, ("PC 1", "PC 2"))
+    if joint_umap is None:
+        return (shared,)
+    return shared, replace(joint_umap, xy=joint_umap.xy[which])
+
+
+def _hours_since_first_frame(film: _Film) -> FloatArray:
+    return np.round(film.cells["t"].to_numpy(dtype=np.float64) * film.interval_min / 60, 6)
+
+
+def _moving(film: _Film, hours: FloatArray) -> MovingCells:
+    """`hours` (N,) are those of all cells of the film."""
+    cells, rows = film.cells, film.rows
+    colourings = states_seen_and_predicted(cells, rows, film.annotations, film.tasks)
     return MovingCells(
-        title=f"Independent plates {', '.join(found.plates)}",
-        track=unit_ids(found.cells, SplitUnit.TRACK),
-        plate=unit_ids(found.cells, SplitUnit.PLATE),
-        time=hours,
-        interval=found.interval_min / 60,
-        projections=(_shared_axes(found.pca),),
-        colourings=colourings or (Colouring("condition", found.cells["condition"].astype(str)),),
+        title=film.title,
+        track=unit_ids(cells, SplitUnit.TRACK)[rows],
+        plate=unit_ids(cells, SplitUnit.PLATE)[rows],
+        time=hours[rows],
+        interval=film.interval_min / 60,
+        projections=tuple(replace(one, xy=one.xy[rows]) for one in film.projections),
+        colourings=colourings or (Colouring("condition", cells["condition"].iloc[rows]),),
     )
-
-
-def _shared_axes(pca: FloatArray) -> Projection:
-    return Projection("PCA", pca, ("PC 1", "PC 2"))
-
-
-def hours_of(cells: pd.DataFrame, interval_min: float) -> tuple[FloatArray, str]:
-    """Time of every row (N,) in hours, and since when: the perturbation where it is known, else the first frame."""
-    axis = time_axis(cells, interval_min)
-    if axis.unit == "h":
-        return axis.values, axis.title
-    return np.round(axis.values / 60.0, 6), "hours since the first frame"
 
 
 def states_seen_and_predicted(

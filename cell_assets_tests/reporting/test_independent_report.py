@@ -1,4 +1,6 @@
 import io
+import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -26,6 +28,11 @@ def embedded(cells: pd.DataFrame) -> EmbeddedCells:
 
 @pytest.fixture(scope="module")
 def study() -> EmbeddingStudy:
+    return studied()
+
+
+def studied(is_perturbation_known: bool = True) -> EmbeddingStudy:
+    """An experiment filmed every half hour, and P9 every 2 h, of which may be unknown when it was perturbed."""
     own = infection_movie(n_lineages=32, n_times=12)
     states = own[[*KEYS, "infection_state"]]
     alone = study_embeddings(
@@ -41,6 +48,8 @@ def study() -> EmbeddingStudy:
     assert independent_figures(alone) == ()
     other = infection_movie(n_lineages=24, n_times=7, interval_hours=2.0, seed=3)
     other = other.assign(plate="P9", split="unlisted")
+    if not is_perturbation_known:
+        other["hours_post_perturbation"] = np.nan
     strangers = IndependentCells(embedded(other), other[[*KEYS, "infection_state"]], 120.0, False)
     return study_independent(alone, states, strangers)
 
@@ -66,12 +75,18 @@ def test_independent_plates_have_figures_under_their_own_heading(study: Embeddin
         assert min(Image.open(io.BytesIO(figure.png)).size) > 300
 
 
-def test_their_cells_move_beside_the_test_cells_on_shared_axes(study: EmbeddingStudy) -> None:
-    two = [Projection(name, study.embedded.pca, ("1", "2")) for name in ("PCA", "UMAP")]
-    page = dynamics_page(study, two, "Cells over time")
+def moving(study: EmbeddingStudy, joint_umap: Projection | None = None) -> dict:
+    """The data of the animated page, and its notes as one text."""
+    own = [Projection(name, study.embedded.pca, ("1", "2")) for name in ("PCA", "UMAP")]
+    page = dynamics_page(study, own, "Cells over time", joint_umap)
     assert page is not None
-    data = data_of(page)
-    assert [one["name"] for one in data["projections"]] == ["PCA"]
+    head = re.search(r"<h1>.*?<div class=.controls", page, flags=re.S)
+    assert head is not None
+    return {**data_of(page), "head": head.group()}
+
+
+def test_their_cells_move_beside_the_test_cells_on_shared_axes(study: EmbeddingStudy) -> None:
+    data = moving(study)
     own, strange = data["sets"]
     assert (own["title"], strange["title"]) == ("Test cells", "Independent plates P9")
     # Filmed every 2 h from hour 3 to 15, beside every 30 min to hour 8.5: all 24 cells at every time.
@@ -102,3 +117,41 @@ def test_what_is_predicted_is_of_own_test_cells_and_of_independent_ones(study: E
     assert (theirs.to_numpy() == found.annotations["infection_state"].to_numpy()).mean() > 0.95
     (scatter, _) = independent_figures(study)
     assert "of the experiment's test cells" in scatter.caption
+
+
+def test_both_are_shown_in_their_umap_and_in_none_that_knows_one_of_them_alone(study: EmbeddingStudy) -> None:
+    assert study.independent is not None
+    own, other = study.embedded.cells, study.independent.cells
+    # A place says whose cell it is, and when it was seen.
+    x = np.concatenate([own["t"], 100 + other["t"]]).astype(float)
+    umap = Projection("UMAP", np.column_stack([x, np.zeros(len(x))]), ("UMAP 1", "UMAP 2"))
+    data = moving(study, umap)
+    assert [one["axes"] for one in data["projections"]] == [["PC 1", "PC 2"], ["UMAP 1", "UMAP 2"]]
+    low, high = 0, 106
+    for one, first, interval, n_frames in zip(data["sets"], (0, 100), (0.5, 2.0), (12, 7), strict=True):
+        for k in range(n_frames):
+            frame = one["frames"][data["times"].index(3 + interval * k)]
+            expected = 500 + ((first + k) - (low + high) / 2) * (1000 - 80) / (high - low)
+            assert {row[3] for row in frame} == {round(expected)}
+    assert [one["name"] for one in moving(study)["projections"]] == ["PCA"]
+
+
+def test_where_perturbation_is_not_known_of_both_hours_count_from_the_first_frame() -> None:
+    found = studied(is_perturbation_known=False)
+    assert found.independent is not None and found.independent.dynamics[0].calls is not None
+    data = moving(found)
+    assert data["time_title"] == "hours since the first frame"
+    assert data["time_title"] == found.independent.dynamics[0].calls.time_title
+    assert data["times"] == [0.5 * k for k in range(12)] + [6, 8, 10, 12]
+    assert [one["totals"][0] for one in data["sets"]] == [len(data["sets"][0]["tracks"]), 24]
+    assert data["sets"][1]["totals"] == [24] * 16
+    assert "Hours count from the first frame: when cells were perturbed is not known" in data["head"]
+
+
+def test_plates_of_one_time_point_are_said_not_to_be_shown(study: EmbeddingStudy) -> None:
+    assert study.independent is not None
+    data = moving(replace(study, independent=replace(study.independent, interval_min=None)))
+    assert [one["title"] for one in data["sets"]] == ["Test cells"]
+    assert [one["name"] for one in data["projections"]] == ["PCA", "UMAP"]
+    assert "Independent plates P9 are not shown: they have a single time point" in data["head"]
+    assert "not shown" not in moving(study)["head"] and "Hours count" not in moving(study)["head"]
