@@ -8,7 +8,17 @@ import pytest
 from PIL import Image
 
 from cell_assets.evaluation.pixels.attribution_parameters import AttributionParameters
-from cell_assets.evaluation.pixels.attribution_scores import SCORE_COLUMNS, MapKind, attribution_numbers
+from cell_assets.evaluation.pixels.attribution_scores import (
+    RANDOM_DROP,
+    SCORE_COLUMNS,
+    MapKind,
+    Region,
+    area_column,
+    attribution_numbers,
+    correlation_column,
+    drop_column,
+    share_column,
+)
 from cell_assets.evaluation.splits import SplitUnit
 from cell_assets.evaluation.units import SplitStatement
 from cell_assets.ledger.records import NumberDraft, ReadReceipt
@@ -20,7 +30,9 @@ from cell_assets.reporting.attribution_figures import (
 )
 from cell_assets.reporting.attribution_page import AttributionContent, HeadWords, render_attribution
 from cell_assets.reporting.html import ReportFigure
+from cell_assets.reporting.wording import title_text
 from cell_assets_tests.evaluation.movies import track_table
+from cell_assets_tests.reporting.drawings import bars, dots, drawn_figures, upright_lines
 
 
 def numbers(column: str, seed: int = 0) -> tuple[NumberDraft, ...]:
@@ -83,7 +95,60 @@ def test_a_map_that_is_zero_everywhere_is_drawn() -> None:
         replace(frame, maps={kind: np.zeros_like(one) for kind, one in frame.maps.items()})
         for frame in track(2).frames
     )
-    assert attribution_figure(replace(track(2), frames=frames))
+    zero = replace(track(2), frames=frames)
+    with drawn_figures() as figures:
+        attribution_figure(zero)
+    images = np.array([axes.images[0] for axes in figures[0].axes]).reshape(2 + 2 * 2 * 2, 2)
+    for channel in (0, 1):
+        for image, frame in zip(images[channel], zero.frames, strict=True):
+            assert image.get_array().tolist() == frame.image[channel].tolist()
+    for image in images[2:].ravel():
+        # White, the middle of a scale that is not empty.
+        assert not image.get_array().any() and image.get_cmap().name == "RdBu_r"
+        assert image.norm.vmin == -image.norm.vmax < 0
+
+
+def test_every_head_map_and_channel_is_drawn_as_it_is_with_what_is_said_of_it() -> None:
+    one = track(3)
+    with drawn_figures() as figures:
+        attribution_figure(one)
+    panels = np.array(figures[0].axes).reshape(2 + 2 * 2 * 2, 3)
+    blocks = [(head, kind) for head in (0, 1) for kind in MapKind]
+    for block, (head, kind) in enumerate(blocks):
+        limit = np.percentile(np.abs([frame.maps[kind][head] for frame in one.frames]), 99.5)
+        for channel in (0, 1):
+            row = panels[2 + 2 * block + channel]
+            assert (
+                f"for “{('infected', 'mitosis')[head]}”\n{('Phase', 'mCherry')[channel]}"
+                in row[0].get_ylabel()
+            )
+            for axes, frame in zip(row, one.frames, strict=True):
+                assert axes.images[0].get_array().tolist() == frame.maps[kind][head, channel].tolist()
+                assert axes.images[0].norm.vmax == pytest.approx(limit)
+    assert [axes.get_title() for axes in panels[0]] == ["t 0, 0 h", "t 1, 0.5 h", "t 2, 1 h"]
+    assert panels[2, 1].get_title() == "P = 0.17\ntrue: uninfected"
+
+
+def test_checks_are_drawn_as_the_numbers_state_them() -> None:
+    columns = ["infection_state", "division_state"]
+    stated = content().numbers
+    with drawn_figures() as figures:
+        sanity_figure(columns, stated)
+    panels = np.array(figures[0].axes).reshape(2, 3)
+    for row, column in zip(panels, columns, strict=True):
+        values = {one.name: one for one in stated if one.report.endswith(f"attribution_{column}")}
+        asked = (
+            [share_column(kind, region) for region in Region for kind in MapKind],
+            [correlation_column(kind) for kind in MapKind],
+            [*(drop_column(kind) for kind in MapKind), RANDOM_DROP],
+        )
+        for axes, names in zip(row, asked, strict=True):
+            assert dots(axes).tolist() == [[values[name].value, place] for place, name in enumerate(names)]
+            intervals = [[values[name].ci_low, values[name].ci_high, k] for k, name in enumerate(names)]
+            assert bars(axes).tolist() == intervals
+        areas = [values[area_column(region)].value for region in Region for _ in MapKind]
+        assert upright_lines(row[0]) == areas
+        assert row[0].get_title(loc="left") == title_text(column).capitalize()
 
 
 def content() -> AttributionContent:

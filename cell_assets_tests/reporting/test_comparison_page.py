@@ -12,16 +12,25 @@ from cell_assets.evaluation.studies.training_comparison import ReportedTraining,
 from cell_assets.ledger.records import NumberDraft
 from cell_assets.reporting.comparison_page import ComparisonContent, comparison_figures, render_comparison
 from cell_assets_tests.evaluation.studies.test_training_comparison import SPLIT, training
+from cell_assets_tests.reporting.drawings import (
+    band,
+    bars,
+    dots,
+    drawn_figures,
+    labels_of,
+    legend_of,
+    line,
+)
 
 
 def with_curves(one: ReportedTraining) -> ReportedTraining:
     minutes = np.arange(1, 5) * 30.0
     displacement = pd.concat(
         [
-            pd.DataFrame({"lag_min": minutes, "mean": 0.1, "low": 0.05, "high": 0.2}).assign(
-                space="features", curve=curve
-            )
-            for curve in ("displacement", "from_first")
+            pd.DataFrame(
+                {"lag_min": minutes, "mean": speed * minutes, "low": 0.0, "high": 2 * speed * minutes}
+            ).assign(space="features", curve=curve)
+            for curve, speed in (("displacement", 0.001), ("from_first", 0.002))
         ]
     )
     explained = pd.DataFrame({"direction": [1, 2], "share": [0.8, 0.2]})
@@ -50,8 +59,6 @@ def test_curves_are_drawn_of_those_reports_that_hold_them() -> None:
     assert [one.name for one in comparison_figures([first, second])] == ["scores"]
     figures = comparison_figures([first, with_curves(second)])
     assert [one.name for one in figures] == ["scores", "displacement", "explained_variance"]
-    again = comparison_figures([first, with_curves(second)])
-    assert [one.png for one in again] == [one.png for one in figures]
 
 
 def stating(one: ReportedTraining, *numbers: NumberDraft) -> ReportedTraining:
@@ -122,3 +129,29 @@ def test_curves_in_umap_are_drawn_below_those_of_features() -> None:
     )
     heights = [Image.open(io.BytesIO(figure.png)).height for figure in (plain, both)]
     assert heights[1] > 1.7 * heights[0]
+
+
+def test_each_training_is_drawn_as_its_report_states() -> None:
+    first, second = training("A", {0}), with_curves(training("B", set()))
+    (number,) = second.report.numbers
+    told = replace(number, value=0.9, ci_low=0.8, ci_high=0.95)
+    second = replace(second, report=replace(second.report, numbers=(told,)))
+    with drawn_figures() as figures:
+        comparison_figures([first, second])
+    scores, displacement, explained = figures
+    (axes,) = scores.axes
+    # A states one half without an interval.
+    assert dots(axes).tolist() == [[0.5, 0], [0.9, 1]] and bars(axes).tolist() == [[0.8, 0.95, 1]]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["A", "B"]
+    assert labels_of(axes)[:2] == ("infection state", "balanced accuracy")
+    for axes, curve in zip(displacement.axes, ("displacement", "from_first"), strict=True):
+        shown = second.report.displacement[second.report.displacement["curve"] == curve]
+        assert line(axes, "B").tolist() == shown[["lag_min", "mean"]].to_numpy().tolist()
+        assert band(axes.collections[0]).tolist() == shown[["lag_min", "low", "high"]].to_numpy().tolist()
+        assert len(axes.lines) == 1  # A's report holds no curve
+    assert [labels_of(axes) for axes in displacement.axes] == [
+        ("features, between two time points", "minutes apart", "distance, 0 to 2"),
+        ("features, from the first", "minutes since the first", "distance, 0 to 2"),
+    ]
+    assert line(explained.axes[0], "B").tolist() == [[1, 0.8], [2, 1.0]]
+    assert legend_of(explained.axes[0]) == ["B"]

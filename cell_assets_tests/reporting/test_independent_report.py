@@ -1,11 +1,9 @@
-import io
 import re
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
 from cell_assets.evaluation.splits import SplitUnit
 from cell_assets.evaluation.studies.embedding_study import EmbeddedCells, EmbeddingStudy, study_embeddings
@@ -14,7 +12,16 @@ from cell_assets.evaluation.studies.study_parameters import StudyParameters
 from cell_assets.reporting.embedding_figures import Projection
 from cell_assets.reporting.independent_report import independent_figures, predicted_of_both
 from cell_assets.reporting.moving_cells import dynamics_page
+from cell_assets.reporting.style import OTHER, PALETTE
 from cell_assets_tests.evaluation.movies import infection_movie, informative_features
+from cell_assets_tests.reporting.drawings import (
+    drawn_figures,
+    labels_of,
+    legend_of,
+    line,
+    n_of_colour,
+    points,
+)
 from cell_assets_tests.reporting.test_dynamics_page import data_of
 
 KEYS = ["plate", "fov_name", "track_id", "t"]
@@ -71,8 +78,36 @@ def test_independent_plates_have_figures_under_their_own_heading(study: Embeddin
         in fraction.caption
     )
     assert "here they hold a share of 1 (95 % interval 1 to 1)" in fraction.caption
-    for figure in (scatter, fraction):
-        assert min(Image.open(io.BytesIO(figure.png)).size) > 300
+
+
+def test_both_lie_on_shared_axes_and_their_fractions_are_drawn(study: EmbeddingStudy) -> None:
+    found = study.independent
+    assert found is not None and found.dynamics[0].calls is not None
+    with drawn_figures() as figures:
+        independent_figures(study)
+    scatter, fraction = figures
+    by_plates, annotated, predicted = scatter.axes
+    n_own, n_theirs = len(found.own_pca), len(found.pca)
+    xy = np.concatenate([found.own_pca, found.pca])
+    order = np.random.default_rng(0).permutation(len(xy))
+    for axes in scatter.axes:
+        assert points(axes.collections[0]).tolist() == xy[order].tolist()
+    assert [axes.get_title(loc="left") for axes in scatter.axes] == [
+        "PCA by plates", "PCA by infection state", "PCA by infection state, predicted",
+    ]  # fmt: skip
+    assert legend_of(by_plates) == ["independent plates", "the experiment's own"]
+    assert n_of_colour(by_plates, PALETTE[0]) == n_theirs and n_of_colour(by_plates, PALETTE[1]) == n_own
+    states = pd.concat([study.annotations["infection_state"], found.annotations["infection_state"]])
+    assert legend_of(annotated) == ["infected", "uninfected"]
+    assert n_of_colour(annotated, PALETTE[0]) == (states == "infected").sum()
+    # What probes say is shown of the independent plates alone.
+    assert legend_of(predicted) == ["infected", "uninfected", "not known"]
+    assert n_of_colour(predicted, OTHER) == n_own
+    for axes, one in zip(fraction.axes, found.dynamics[0].fractions, strict=True):
+        assert one.called.time.tolist() == [3 + 2 * k for k in range(7)]
+        assert line(axes, "called").tolist() == np.column_stack([one.called.time, one.called.values]).tolist()
+    assert [line(axes, "called")[-1, 1] > 0.5 for axes in fraction.axes] == [False, True]
+    assert labels_of(fraction.axes[0]) == ("mock", "hours post perturbation", "fraction infected")
 
 
 def moving(study: EmbeddingStudy, joint_umap: Projection | None = None) -> dict:

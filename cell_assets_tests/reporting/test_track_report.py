@@ -1,6 +1,3 @@
-import io
-
-import matplotlib.image
 import numpy as np
 import pytest
 
@@ -14,6 +11,14 @@ from cell_assets.reporting.track_report import disruption_figures, division_figu
 from cell_assets.reporting.wording import estimate_text, value_text
 from cell_assets_tests.evaluation.motion.test_division_steps import families
 from cell_assets_tests.evaluation.moving_tracks import looks, moving_cells, plain_evaluation
+from cell_assets_tests.reporting.drawings import (
+    drawn_figures,
+    labels_of,
+    legend_of,
+    line,
+    points,
+    upright_lines,
+)
 
 
 @pytest.fixture(scope="module")
@@ -22,10 +27,6 @@ def disruptions() -> TrackDisruptions:
     features = looks(cells, identity=1.0)
     evaluation = plain_evaluation(cells, features)
     return study_track_disruptions(features, cells, position, evaluation, DisruptionParameters(), cells)
-
-
-def is_drawn(png: bytes) -> bool:
-    return bool(matplotlib.image.imread(io.BytesIO(png)).std() > 0.05)
 
 
 def test_the_caption_of_disruptions_states_what_the_numbers_state(disruptions: TrackDisruptions) -> None:
@@ -39,11 +40,48 @@ def test_the_caption_of_disruptions_states_what_the_numbers_state(disruptions: T
             assert estimate_text(kind.estimate(metric, of)) in figure.caption
         share = value_text(kind.estimate("share_that_looks_different").value)
         assert f"A share of {share} joins cells that look more different" in figure.caption
-    assert is_drawn(figure.png)
     assert disruption_figures(disruptions, pca, 5.0, no_patches) == (figure, example)
     assert "PCA 1 solid, PCA 2 dashed" in example.caption and "There is no UMAP" in example.caption
     _, in_umap = disruption_figures(disruptions, umap, 5.0, no_patches)
     assert "UMAP 1 solid, UMAP 2 dashed" in in_umap.caption and "There is no" not in in_umap.caption
+
+
+def test_scores_curves_and_an_example_of_each_disruption_are_drawn(disruptions: TrackDisruptions) -> None:
+    xy = np.random.default_rng(0).normal(size=(12 * 4 * 12, 2))
+    pca = Projection("PCA", xy, ("PC 1", "PC 2"))
+    with drawn_figures() as figures:
+        disruption_figures(disruptions, pca, 5.0, [None] * len(disruptions.kinds))
+    scores, examples = figures
+    panels = np.array(scores.axes).reshape(-1, 2)
+    assert len(panels) == len(disruptions.kinds) == 2
+    for (left, middle), right, study in zip(panels, examples.axes, disruptions.kinds, strict=True):
+        n_disrupted, n_steps = int(study.disrupted.sum()), len(study.score)
+        assert legend_of(left)[:2] == [
+            f"same cell, {n_steps - n_disrupted} steps",
+            f"across a {study.kind}, {n_disrupted} steps",
+        ]
+        low, high = np.quantile(study.score, [0.001, 0.999])
+        for bars, chosen in zip(left.containers, (~study.disrupted, study.disrupted), strict=True):
+            # The mean of a histogram is that of what it counts, to half a bar's width.
+            width = bars[0].get_width()
+            mean = sum((bar.get_x() + width / 2) * bar.get_height() * width for bar in bars)
+            assert mean == pytest.approx(np.clip(study.score[chosen], low, high).mean(), abs=width / 2)
+        assert upright_lines(left) == [study.threshold]
+        for curve in study.curves:
+            said = f"{curve.title}, AP {value_text(curve.average_precision.value)}"
+            shown = line(middle, said)
+            assert (
+                shown[1:].tolist() == np.column_stack([curve.points.recall, curve.points.precision]).tolist()
+            )
+        assert labels_of(middle) == (f"Finding a {study.kind}, test tracks", "recall", "precision")
+        event, rows = study.example.event, study.example.rows
+        for name in (event.track, event.partner):
+            own = rows[rows["track"] == name]
+            for k in (0, 1):
+                shown = line(right, f"track {name.rpartition('|')[2]}, PC {k + 1}")
+                assert shown.tolist() == np.column_stack([own["t"] * 5.0, xy[own["row"], k]]).tolist()
+        assert (event.start - 0.5) * 5.0 in upright_lines(right)
+        assert labels_of(right)[1:] == ("time since the first frame (min)", "PCA")
 
 
 def test_without_any_disruption_there_is_no_figure(disruptions: TrackDisruptions) -> None:
@@ -82,11 +120,39 @@ def test_a_division_is_drawn_with_or_without_patches_and_says_how_far_cells_move
         assert cells["t"].iloc[rows].tolist() == [3, 4, 5, 6, 7, 6, 7]
         assert cells["track_id"].iloc[rows].tolist() == [1, 1, 1, 2, 2, 3, 3]
         patches.append(FamilyPatches(rng.normal(size=(7, 2, 16, 16)), minutes[rows] - 25, who))
-    (bare,) = division_figures(found, views, highlights, minutes, [None] * 3)
-    (full,) = division_figures(found, views, highlights, minutes, patches)
-    assert is_drawn(bare.png) and is_drawn(full.png)
+    with drawn_figures() as figures:
+        (bare,) = division_figures(found, views, highlights, minutes, [None] * 3)
+        (full,) = division_figures(found, views, highlights, minutes, patches)
     heights = [int.from_bytes(figure.png[20:24], "big") for figure in (bare, full)]
     assert heights[1] > heights[0]
+    without, drawn = figures
+    assert [len(axes.images) for axes in without.axes] == [0] * 3
+    assert [len(axes.images) for axes in drawn.axes] == [0] * 3 + [1] * 3
+    for k, family in enumerate(found.trajectories):
+        above, below = drawn.axes[k], drawn.axes[3 + k]
+        assert labels_of(above) == (f"PCA, division {k + 1}", "PC 1", "PC 2")
+        assert len(points(above.collections[0])) == len(cells)
+        near = views[0].xy[found.near_division]
+        assert points(above.collections[1]).tolist() == near.tolist() and len(near) > 0
+        parent, (one, other) = family.parent, family.daughters
+        for label, rows in (
+            ("parent", parent),
+            ("daughter", [parent[-1], *one]),
+            ("other daughter", [parent[-1], *other]),
+            ("division", [parent[-1]]),
+        ):
+            assert line(above, label).tolist() == views[0].xy[rows].tolist()
+        # Three frames of the parent and two of each daughter, of two channels, all that is not the gaps between them.
+        canvas = np.ma.filled(below.images[0].get_array(), np.nan)
+        assert np.isfinite(canvas).sum() == 7 * 2 * 16 * 16
+        low, high = np.percentile(patches[k].images, [1, 99.5], axis=(0, 2, 3))
+        first = np.clip((patches[k].images[0, 0] - low[0]) / (high[0] - low[0]), 0, 1)
+        top = 2 * (16 + 2) // 2
+        assert canvas[top : top + 16, :16] == pytest.approx(first)
+        assert [text.get_text() for text in below.texts] == [
+            f"{5 * after:+d} min" if after else "0 min" for after in (-2, -1, 0, 1, 2, 1, 2)
+        ]
+    assert legend_of(drawn) == ["about to divide", "daughter", "other daughter", "parent", "division"]
     for name in ("before_division", "other_steps", "across_division"):
         assert estimate_text(found.estimate(name)) in full.caption
 

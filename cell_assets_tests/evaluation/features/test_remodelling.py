@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -11,7 +12,9 @@ from cell_assets.evaluation.splits import SplitUnit
 from cell_assets.evaluation.studies.embedding_study import EmbeddedCells, EmbeddingStudy, study_embeddings
 from cell_assets.evaluation.studies.study_parameters import StudyParameters
 from cell_assets.reporting.remodelling_figures import remodelling_figures
+from cell_assets.reporting.style import ACCENT, MUTED
 from cell_assets_tests.evaluation.movies import infection_movie, informative_features
+from cell_assets_tests.reporting.drawings import band, dots, drawn_figures, labels_of, upright_lines
 
 RISE_H = 2.0
 COLUMN = "Nuclei_Intensity_MeanIntensity_GFP"
@@ -70,8 +73,18 @@ def test_the_rise_of_an_unseen_channel_is_found_at_its_hours_from_onset(phase_al
 
 
 def test_a_figure_for_each_curve_and_its_caption_counts_the_tracks(phase_alone: EmbeddingStudy) -> None:
-    (figure,) = remodelling_figures(phase_alone.remodelling)
-    assert figure.png.startswith(b"\x89PNG")
+    with drawn_figures() as figures:
+        (figure,) = remodelling_figures(phase_alone.remodelling)
+    (axes,) = figures[0].axes
+    assert labels_of(axes)[:2] == ("Intensity MeanIntensity GFP", "hours from onset")
+    (one,) = phase_alone.remodelling
+    drawn = zip((MUTED, ACCENT), (*one.control, *one.curves), axes.collections, strict=True)
+    for colour, curve, filled in drawn:
+        means = [[hours, mean.value] for hours, mean in zip(curve.hours, curve.means, strict=True)]
+        assert dots(axes, colour).tolist() == means
+        bounds = [[hours, mean.low, mean.high] for hours, mean in zip(curve.hours, curve.means, strict=True)]
+        assert band(filled) == pytest.approx(np.array(bounds))
+    assert upright_lines(axes) == [0]
     assert f"over the {phase_alone.remodelling[0].n_tracks} test tracks" in figure.caption
     assert f"the {phase_alone.remodelling[0].n_control} test tracks that never turn" in figure.caption
     none = replace(phase_alone.remodelling[0], curves=(), why_missing="it is dark")
