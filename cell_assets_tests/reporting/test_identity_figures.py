@@ -1,19 +1,25 @@
-import io
 import json
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from cell_assets.evaluation.splits import SplitUnit
 from cell_assets.evaluation.studies.embedding_study import EmbeddedCells, EmbeddingStudy, study_embeddings
 from cell_assets.evaluation.studies.study_parameters import StudyParameters
 from cell_assets.reporting.embedding_report import EmbeddingPictures, embedding_figures
 from cell_assets.reporting.html import ReportContent, render_html
+from cell_assets.reporting.identity_figures import identity_figures
 from cell_assets.reporting.report import write_report
 from cell_assets.reporting.style import ACCENT, PALETTE
 from cell_assets_tests.evaluation.movies import informative_features, track_table
 from cell_assets_tests.reporting.contents import small_report
+from cell_assets_tests.reporting.drawings import (
+    bars,
+    dots,
+    drawn_figures,
+    labels_of,
+    points,
+    upright_lines,
+)
 
 KEYS = ["plate", "fov_name", "track_id", "t"]
 
@@ -60,10 +66,43 @@ def test_smoothness_stands_beside_identity_and_the_caption_states_the_numbers(
         assert f"{numbers[name]:.3f}" in figure.caption, name
     # No cell of this table turns, so within tracks there is no state to explain.
     assert "explains: not computed, because no test track changes its state" in figure.caption
-    drawn = np.asarray(Image.open(io.BytesIO(figure.png)).convert("RGB")).reshape(-1, 3).astype(int)
-    for colour in (ACCENT, PALETTE[1], PALETTE[2]):
-        wanted = np.array([int(colour[k : k + 2], 16) for k in (1, 3, 5)])
-        assert (np.abs(drawn - wanted).max(axis=1) < 12).any()
+
+
+def test_smoothness_identity_and_states_are_drawn_row_by_row(study: EmbeddingStudy) -> None:
+    found = study.evaluation.identity
+    features = next(one.dynamics for one in study.evaluation.dynamics if one.space == "features")
+    assert found is not None and features is not None
+    with drawn_figures() as figures:
+        identity_figures(found, study.evaluation.dynamics)
+    left, right = figures[0].axes
+    (state,) = found.states
+    smoothness = {
+        "as it is": features.smoothness,
+        "track's mean taken away": found.smoothness_identity_removed.estimate,
+        f"one frame over {features.ratio_lag_frames}": features.displacement_ratio,
+    }
+    identity = {
+        "same cell is nearest": found.same_cell.estimate,
+        "variance between tracks": found.variance_between_tracks.estimate,
+        # No cell turns, so that there is no row of the state given the track.
+        "infection state in other FOVs": state.in_other_fovs.estimate,
+    }
+    for axes, rows in ((left, smoothness), (right, identity)):
+        assert [tick.get_text() for tick in axes.get_yticklabels()] == list(rows)
+        assert dots(axes).tolist() == [[one.value, k] for k, one in enumerate(rows.values())]
+        assert bars(axes).tolist() == [[one.low, one.high, k] for k, one in enumerate(rows.values())]
+    assert dots(left, ACCENT)[0, 0] == features.smoothness.value
+    assert len(dots(right, PALETTE[1])) == 2 and len(dots(right, ACCENT)) == 1
+    assert 1.0 in upright_lines(left)
+    chance = [points(one).tolist() for one in right.lines if one.get_marker() == "|"]
+    assert chance == [[[found.same_cell_chance.estimate.value, 0]], [[0, 1]], [[0.5, 2]]]
+    assert labels_of(left)[:2] == ("Smoothness", "movement per interval")
+    assert labels_of(right)[:2] == ("Identity and state", "share")
+
+
+def test_where_cells_do_not_move_there_is_no_figure_of_smoothness(study: EmbeddingStudy) -> None:
+    assert study.evaluation.identity is not None
+    assert identity_figures(study.evaluation.identity, ()) == ()
 
 
 def test_each_further_split_has_a_figure_predictions_and_a_headline(

@@ -3,15 +3,18 @@ import pytest
 
 from cell_assets.evaluation.motion.disruption_study import TrackDisruptions, study_track_disruptions
 from cell_assets.evaluation.motion.division_steps import study_division_steps
+from cell_assets.evaluation.motion.dynamics import LagCurve
 from cell_assets.evaluation.studies.study_parameters import DisruptionParameters
 from cell_assets.reporting.division_figure import FamilyPatches, Highlight, pictured_rows
 from cell_assets.reporting.embedding_figures import Projection
 from cell_assets.reporting.suspicious_steps import suspicious_rows
-from cell_assets.reporting.track_report import disruption_figures, division_figures
+from cell_assets.reporting.track_report import disruption_figures, division_figures, turning_figures
+from cell_assets.reporting.turning_figure import TurningTrack
 from cell_assets.reporting.wording import estimate_text, value_text
 from cell_assets_tests.evaluation.motion.test_division_steps import families
 from cell_assets_tests.evaluation.moving_tracks import looks, moving_cells, plain_evaluation
 from cell_assets_tests.reporting.drawings import (
+    band,
     drawn_figures,
     labels_of,
     legend_of,
@@ -162,3 +165,46 @@ def test_without_a_division_there_is_no_figure() -> None:
     features = looks(cells, identity=1.0)
     found = study_division_steps(features, cells, plain_evaluation(cells, features), cells, horizon_min=5.0)
     assert division_figures(found, [], [], np.zeros(len(cells)), []) == ()
+
+
+def test_the_way_of_a_cell_that_turns_and_its_distance_are_drawn() -> None:
+    rng = np.random.default_rng(0)
+    views = [
+        Projection(name, rng.normal(size=(50, 2)), (f"{name} 1", f"{name} 2")) for name in ("PC", "UMAP")
+    ]
+    in_state = np.arange(50) % 5 == 0
+    track = TurningTrack(
+        column="infection_state",
+        state="infected",
+        rows=np.array([7, 3, 40, 12]),
+        minutes=np.array([0.0, 30, 60, 90]),
+        onset=60.0,
+        distance=np.array([0.0, 0.2, 0.9, 1.1]),
+    )
+    lags, counts = np.array([0.0, 30, 60]), np.ones(3, dtype=np.int64)
+    mean = LagCurve(
+        counts, lags, np.array([0.0, 0.3, 0.4]), np.full(3, 0.1), lags * np.nan, lags * np.nan, counts, counts
+    )
+    with drawn_figures() as figures:
+        (figure,) = turning_figures([track], [in_state], views, mean)
+        turning_figures([track], [in_state], views, None)
+    assert (figure.name, figure.title) == ("infection_state_course", "One cell turns infected")
+    assert "first frame that is annotated infected" in figure.caption
+    *ways, distance = figures[0].axes
+    for axes, view in zip(ways, views, strict=True):
+        others, infected, way = axes.collections
+        assert sorted(points(others).tolist()) == sorted(view.xy[~in_state].tolist())
+        assert sorted(points(infected).tolist()) == sorted(view.xy[in_state].tolist())
+        assert points(way).tolist() == view.xy[track.rows].tolist()
+        assert np.asarray(way.get_array()).tolist() == track.minutes.tolist()
+        assert line(axes, "turns").tolist() == [view.xy[40].tolist()]
+        assert labels_of(axes) == (view.name, f"{view.name} 1", f"{view.name} 2")
+    assert line(distance, "this track").tolist() == [[0, 0], [30, 0.2], [60, 0.9], [90, 1.1]]
+    assert line(distance, "all test tracks, mean ± sd").tolist() == [[0, 0], [30, 0.3], [60, 0.4]]
+    assert band(distance.collections[0]) == pytest.approx(
+        np.array([[0, -0.1, 0.1], [30, 0.2, 0.4], [60, 0.3, 0.5]])
+    )
+    assert upright_lines(distance) == [60]
+    assert labels_of(distance)[1:] == ("minutes since the first frame", "distance from the first frame")
+    assert legend_of(distance) == ["all test tracks, mean ± sd", "this track", "annotated infected"]
+    assert legend_of(figures[1].axes[-1]) == ["this track", "annotated infected"]
