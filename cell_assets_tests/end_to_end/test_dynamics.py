@@ -83,12 +83,12 @@ def test_the_fraction_infected_grows_in_the_infected_wells_alone(lab: Lab) -> No
         assert covered.value is not None and 0 <= covered.value <= 1
 
 
-def test_onsets_are_of_held_out_tracks_and_those_that_are_known_are_the_true_ones(lab: Lab) -> None:
+def test_onsets_are_of_tracks_of_every_split_and_those_that_are_known_are_the_true_ones(lab: Lab) -> None:
     onsets = pd.read_parquet(lab.report() / "onsets" / "infection_state.parquet")
-    assert set(onsets["split"]) == {"val", "test"}
+    # Train and val tracks calibrate the intervals, called by probes that did not learn from them.
+    assert set(onsets["split"]) == {"train", "val", "test"}
     assert set(onsets["time_unit"]) == {"h"}
-    fovs = onsets.groupby("split")["fov_name"].unique()
-    assert not set(fovs["val"]) & set(fovs["test"])
+    assert (onsets.groupby("fov_name")["split"].nunique() == 1).all()
     key = ["fov_name", "track_id"]
     is_infected = lab.states["infection_state"] == "infected"
     first_infected = lab.states[is_infected].groupby(key)["t"].min().rename("true_t")
