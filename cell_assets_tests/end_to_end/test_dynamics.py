@@ -1,13 +1,16 @@
 """Two conditions filmed while one of them is infected, from simulated pixels to the report's dynamics."""
 
+import base64
 import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from cell_assets.audit.recompute import recompute
 from cell_assets.automation.ingesting import ingest_plate
@@ -17,6 +20,7 @@ from cell_assets.settings import Settings
 from cell_assets.simulation.parameters import SimulationParameters
 from cell_assets.simulation.simulate import simulate
 from cell_assets_tests.end_to_end.lab import PlateFolder, opened, run, small_choices
+from cell_assets_tests.reporting.drawings import dots, encoded_figures, line
 
 pytestmark = pytest.mark.slow
 
@@ -31,6 +35,8 @@ class Lab:
     settings: Settings
     states: pd.DataFrame
     """What the simulation knows of every cell."""
+    figures: tuple[tuple[Figure, bytes], ...]
+    """All that the run drew, with their PNGs."""
 
     def numbers(self) -> Mapping[tuple[str, str], Number]:
         with opened(self.settings) as session:
@@ -39,6 +45,12 @@ class Lab:
     def report(self) -> Path:
         with opened(self.settings) as session:
             return session.store.read("dynaclr_report", "E1")[0]
+
+    def drawn(self, name: str) -> Figure:
+        """The figure whose PNG the report holds under this name."""
+        written = (self.report() / "figures" / f"{name}.png").read_bytes()
+        (found,) = [figure for figure, png in self.figures if png == written]
+        return found
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +75,10 @@ def lab(new_lab: Callable[[], Settings], tmp_path_factory: pytest.TempPathFactor
     settings = new_lab()
     with opened(settings) as session:
         ingest_plate(session, PlateFolder(folder).request("E1", "P1"))
-        outcome = run(session, RunRequest(experiment="E1", choices={**small_choices(), "fovs": fovs}))
+        with encoded_figures() as figures:
+            outcome = run(session, RunRequest(experiment="E1", choices={**small_choices(), "fovs": fovs}))
         assert outcome.failed == (), outcome.failed
-    return Lab(settings, pd.read_csv(folder / "states.csv"))
+    return Lab(settings, pd.read_csv(folder / "states.csv"), tuple(figures))
 
 
 def test_the_fraction_infected_grows_in_the_infected_wells_alone(lab: Lab) -> None:
@@ -116,13 +129,39 @@ def test_the_page_shows_both_and_says_that_they_are_simulated(lab: Lab) -> None:
     page = (folder / "report.html").read_text()
     assert "Simulated data." in page
     for name in ("infection_state_over_time", "infection_state_onset", "division_state_over_time"):
-        assert (folder / "figures" / f"{name}.png").stat().st_size > 10_000
-        assert f'<figure id="{name}"' in page
+        png = base64.b64encode((folder / "figures" / f"{name}.png").read_bytes()).decode()
+        assert re.search(
+            rf'<figure id="{name}"[^>]*>\s*<img src="data:image/png;base64,{re.escape(png)}"', page
+        )
     assert "Fraction infected over time (infection state)" in page
     assert not (folder / "figures" / "division_state_onset.png").exists()
     for (report, name), number in lab.numbers().items():
         if report in (GROWTH, FRACTION, ONSET):
             assert f"<code>{name}</code>" in page, number
+
+
+def test_what_is_drawn_is_what_the_numbers_and_the_table_state(lab: Lab) -> None:
+    numbers = lab.numbers()
+    hours = [START_HOURS + INTERVAL_HOURS * t for t in range(N_TIMES)]
+    for column, state in (("infection_state", "infected"), ("division_state", "mitosis")):
+        figure = lab.drawn(f"{column}_over_time")
+        assert figure.axes[0].get_ylabel() == f"fraction {state}"
+        panels = {axes.get_title(loc="left").replace(" ", "_"): axes for axes in figure.axes}
+        assert set(panels) == {MOCK, DENV}
+        for condition, axes in panels.items():
+            stated = [
+                numbers[f"dynaclr/{column}_fraction", f"{state}_{condition}_at_{one:g}_h"].draft.value
+                for one in hours
+            ]
+            assert line(axes, "called") == pytest.approx(np.column_stack([hours, stated]))
+    survival, by_track = lab.drawn("infection_state_onset").axes
+    for condition in (MOCK, DENV):
+        turned = numbers[ONSET, f"turned_by_end_{condition}"].draft.value
+        assert line(survival, condition.replace("_", " "))[-1, 1] == pytest.approx(1 - turned)
+    onsets = pd.read_parquet(lab.report() / "onsets" / "infection_state.parquet")
+    known = onsets[(onsets["split"] == "test") & (onsets["annotated_course"] == "turns")]
+    seen = known[known["onset_t"].notna()][["annotated_onset_time", "onset_time"]].to_numpy()
+    assert np.array(sorted(dots(by_track).tolist())) == pytest.approx(np.array(sorted(seen.tolist())))
 
 
 def test_tracking_errors_divisions_and_the_animated_page_are_in_the_report(lab: Lab) -> None:

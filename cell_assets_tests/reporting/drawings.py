@@ -16,17 +16,27 @@ from cell_assets.reporting.style import Sheet
 
 
 @contextmanager
-def drawn_figures() -> Iterator[list[Figure]]:
-    """Every figure that is encoded meanwhile, in that order."""
-    figures: list[Figure] = []
+def encoded_figures() -> Iterator[list[tuple[Figure, bytes]]]:
+    """Every figure that is encoded meanwhile with its PNG, in that order."""
+    figures: list[tuple[Figure, bytes]] = []
     encode = Sheet.png
 
     def keep(sheet: Sheet) -> bytes:
-        figures.append(sheet.figure)
-        return encode(sheet)
+        png = encode(sheet)
+        figures.append((sheet.figure, png))
+        return png
 
     with mock.patch.object(Sheet, "png", keep):
         yield figures
+
+
+@contextmanager
+def drawn_figures() -> Iterator[list[Figure]]:
+    """Every figure that is encoded meanwhile, in that order, once the block has ended."""
+    figures: list[Figure] = []
+    with encoded_figures() as encoded:
+        yield figures
+    figures.extend(figure for figure, _ in encoded)
 
 
 def line(axes: Axes, label: str) -> FloatArray:
