@@ -21,8 +21,7 @@ from cell_assets.automation.ingesting import ingest_plate
 from cell_assets.automation.ingesting_tables import ingest_tables
 from cell_assets.automation.running import RunRequest, plan_experiment
 from cell_assets.errors import BadInputError, CellAssetsError
-from cell_assets.evaluation.profiling.cytominer import feature_select
-from cell_assets.evaluation.profiling.mean_profiles import read_plate_profiles
+from cell_assets.evaluation.profiling.mean_profiles import read_plate_profiles, read_profiles_record
 from cell_assets.evaluation.profiling.well_manifest import (
     COMPOUND,
     COUNT,
@@ -61,6 +60,7 @@ from cell_assets_tests.end_to_end.screen import (
     table_requests,
     write_screen,
 )
+from cell_assets_tests.evaluation.profiling.pycytominer_opening import opened_by_pycytominer
 from cell_assets_tests.shared_data import shared_data
 
 CHOICES: dict[str, object] = {
@@ -129,15 +129,12 @@ def test_profiles_stand_for_every_well_of_every_plate(screen: Settings) -> None:
 def test_pycytominer_and_copairs_read_them_as_their_own(screen: Settings) -> None:
     with opened(screen) as session:
         folder, _ = session.store.read("cytosummary_profiles", "S1|P0")
-        table = pd.read_parquet(folder / "profiles.parquet")
-    features = [name for name in table.columns if not name.startswith("Metadata_")]
-    assert len(features) == TRAINING["profile_width"]
-    kept = feature_select(table, features=features, operation="variance_threshold")
-    assert len(kept) == N_WELLS[0]
-    known = table[[name for name in table.columns if name.startswith("Metadata_")]]
-    found = average_precision(
-        known, table[features].to_numpy(), [MOA], [COMPOUND], [], [MOA], progress_bar=False
-    )
+        known, features = opened_by_pycytominer(folder / "profiles.parquet", TRAINING["profile_width"])
+        without, _ = session.store.read("mean_profiles", "P0")
+        for representation, n_features in read_profiles_record(without).features.items():
+            opened_by_pycytominer(without / f"{representation}.parquet", n_features)
+    assert len(known) == N_WELLS[0]
+    found = average_precision(known, features.to_numpy(), [MOA], [COMPOUND], [], [MOA], progress_bar=False)
     treated = found[~known[IS_CONTROL].to_numpy(bool)]
     assert (treated["n_pos_pairs"] == 1).all() and treated["average_precision"].between(0, 1).all()
 

@@ -47,7 +47,8 @@ from cell_assets.methods.pace import Pace
 from cell_assets.methods.processor import Device, Precision
 
 PROFILES_JSON = "profiles.json"
-FEATURE = "CytoSummaryNet_{:04d}"
+FEATURE = "Cells_CytoSummaryNet_{:04d}"
+"""pycytominer knows features by the compartment that their names begin with."""
 _WELLS_AT_ONCE = 16
 """Between two reports of progress."""
 
@@ -88,10 +89,10 @@ def profile(
 ) -> ProfilingResult:
     """Write `profiles.parquet`, `relevance.parquet` and `profiles.json` into the existing folder `out`.
 
-    Profiles are `Metadata_*` of the wells, as they were and in their order, and then `CytoSummaryNet_0000` and so on,
-    as pycytominer and copairs read them. Relevance is a row for every cell of a well that has two at least: who it is,
-    its row of the feature table, and `combined, sensitivity, activation`, each 0 to 1 within its well. Equal inputs
-    give equal bytes in an equal environment.
+    Profiles are `Metadata_*` of the wells, as they were and in their order, and then `Cells_CytoSummaryNet_0000` and so
+    on, as pycytominer and copairs read them. Relevance is a row for every cell of a well that has two at least: who it
+    is, its row of the feature table, and `combined, sensitivity, activation`, each 0 to 1 within its well. Equal
+    inputs give equal bytes in an equal environment.
 
     Sensitivity is that of a loss in which wells ask for others of their compound on this plate, wherever training
     looked for positives. Wells of controls, which left training, neither ask nor answer, but are what others are told

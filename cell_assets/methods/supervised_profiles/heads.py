@@ -33,7 +33,8 @@ from cell_assets.methods.execution import prepared
 from cell_assets.methods.processor import Precision
 from cell_assets.methods.supervised_profiles.parameters import SupervisedProfilesParameters
 
-FEATURE = "Supervised_{:04d}"
+FEATURE = "Cells_Supervised_{:04d}"
+"""pycytominer knows features by the compartment that their names begin with."""
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,7 @@ def test_a_conditioned_checkpoint_conditions_what_it_profiles(tmp_path: Path) ->
             METHOD.profile(held, write_plate(out / "table", "P", 1, moved), wells, out, {})
             table_of = pd.read_parquet(out / "profiles.parquet")
             rest = table_of["Metadata_Well"] != "A01"
-            profiles[name, change] = table_of[rest].filter(like="CytoSummaryNet_").to_numpy()
+            profiles[name, change] = table_of[rest].filter(like="Cells_CytoSummaryNet_").to_numpy()
     scale = {name: np.abs(profiles[name, "none"]).max() for name in ("conditioned", "plain")}
     apart = {
         name: np.abs(profiles[name, "none"] - profiles[name, "treated"]).max() / scale[name] for name in scale

@@ -33,6 +33,7 @@ from cell_assets.methods.cytosummary.relevance import cell_relevance
 from cell_assets.methods.cytosummary.summed_cells import Counts
 from cell_assets.methods.cytosummary.table_training import read_feature_use
 from cell_assets.methods.processor import Device, Precision
+from cell_assets_tests.evaluation.profiling.pycytominer_opening import opened_by_pycytominer
 from cell_assets_tests.methods.cytosummary.synthetic_plates import (
     CELLS_PER_WELL,
     EMPTY_WELL,
@@ -306,7 +307,7 @@ def test_profiles_and_relevance_of_a_plate(
     assert digests(tmp_path / "one") == digests(tmp_path / "two")
     profiles = pd.read_parquet(tmp_path / "one" / "profiles.parquet")
     own = wells[(wells["Metadata_Plate"] == "Q") & (wells[COUNT] > 0)].reset_index(drop=True)
-    features = [f"CytoSummaryNet_{i:04}" for i in range(24)]
+    features = [f"Cells_CytoSummaryNet_{i:04}" for i in range(24)]
     assert profiles.columns.tolist() == [*wells.columns, *features]
     pd.testing.assert_frame_equal(
         profiles[list(wells.columns)].astype(object).fillna("none"), own.astype(object).fillna("none")
@@ -350,15 +351,9 @@ def test_profiles_and_relevance_of_a_plate(
 
 def test_profiles_open_as_profiles_do(two_plates: list[CellTable], checkpoint: Path, tmp_path: Path) -> None:
     METHOD.profile(checkpoint, two_plates[0], manifest(["P", "Q"]), tmp_path, {})
-    table = pd.read_parquet(tmp_path / "profiles.parquet")
-    # Columns of pycytominer's tables are features unless they begin with Metadata_.
-    is_known = table.columns.str.startswith("Metadata_")
-    assert is_known.tolist() == sorted(is_known, reverse=True) and (~is_known).sum() == 24
-    assert set(table.dtypes[~is_known]) == {np.dtype(np.float32)}
-    found = average_precision(
-        table.loc[:, is_known], table.loc[:, ~is_known].to_numpy(), [COMPOUND], [], [], [COMPOUND],
-        progress_bar=False,
-    )  # fmt: skip
+    known, features = opened_by_pycytominer(tmp_path / "profiles.parquet", 24)
+    assert set(features.dtypes) == {np.dtype(np.float32)}
+    found = average_precision(known, features.to_numpy(), [COMPOUND], [], [], [COMPOUND], progress_bar=False)
     assert len(found) == 18 and found["average_precision"].between(0, 1).all()
 
 
@@ -372,7 +367,9 @@ def test_order_of_cells_changes_rounding_alone(checkpoint: Path, tmp_path: Path)
         table = write_plate(tmp_path / name / "table", "P", 1, change)
         (out := tmp_path / name / "out").mkdir()
         METHOD.profile(checkpoint, table, wells, out, {})
-        found.append(pd.read_parquet(out / "profiles.parquet").filter(like="CytoSummaryNet_").to_numpy())
+        found.append(
+            pd.read_parquet(out / "profiles.parquet").filter(like="Cells_CytoSummaryNet_").to_numpy()
+        )
     scale = np.abs(found[0]).max(1, keepdims=True)
     np.testing.assert_allclose(found[1] / scale, found[0] / scale, atol=1e-5)
 

@@ -28,6 +28,7 @@ from cell_assets.ledger.records import WellDraft
 from cell_assets.methods.supervised_profiles.heads import cross_fit, folds_of
 from cell_assets.methods.supervised_profiles.making import make_supervised_profiles
 from cell_assets.methods.supervised_profiles.parameters import SupervisedProfilesParameters
+from cell_assets_tests.evaluation.profiling.pycytominer_opening import opened_by_pycytominer
 
 N_COMPOUNDS, N_FEATURES = 12, 30
 QUICK = SupervisedProfilesParameters(max_epochs=30)
@@ -212,7 +213,8 @@ def test_what_is_written_is_read_and_says_whose_wells_were_held_out(
     found = read_supervised_profiles(tmp_path / "out")["mean_supervised"]
     assert len(found.by_fold) == 2 and len(found) == 52
     for place, fold in enumerate(record.folds):
-        table = pd.read_parquet(tmp_path / "out" / f"mean_fold{place}.parquet")
+        width = found.by_fold[0].features.shape[1]
+        table, _ = opened_by_pycytominer(tmp_path / "out" / f"mean_fold{place}.parquet", width)
         assert set(table.loc[table["Metadata_HeldOut"], COMPOUND]) == set(fold.held_out)
         asking = found.metadata.loc[found.asking_fold == place, COMPOUND]
         assert set(asking) - {"DMSO"} == set(fold.held_out)
