@@ -30,7 +30,7 @@ class CellFeatures:
     def of_channel(self, channel: str) -> tuple[str, ...]:
         """The columns measured in one channel."""
         part = re.escape(self.channels[channel])
-        named = re.compile(rf"(Nuclei|Ring)_[A-Za-z]+_[A-Za-z]+_{part}(_\d+(of\d+)?)?")
+        named = re.compile(rf"[A-Za-z]+_[A-Za-z]+_[A-Za-z]+_{part}(_\d+(of\d+)?)?")
         return tuple(str(column) for column in self.values.columns if named.fullmatch(str(column)))
 
     def ratio(self, channel: str) -> pd.Series | None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from cell_assets.errors import BadInputError
-from cell_assets.imaging.feature_tables.columns import is_feature
+from cell_assets.imaging.feature_tables.columns import METADATA
 from cell_assets.imaging.feature_tables.feature_table import CELLS_PARQUET, read_feature_table_record
 
 
@@ -96,4 +96,4 @@ def usable_cells(folder: Path, features: Sequence[str]) -> UsableCells:
 
 def _features_of(folder: Path) -> list[str]:
     with pq.ParquetFile(folder / CELLS_PARQUET) as file:
-        return [name for name in file.schema_arrow.names if is_feature(name)]
+        return [name for name in file.schema_arrow.names if not name.startswith(METADATA)]

@@ -90,7 +90,7 @@ def _plane_features(
         if infer_channel_kind(name) is ChannelKind.FLUORESCENCE:
             found[ratio_column(column)] = nucleus_ring_ratio(
                 found[f"Nuclei_Intensity_MeanIntensity_{column}"],
-                found[f"Ring_Intensity_MeanIntensity_{column}"],
+                found[f"Cytoplasm_Intensity_MeanIntensity_{column}"],
                 ground,
             )
         found |= radial_profile(plane, image, column, ground, parameters.radial_rings, pixel_um)

@@ -56,10 +56,12 @@ def ring_pixels(
 def ring_intensities(
     plane: LabelledPlane, ring: tuple[IntArray, IntArray], image: NDArray[np.generic], channel: str
 ) -> dict[str, FloatArray]:
-    """`Ring_Intensity_<name>_<channel>` for RING_NAMES, `(n,)` each; missing (NaN) where a ring has no pixel."""
+    """`Cytoplasm_Intensity_<name>_<channel>` for RING_NAMES, `(n,)` each; missing (NaN) where a ring has no pixel."""
     pixels, cell = ring
     found = _moments(image.ravel()[pixels].astype(np.float64), cell, plane.n)
-    return {f"Ring_Intensity_{name}_{channel}": value for name, value in zip(RING_NAMES, found, strict=True)}
+    return {
+        f"Cytoplasm_Intensity_{name}_{channel}": value for name, value in zip(RING_NAMES, found, strict=True)
+    }
 
 
 def nucleus_ring_ratio(nucleus: FloatArray, ring: FloatArray, ground: float) -> FloatArray:

@@ -3,7 +3,7 @@
 On disk `features/<row>_<column>_<fov>.parquet`, one table per FOV whose rows are those of its tracks, and
 `features.json`: parameters, and how many cells lack each feature. Column names follow CellProfiler's
 `Object_Measurement_Name_Channel`; what names a row begins with `Metadata_`. The objects are called Nuclei, as they are
-in the paper; they are whatever the segmentation labels.
+in the paper; they are whatever the segmentation labels, and the ring around each is its Cytoplasm.
 """
 
 from collections.abc import Iterator, Sequence

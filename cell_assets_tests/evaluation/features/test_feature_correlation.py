@@ -48,7 +48,7 @@ def embedded(n_tracks: int = 60) -> tuple[pd.DataFrame, np.ndarray, pd.DataFrame
             "Nuclei_AreaShape_Area": np.exp(embedding[:, 2] / 10),
             "Nuclei_AreaShape_Solidity": -embedding[:, 2] + rng.normal(0, 10, len(cells)),
             "Nuclei_Intensity_MeanIntensity_Phase": rng.normal(size=len(cells)),
-            "Ring_Intensity_MeanIntensity_Phase": 3.0,
+            "Cytoplasm_Intensity_MeanIntensity_Phase": 3.0,
             "Nuclei_Ring_Ratio_mCherry": np.where(cells["infection_state"] == "infected", 2.0, 1.0),
         }
     )
@@ -91,7 +91,7 @@ def test_what_cannot_be_correlated_says_why_and_gaps_leave_out_their_own_rows_al
     by_name = dict(zip(found.features, found.estimates, strict=True))
     assert by_name["Nuclei_AreaShape_Solidity"][1].value == pytest.approx(expected)
     assert found.n_unmeasured == 0
-    constant = by_name["Ring_Intensity_MeanIntensity_Phase"][0]
+    constant = by_name["Cytoplasm_Intensity_MeanIntensity_Phase"][0]
     assert (constant.value, constant.why_missing) == (
         None,
         "the feature is the same in all cells that have it",
@@ -178,7 +178,7 @@ def test_the_features_of_a_channel_are_its_own() -> None:
     names = ["Nuclei_AreaShape_Area", "Nuclei_Ring_Ratio_GFP", "Nuclei_RadialDistribution_MeanFrac_GFP_1of4"]
     names += [
         "Nuclei_Texture_Contrast_GFP_3",
-        "Ring_Intensity_MeanIntensity_GFP_ER",
+        "Cytoplasm_Intensity_MeanIntensity_GFP_ER",
         "Nuclei_Ring_Ratio_mGFP",
     ]
     features = CellFeatures(pd.DataFrame(columns=names), {"GFP": "GFP", "GFP ER": "GFP_ER"})

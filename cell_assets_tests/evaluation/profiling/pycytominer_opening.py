@@ -8,16 +8,22 @@ import pandas as pd
 from cell_assets.evaluation.profiling.cytominer import feature_select, normalize
 
 
+def found_by_pycytominer(table: pd.DataFrame) -> list[str]:
+    """The columns that it takes for features."""
+    # Not before `cytominer`, which takes back what importing pycytominer changes.
+    from pycytominer.cyto_utils.features import infer_cp_features
+
+    names: list[str] = infer_cp_features(table)
+    return names
+
+
 def opened_by_pycytominer(file: Path, n_features: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """What is known of the file's wells, and its features, as pycytominer tells them apart.
 
     It selects from the file and normalises it to its controls on the way.
     """
-    # Not before `cytominer`, which takes back what importing pycytominer changes.
-    from pycytominer.cyto_utils.features import infer_cp_features
-
     table = pd.read_parquet(file)
-    names = infer_cp_features(table)
+    names = found_by_pycytominer(table)
     assert len(names) == n_features
     known, features = table.drop(columns=names), table[names]
     assert known.columns.str.startswith("Metadata_").all()

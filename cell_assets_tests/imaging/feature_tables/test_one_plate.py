@@ -11,11 +11,13 @@ from cell_assets.errors import BadInputError
 from cell_assets.imaging.feature_tables.feature_table import open_source, write_feature_table
 from cell_assets.imaging.feature_tables.measured_cells import MeasuredCells, feature_table_folder
 from cell_assets.imaging.feature_tables.one_plate import OnePlate
+from cell_assets.imaging.feature_tables.selection import select_features
 from cell_assets.imaging.feature_tables.treatments import (
     TreatmentColumns,
     refuse_unknown_controls,
     treated_wells,
 )
+from cell_assets.imaging.features.frame_features import AT_EDGE
 from cell_assets.imaging.features.parameters import FeatureParameters
 from cell_assets.imaging.features.plate_features import (
     FEATURES_JSON,
@@ -26,6 +28,8 @@ from cell_assets.imaging.features.plate_features import (
     table_file,
 )
 from cell_assets.imaging.parquet_tables import write_parquet
+from cell_assets_tests.evaluation.profiling.pycytominer_opening import found_by_pycytominer
+from cell_assets_tests.imaging.features.small_frames import features_of, random_frame
 from cell_assets_tests.shared_data import shared_data
 
 
@@ -161,35 +165,43 @@ def test_a_well_with_two_treatments_and_a_control_that_is_none_are_named() -> No
         refuse_unknown_controls(treated_wells(KNOWN, columns, None, "table"), columns, "table")
 
 
-@pytest.fixture
-def measured(tmp_path: Path) -> Path:
-    """Two FOVs of three tracked cells, one of which has no label."""
-    folder = tmp_path / "measured"
+def measured_plate(folder: Path, fovs: dict[str, pd.DataFrame]) -> Path:
+    """A single_cell_features folder of plate P1 with these features by position; the last cell of each has no label."""
     (folder / TABLES).mkdir(parents=True)
-    fovs = []
-    for n, position in enumerate(("A/1/000", "A/2/000")):
-        table = pd.DataFrame(
-            {
-                **{name: pd.Series([None] * 3, dtype=kind) for name, kind in METADATA_COLUMNS.items()},
-                "fov_name": pd.array([position] * 3, "string"),
-                "track_id": [1, 2, 3],
-                "t": [0, 0, 0],
-                "Nuclei_AreaShape_Area": [10.0 + n, 20.0 + n, np.nan],
-            }
+    for position, features in fovs.items():
+        n = len(features)
+        numbers = pd.array([*range(1, n), None], "Int64")
+        known = pd.DataFrame(
+            {name: pd.Series([None] * n, dtype=kind) for name, kind in METADATA_COLUMNS.items()}
         )
-        table["Metadata_Plate"], table["Metadata_Well"] = "P1", position[:3]
-        table["Metadata_ObjectNumber"] = pd.array([1, 2, None], "Int64")
-        write_parquet(table, folder / table_file(position))
-        fovs.append(FovFeatures(position=position, n_cells=3, n_without_label=1, n_missing={}))
+        known = known.assign(Metadata_Plate="P1", Metadata_Well=position[:3], Metadata_ObjectNumber=numbers)
+        keys = {"fov_name": pd.array([position] * n, "string"), "track_id": range(1, n + 1), "t": 0}
+        write_parquet(
+            pd.concat([known.assign(**keys), features.reset_index(drop=True)], axis=1),
+            folder / table_file(position),
+        )
     record = FeaturesRecord(
         plate="P1",
         parameters=FeatureParameters(),
         channels={},
-        features=("Nuclei_AreaShape_Area",),
-        fovs=tuple(fovs),
+        features=tuple(features.columns),
+        fovs=tuple(
+            FovFeatures(position=position, n_cells=len(one), n_without_label=1, n_missing={})
+            for position, one in fovs.items()
+        ),
     )
     (folder / FEATURES_JSON).write_text(record.model_dump_json())
     return folder
+
+
+@pytest.fixture
+def measured(tmp_path: Path) -> Path:
+    """Two FOVs of three tracked cells."""
+    areas = {
+        position: pd.DataFrame({"Nuclei_AreaShape_Area": [10.0 + n, 20.0 + n, np.nan]})
+        for n, position in enumerate(("A/1/000", "A/2/000"))
+    }
+    return measured_plate(tmp_path / "measured", areas)
 
 
 def test_what_was_measured_here_is_a_table_like_any_other(measured: Path, tmp_path: Path) -> None:
@@ -202,3 +214,28 @@ def test_what_was_measured_here_is_a_table_like_any_other(measured: Path, tmp_pa
     source = MeasuredCells(measured)
     list(source.batches())
     assert source.left_over() == {"Tracks": 2}
+
+
+@pytest.mark.parametrize("cytoplasm", ["Cytoplasm", "Ring"])
+def test_every_feature_that_is_measured_here_is_used_or_said_to_be_lost(
+    cytoplasm: str, tmp_path: Path
+) -> None:
+    """Also where tables call the ring as nobody else does."""
+    labels, image = random_frame(0)
+    of_dark_rings = np.where(labels > 0, image, 0).astype(np.uint16)
+    features = features_of(labels, image, of_dark_rings, names=("Phase", "GFP")).drop(columns=AT_EDGE)
+    features.columns = features.columns.str.replace("Cytoplasm_", f"{cytoplasm}_")
+    measured = measured_plate(tmp_path / "measured", {"A/1/000": features})
+    folder = feature_table_folder(measured, tmp_path / "scratch")
+    found = select_features({"P1": folder})
+    lost = found.lost["P1"]
+    assert sorted([*found.features, *lost]) == sorted(features.columns) and len(features.columns) > 30
+    of_ring = [f"{cytoplasm}_Intensity_{name}_" for name in ("MeanIntensity", "StdIntensity")]
+    assert {f"{name}Phase" for name in of_ring} <= set(found.features)
+    assert {lost[f"{name}GFP"] for name in of_ring} == {"it has one value in all cells"}
+
+
+def test_pycytominer_takes_all_that_is_measured_here_for_features() -> None:
+    labels, image = random_frame(0)
+    features = features_of(labels, image, image, names=("Phase", "GFP")).drop(columns=AT_EDGE)
+    assert found_by_pycytominer(features.assign(Metadata_Well="A/1")) == features.columns.tolist()

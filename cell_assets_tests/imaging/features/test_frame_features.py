@@ -48,8 +48,8 @@ def test_golden_values_by_hand() -> None:
     assert cell["Nuclei_Intensity_MedianIntensity_mCherry"] == 25
     assert cell["Nuclei_Intensity_UpperQuartileIntensity_mCherry"] == 32.5
     # One pixel to every side and no corner: four of 6, four of 2.
-    assert cell["Ring_Intensity_MeanIntensity_mCherry"] == 4
-    assert cell["Ring_Intensity_StdIntensity_mCherry"] == 2
+    assert cell["Cytoplasm_Intensity_MeanIntensity_mCherry"] == 4
+    assert cell["Cytoplasm_Intensity_StdIntensity_mCherry"] == 2
     assert cell["Nuclei_Ring_Ratio_mCherry"] == (25 - 2) / (4 - 2)
     # All four pixels are as far from the centre as any.
     assert np.isnan(cell["Nuclei_RadialDistribution_MeanFrac_mCherry_1of2"])
@@ -100,7 +100,7 @@ def test_as_scipy_and_scikit_image_say_of_each_cell_alone(seed: int) -> None:
         )
         if not tied.any():
             n_rings += 1
-            assert cell["Ring_Intensity_MeanIntensity_mCherry"] == pytest.approx(image[ring].mean())
+            assert cell["Cytoplasm_Intensity_MeanIntensity_mCherry"] == pytest.approx(image[ring].mean())
             ground = np.percentile(image, 10)
             ratio = (image[labels == own.Index].mean() - ground) / (image[ring].mean() - ground)
             assert cell["Nuclei_Ring_Ratio_mCherry"] == pytest.approx(ratio)
@@ -154,18 +154,18 @@ def test_touching_cells_share_no_ring_and_a_cell_without_one_has_no_ratio() -> N
     image[0, 0] = 1
     found = features_of(labels, image)
     assert np.isnan(
-        found.loc[1, ["Ring_Intensity_MeanIntensity_mCherry", "Nuclei_Ring_Ratio_mCherry"]].astype(float)
+        found.loc[1, ["Cytoplasm_Intensity_MeanIntensity_mCherry", "Nuclei_Ring_Ratio_mCherry"]].astype(float)
     ).all()
     assert found.loc[1, "Nuclei_Intensity_MeanIntensity_mCherry"] == 10
-    assert np.isnan(found.loc[2, "Ring_Intensity_MeanIntensity_mCherry"])
+    assert np.isnan(found.loc[2, "Cytoplasm_Intensity_MeanIntensity_mCherry"])
     left, right = np.zeros((2, 9, 9), np.uint32)
     left[3:6, 2:4], right[3:6, 4:6] = 1, 2
     ground = np.zeros((9, 9), np.uint16)
     ground[:, :4], ground[:, 4:] = 5, 9
     both = features_of(left + right, ground)
     # Each ring lies on its own side, nothing of it in the neighbour.
-    assert list(both["Ring_Intensity_MeanIntensity_mCherry"]) == [5, 9]
-    assert list(both["Ring_Intensity_StdIntensity_mCherry"]) == [0, 0]
+    assert list(both["Cytoplasm_Intensity_MeanIntensity_mCherry"]) == [5, 9]
+    assert list(both["Cytoplasm_Intensity_StdIntensity_mCherry"]) == [0, 0]
 
 
 def test_at_the_edge_of_the_field_what_is_seen_is_measured_and_said() -> None:
@@ -175,7 +175,7 @@ def test_at_the_edge_of_the_field_what_is_seen_is_measured_and_said() -> None:
     found = features_of(labels, image)
     assert list(found[AT_EDGE]) == [True, False]
     assert found.loc[1, "Nuclei_AreaShape_Area"] == 4
-    assert found.loc[1, "Ring_Intensity_MeanIntensity_mCherry"] == 3
+    assert found.loc[1, "Cytoplasm_Intensity_MeanIntensity_mCherry"] == 3
 
 
 def test_a_cell_alone_has_no_neighbour_and_a_frame_without_cells_no_rows() -> None:
@@ -210,7 +210,7 @@ def test_each_cell_of_a_volume_is_measured_in_its_widest_plane() -> None:
     found = features_of(labels, image, spacing=(3.0, 1.0, 1.0))
     assert list(found["Nuclei_AreaShape_Area"]) == [16, 9]
     assert list(found["Nuclei_Intensity_MeanIntensity_mCherry"]) == [20, 30]
-    assert list(found["Ring_Intensity_MeanIntensity_mCherry"]) == [20, 30]
+    assert list(found["Cytoplasm_Intensity_MeanIntensity_mCherry"]) == [20, 30]
     dz = (4 * 1 + 9 * 2) / 13 * 3.0 - 16 * 1 / 20 * 3.0
     dy = (4 * 8.5 + 9 * 9) / 13 - (4 * 2.5 + 16 * 3.5) / 20  # and as much along x
     apart = np.sqrt(dz**2 + 2 * dy**2)
@@ -247,5 +247,5 @@ def test_a_ring_leaves_out_a_cell_that_is_measured_in_another_plane() -> None:
     labels[0, 3:6, 6], labels[1, 3:6, 5:9] = 2, 2
     image[0, 3:6, 6] = 100
     found = features_of(labels, image)
-    assert list(found["Ring_Intensity_MeanIntensity_mCherry"]) == [5, 5]
+    assert list(found["Cytoplasm_Intensity_MeanIntensity_mCherry"]) == [5, 5]
     assert list(found["Nuclei_AreaShape_Area"]) == [9, 12]
