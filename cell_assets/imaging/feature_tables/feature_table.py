@@ -5,6 +5,8 @@ where they are used, and what is missing is counted for that choice.
 """
 
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -87,12 +89,14 @@ def write_feature_table(source: CellSource, out: Path) -> FeatureTableRecord:
     """Write `source` into the existing folder `out`; memory is that of a batch and 8 bytes a cell.
 
     Raises:
-        BadInputError: a column of features holds text, a cell comes twice, or there is none.
+        BadInputError: a column of features holds text, one of metadata both text and numbers, a cell comes twice, or
+            there is none.
     """
     missing, wells = np.zeros(len(source.features), np.int64), Counter[str]()
     least, most = np.full((2, len(source.features)), np.nan, np.float32)
     digests = Counter[str]()
     keys: list[NDArray[np.uint64]] = []
+    known: dict[str, _Known] = {}
     writer: pq.ParquetWriter | None = None
     try:
         for batch in source.batches():
@@ -107,9 +111,10 @@ def write_feature_table(source: CellSource, out: Path) -> FeatureTableRecord:
                 digests[str(name)] += _digest_of_cells(features[rows])
             named = pd.util.hash_pandas_object(batch[list(source.keys)], index=False)
             keys.append(named.to_numpy().astype(np.uint64))
-            schema = _schema(batch, source) if writer is None else writer.schema
-            writer = writer or pq.ParquetWriter(out / CELLS_PARQUET, schema, compression="zstd")
-            writer.write_table(_table(batch[list(source.known)], features, schema, source))
+            known = known or _known(batch, source)
+            table = _table(batch, known, features, source)
+            writer = writer or pq.ParquetWriter(out / CELLS_PARQUET, table.schema, compression="zstd")
+            writer.write_table(table)
     finally:
         if writer is not None:
             writer.close()
@@ -172,29 +177,57 @@ def _ends(end: np.ufunc, features: NDArray[np.float32]) -> NDArray[np.float32]:
     return ends
 
 
-def _schema(batch: pd.DataFrame, source: CellSource) -> pa.Schema:
-    known = pa.Schema.from_pandas(batch[list(source.known)], preserve_index=False).remove_metadata()
-    # Of a column that is missing in the first cells nothing is known; as text it can hold what comes.
-    fields = [pa.field(one.name, pa.string() if pa.types.is_null(one.type) else one.type) for one in known]
-    return pa.schema([*fields, *(pa.field(name, pa.float32()) for name in source.features)])
+@dataclass(frozen=True)
+class _Known:
+    """What the first cells say of a `Metadata_*` column."""
+
+    kind: pa.DataType
+    example: object
+    """A value; None where all are missing. Text without one holds what comes."""
+
+    def array(self, values: pd.Series, source: CellSource) -> pa.Array:
+        """The column of further cells."""
+        if self.example is None and pa.types.is_string(self.kind):
+            values = values.map(str, na_action="ignore")
+        try:
+            return pa.array(values, self.kind, from_pandas=True)
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            there = values.dropna()
+            one_by_one = (there.iloc[row : row + 1] for row in range(len(there)))
+            other = next(one for one in one_by_one if not self._holds(one))
+            raise BadInputError(
+                f"{source.path}: column {values.name} is {self.example!r} in one cell and {other.tolist()[0]!r} in "
+                "another, which no column can both hold; write all of its values as numbers, or all as text"
+            ) from error
+
+    def _holds(self, values: pd.Series) -> bool:
+        try:
+            pa.array(values, self.kind, from_pandas=True)
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            return False
+        return True
+
+
+def _known(batch: pd.DataFrame, source: CellSource) -> dict[str, _Known]:
+    """By the name of the column."""
+    found = {}
+    for name in source.known:
+        example = next(iter(batch[name].dropna().tolist()), None)
+        try:
+            kind = pa.array(batch[name], from_pandas=True).type
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            kind = _Known(pa.scalar(example).type, example).array(batch[name], source).type
+        found[name] = _Known(pa.string() if pa.types.is_null(kind) else kind, example)
+    return found
 
 
 def _table(
-    known: pd.DataFrame, features: NDArray[np.float32], schema: pa.Schema, source: CellSource
+    batch: pd.DataFrame, known: Mapping[str, _Known], features: NDArray[np.float32], source: CellSource
 ) -> pa.Table:
-    arrays = []
-    for name in known.columns:
-        try:
-            arrays.append(pa.array(known[name], schema.field(name).type, from_pandas=True))
-        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-            raise BadInputError(
-                f"{source.path}: column {name} is {schema.field(name).type} in its first cells and something else "
-                f"later ({error}); write it as one type"
-            ) from error
-    arrays += [
-        pa.array(column, pa.float32(), from_pandas=True) for column in np.ascontiguousarray(features.T)
-    ]
-    return pa.table(arrays, schema=schema)
+    arrays = {name: one.array(batch[name], source) for name, one in known.items()}
+    for name, column in zip(source.features, np.ascontiguousarray(features.T), strict=True):
+        arrays[name] = pa.array(column, pa.float32(), from_pandas=True)
+    return pa.table(arrays)
 
 
 def _refuse_twice(keys: NDArray[np.uint64], source: CellSource) -> None:

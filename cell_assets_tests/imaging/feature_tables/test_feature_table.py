@@ -1,6 +1,7 @@
 """Real tables of single cells from other programs, against SQL and Arrow on the source; and what is refused."""
 
 import json
+import re
 import shutil
 import sqlite3
 from contextlib import closing
@@ -222,6 +223,52 @@ def test_missing_values_are_counted_by_feature_and_kept_missing(tmp_path: Path) 
 def test_what_cannot_be_used_is_named(columns: dict[str, object], said: str, tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match=said):
         write_feature_table(CellParquet(written(cells(**columns), tmp_path)), tmp_path)
+
+
+def with_doses(database: Path, path: Path, doses: dict[int, object]) -> Path:
+    """A copy of the database with a column of images, which is missing where `doses` by image's number have none."""
+    shutil.copy(database, path)
+    path.chmod(0o644)
+    with closing(sqlite3.connect(path)) as sql:
+        sql.execute("ALTER TABLE Per_Image ADD COLUMN Image_Metadata_Dose")
+        sql.executemany(
+            "UPDATE Per_Image SET Image_Metadata_Dose = ? WHERE ImageNumber = ?",
+            [(dose, image) for image, dose in doses.items()],
+        )
+        sql.commit()
+    return path
+
+
+@pytest.fixture
+def images(database: Path) -> list[int]:
+    """Numbers of the database's images that have cells."""
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as sql:
+        return [row[0] for row in sql.execute("SELECT DISTINCT ImageNumber FROM Per_Cytoplasm ORDER BY 1")]
+
+
+@pytest.mark.parametrize("images_at_once", [64, 1])
+@pytest.mark.parametrize(("first", "other"), [(1, "high"), ("high", 1)])
+def test_numbers_and_text_in_one_column_are_named(
+    database: Path, images: list[int], tmp_path: Path, images_at_once: int, first: object, other: object
+) -> None:
+    """In the first cells that are read, and in later ones."""
+    doses = dict.fromkeys(images, first) | {images[-1]: other}
+    path = with_doses(database, tmp_path / "doses.sqlite", doses)
+    said = f"{path}: column Metadata_Dose is {first!r} in one cell and {other!r} in another"
+    with pytest.raises(BadInputError, match=re.escape(said)):
+        write_feature_table(CellProfilerDatabase(path, images_at_once), tmp_path)
+
+
+def test_a_column_that_the_first_cells_lack_holds_what_comes_as_text(
+    database: Path, images: list[int], tmp_path: Path
+) -> None:
+    path = with_doses(database, tmp_path / "doses.sqlite", {images[-2]: "high", images[-1]: 3})
+    write_feature_table(CellProfilerDatabase(path, images_at_once=1), tmp_path)
+    found = pd.read_parquet(tmp_path / "cells.parquet").groupby("Metadata_ImageNumber")["Metadata_Dose"]
+    assert {image: set(doses.dropna()) for image, doses in found if doses.notna().all()} == {
+        images[-2]: {"high"},
+        images[-1]: {"3"},
+    }
 
 
 def test_files_of_another_kind_are_named(database: Path, tmp_path: Path) -> None:
