@@ -8,14 +8,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cell_assets.errors import BadInputError
-from cell_assets.imaging.feature_tables.columns import OBJECT, PLACE, is_feature, known_name, require_place
+from cell_assets.imaging.feature_tables.columns import cell_keys, is_feature, known_name, require_place
 
 
 class CellParquet:
     """Single cells of a Parquet file, some rows at a time.
 
     Raises:
-        BadInputError: the file is no Parquet, or does not say the plate and well of its cells.
+        BadInputError: the file is no Parquet, or does not say the plate, well and number of its cells.
     """
 
     def __init__(self, path: Path, rows_at_once: int = 16_384) -> None:
@@ -40,7 +40,7 @@ class CellParquet:
                 self._sources.setdefault(name, []).append(column)
         self.known = tuple(self._sources)
         require_place(self.known, path)
-        self.keys = tuple(name for name in (*PLACE, *OBJECT) if name in self.known)
+        self.keys = cell_keys(self.known, path)
 
     def batches(self) -> Iterator[pd.DataFrame]:
         """Cells in the file's order."""

@@ -11,9 +11,15 @@ METADATA = "Metadata_"
 IMAGE = "Image_"
 PLATE, WELL, SITE = "Metadata_Plate", "Metadata_Well", "Metadata_Site"
 PLACE = (PLATE, WELL, SITE)
+IMAGE_NUMBER = "Metadata_ImageNumber"
 CELL = "Metadata_Cell"
 """Name of a cell that no image shows, such as its barcode."""
-OBJECT = ("Metadata_ImageNumber", "Metadata_Cells_Number_Object_Number", "Metadata_ObjectNumber", CELL)
+_NUMBERS = (
+    *(f"Metadata_{name}_Number_Object_Number" for name in ("Cells", "Nuclei", "Cytoplasm")),
+    "Metadata_ObjectNumber",
+    CELL,
+)
+OBJECT = (IMAGE_NUMBER, *_NUMBERS)
 """What, with its place, names one cell; a table has some of them."""
 
 _WHO_OR_WHERE = re.compile(
@@ -41,6 +47,22 @@ def known_name(column: str) -> str | None:
     if plain.startswith(IMAGE) or plain.startswith("__"):
         return None
     return column if column.startswith(METADATA) else f"{METADATA}{column}"
+
+
+def cell_keys(known: Iterable[str], source: object) -> tuple[str, ...]:
+    """Those of `known` whose values together name one cell: its place, its image and one of its numbers.
+
+    Raises:
+        BadInputError: none numbers the cells.
+    """
+    there = set(known)
+    number = next((name for name in _NUMBERS if name in there), None)
+    if number is None:
+        raise BadInputError(
+            f"{source}: no column numbers the cells of an image, so that one which comes twice would not be seen; keep "
+            f"CellProfiler's object number of one compartment (such as {_NUMBERS[0]})"
+        )
+    return (*(name for name in (*PLACE, IMAGE_NUMBER) if name in there), number)
 
 
 def require_place(known: Iterable[str], source: object) -> None:

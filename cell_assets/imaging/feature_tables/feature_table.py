@@ -22,7 +22,7 @@ from cell_assets.errors import BadInputError
 from cell_assets.imaging.feature_tables.cell_parquet import CellParquet
 from cell_assets.imaging.feature_tables.cellprofiler_csv import CellProfilerCsv
 from cell_assets.imaging.feature_tables.cellprofiler_sqlite import CellProfilerDatabase
-from cell_assets.imaging.feature_tables.columns import PLATE, WELL
+from cell_assets.imaging.feature_tables.columns import IMAGE_NUMBER, PLATE, SITE, WELL
 from cell_assets.imaging.feature_tables.count_parameters import CountNormalization, CountParameters
 from cell_assets.imaging.feature_tables.source import CellSource
 from cell_assets.imaging.record_files import read_record
@@ -233,7 +233,9 @@ def _table(
 def _refuse_twice(keys: NDArray[np.uint64], source: CellSource) -> None:
     n_twice = len(keys) - len(np.unique(keys))
     if n_twice:
+        of_images = {SITE, IMAGE_NUMBER} & set(source.keys)
         raise BadInputError(
             f"{source.path}: {n_twice} cells come twice (equal {', '.join(source.keys)}); was a well or a plate "
             "appended to the file again? Take it out"
+            + ("" if of_images else ", or keep the column ImageNumber, if they are of several images")
         )

@@ -225,6 +225,36 @@ def test_what_cannot_be_used_is_named(columns: dict[str, object], said: str, tmp
         write_feature_table(CellParquet(written(cells(**columns), tmp_path)), tmp_path)
 
 
+NUMBER = "Metadata_{}_Number_Object_Number"
+
+
+@pytest.mark.parametrize(
+    "name", [*map(NUMBER.format, ("Cells", "Nuclei", "Cytoplasm")), "Cells_Number_Object_Number"]
+)
+def test_any_compartment_may_number_the_cells(name: str, tmp_path: Path) -> None:
+    given = cells(Metadata_ImageNumber=[1, 1, 2], **{name: [1, 2, 1]}).drop(columns="Metadata_ObjectNumber")
+    assert write_feature_table(CellParquet(written(given, tmp_path)), tmp_path).cells == 3
+    twice = given.assign(**{name: [1, 1, 1]})
+    with pytest.raises(BadInputError, match=r"1 cells come twice .*_Number_Object_Number\)"):
+        write_feature_table(CellParquet(written(twice, tmp_path)), tmp_path)
+
+
+def test_a_cell_of_two_nuclei_comes_twice(tmp_path: Path) -> None:
+    given = cells(**{NUMBER.format("Cells"): [1, 2, 2], NUMBER.format("Nuclei"): [1, 2, 3]})
+    path = written(given.drop(columns="Metadata_ObjectNumber"), tmp_path)
+    with pytest.raises(BadInputError, match=r"1 cells come twice .*Metadata_Cells_Number_Object_Number\)"):
+        write_feature_table(CellParquet(path), tmp_path)
+
+
+def test_cells_of_several_images_that_nobody_tells_apart_are_named(tmp_path: Path) -> None:
+    given = cells(Metadata_ObjectNumber=[1, 2, 1])
+    with pytest.raises(BadInputError, match=r"or keep the column ImageNumber, if they are of several images"):
+        write_feature_table(CellParquet(written(given, tmp_path)), tmp_path)
+    for image in ("Metadata_ImageNumber", "Metadata_Site"):
+        path = written(given.assign(**{image: [1, 1, 2]}), tmp_path)
+        assert write_feature_table(CellParquet(path), tmp_path).cells == 3
+
+
 def with_doses(database: Path, path: Path, doses: dict[int, object]) -> Path:
     """A copy of the database with a column of images, which is missing where `doses` by image's number have none."""
     shutil.copy(database, path)
@@ -274,6 +304,8 @@ def test_a_column_that_the_first_cells_lack_holds_what_comes_as_text(
 def test_files_of_another_kind_are_named(database: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="no column says well of a cell"):
         CellParquet(written(cells().drop(columns="Metadata_Well"), tmp_path))
+    with pytest.raises(BadInputError, match=r"no column numbers the cells of an image"):
+        CellParquet(written(cells().drop(columns="Metadata_ObjectNumber"), tmp_path))
     with pytest.raises(BadInputError, match="no column is a feature"):
         CellParquet(written(cells().drop(columns="Cells_AreaShape_Area"), tmp_path))
     with pytest.raises(BadInputError, match="cannot be read as Parquet"):
