@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -23,6 +25,7 @@ from cell_assets.imaging.feature_tables.feature_table import (
     read_feature_table_record,
     write_feature_table,
 )
+from cell_assets.imaging.feature_tables.selection import SelectionParameters, select_features, usable_cells
 from cell_assets_tests.shared_data import shared_data
 
 
@@ -34,6 +37,21 @@ def database() -> Path:
 @pytest.fixture
 def cytotable() -> Path:
     return shared_data("nf1_cell_painting") / "Plate_2_with_image_data_shrunken.parquet"
+
+
+def features_by_sql(sql: sqlite3.Connection) -> list[str]:
+    """Columns that measure a cell, without those that say where it lies or which other object it belongs to."""
+    return [
+        name
+        for table in ("Cells", "Cytoplasm", "Nuclei")
+        for (name,) in sql.execute(
+            "SELECT name FROM pragma_table_info(?) WHERE name GLOB ? AND NOT (name GLOB '*_Location_*' "
+            "OR name GLOB '*_Parent_*' OR name GLOB '*_Children_*' OR name GLOB '*_Number_Object_Number' "
+            "OR name GLOB '*ObjectNumber_*' OR name GLOB '*_AreaShape_Center_*' "
+            "OR name GLOB '*_AreaShape_BoundingBoxM*') ORDER BY cid",
+            (f"Per_{table}", f"{table}_*"),
+        )
+    ]
 
 
 def test_a_real_database_agrees_with_sql(database: Path, tmp_path: Path) -> None:
@@ -61,14 +79,63 @@ def test_a_real_database_agrees_with_sql(database: Path, tmp_path: Path) -> None
     # 433 nuclei and 242 cells: 191 nuclei lie in no cell.
     assert record.left_over == {"Nuclei": 191}
     assert record.missing == {}
-    constant = [name for name in found.columns if is_feature(name) and found[name].nunique() == 1]
-    assert list(record.constant) == constant and len(constant) > 3
-    assert (
-        record.features
-        == sum(map(is_feature, found.columns))
-        == len(found.columns) - sum(name.startswith("Metadata_") for name in found.columns)
-    )
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as sql:
+        features = features_by_sql(sql)
+    assert [name for name in found.columns if not name.startswith("Metadata_")] == features
+    assert record.features == len(features) == 369 + 364 + 369
+    assert list(record.constant) == [name for name in features if found[name].nunique() == 1]
+    assert len(record.constant) > 3
     assert record == read_feature_table_record(tmp_path)
+
+
+def test_cells_without_a_value_are_counted_and_dropped_as_sql_counts_them(
+    database: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "nulls.sqlite"
+    shutil.copy(database, path)
+    path.chmod(0o644)
+    area, variance, factor, solidity = (
+        "Cells_AreaShape_Area",
+        "Cytoplasm_Texture_Variance_RFP_3_03_256",
+        "Nuclei_AreaShape_FormFactor",
+        "Nuclei_AreaShape_Solidity",
+    )
+    with closing(sqlite3.connect(path)) as sql:
+        sql.execute(f"UPDATE Per_Cells SET {area} = NULL WHERE ImageNumber = 3")
+        sql.execute(f"UPDATE Per_Cytoplasm SET {variance} = NULL WHERE Cytoplasm_Number_Object_Number = 17")
+        sql.execute(f"UPDATE Per_Nuclei SET {factor} = NULL WHERE ImageNumber IN (3, 9)")
+        sql.execute(f"UPDATE Per_Nuclei SET {solidity} = NULL WHERE ImageNumber > 29")
+        sql.commit()
+        of_cells = (
+            "FROM Per_Cytoplasm y JOIN Per_Cells c ON c.ImageNumber = y.ImageNumber "
+            "AND c.Cells_Number_Object_Number = y.Cytoplasm_Parent_Cells "
+            "JOIN Per_Nuclei n ON n.ImageNumber = y.ImageNumber "
+            "AND n.Nuclei_Number_Object_Number = y.Cytoplasm_Parent_Nuclei"
+        )
+        lacking = {
+            name: sql.execute(f"SELECT count(*) {of_cells} WHERE {name} IS NULL").fetchone()[0]
+            for name in (area, variance, factor, solidity)
+        }
+        whole = sql.execute(
+            f"SELECT y.ImageNumber, Cells_Number_Object_Number {of_cells} WHERE {area} IS NOT NULL "
+            f"AND {variance} IS NOT NULL AND {factor} IS NOT NULL ORDER BY 1, 2"
+        ).fetchall()
+        features = features_by_sql(sql)
+    assert lacking == {area: 6, variance: 4, factor: 7, solidity: 52} and len(whole) == 242 - 7 - 4
+    record = write_feature_table(CellProfilerDatabase(path, images_at_once=5), tmp_path)
+    assert (record.cells, record.missing) == (242, lacking)
+    chosen = select_features({"plate": tmp_path})
+    assert chosen.lost["plate"] == {
+        **dict.fromkeys(record.constant, "it has one value in all cells"),
+        solidity: "52 of 242 cells lack it",
+    }
+    assert sorted([*chosen.features, *chosen.lost["plate"]]) == sorted(features)
+    usable = usable_cells(tmp_path, chosen.features)
+    assert usable.dropped_by == {area: 6, variance: 4, factor: 7}
+    found = pd.read_parquet(tmp_path / "cells.parquet")[usable.rows]
+    keys = ["Metadata_ImageNumber", "Metadata_Cells_Number_Object_Number"]
+    assert [tuple(row) for row in found[keys].to_numpy().tolist()] == whole
+    assert found[list(chosen.features)].notna().all(axis=None)
 
 
 @pytest.mark.parametrize("images_at_once", [1, 1000])
@@ -151,10 +218,55 @@ def test_a_real_cytotable_file_agrees_with_arrow(cytotable: Path, tmp_path: Path
     found, source = pd.read_parquet(tmp_path / "cells.parquet"), pd.read_parquet(cytotable)
     assert (record.cells, len(found)) == (5, 5)
     assert found["Metadata_Well"].tolist() == source["Image_Metadata_Well_x"].tolist()
-    names = [name for name in found.columns if not name.startswith("Metadata_")]
-    assert record.features == len(names) > 1000
+    names = features_by_arrow(pq.read_schema(cytotable))
+    assert [name for name in found.columns if not name.startswith("Metadata_")] == names
+    assert record.features == len(names) == 1642
     np.testing.assert_allclose(found[names], source[names], rtol=1e-6)
     assert record.wells == {f"Plate_2|{well}": 1 for well in source["Image_Metadata_Well_x"]}
+    assert record.missing == {}
+
+
+def features_by_arrow(schema: pa.Schema) -> list[str]:
+    """Numbers that measure a compartment; where a cell lies and what belongs to it are none."""
+    place = ("Location", "Parent", "Children", "Number")
+    return [
+        one.name
+        for one in schema
+        if (pa.types.is_floating(one.type) or pa.types.is_integer(one.type))
+        and (words := one.name.split("_"))[0] in ("Cells", "Cytoplasm", "Nuclei")
+        and words[1] not in place
+        and words[1:3] != ["AreaShape", "Center"]
+        and words[2] not in ("BoundingBoxMaximum", "BoundingBoxMinimum")
+        and "ClosestObjectNumber" not in words[2]
+    ]
+
+
+def test_cells_without_a_value_are_counted_and_dropped_as_arrow_counts_them(
+    cytotable: Path, tmp_path: Path
+) -> None:
+    table = pq.read_table(cytotable)
+    lacks = {
+        "Cells_AreaShape_Area": [1],
+        "Cytoplasm_Texture_Variance_RFP_3_03_256": [1, 3],
+        "Nuclei_AreaShape_Solidity": [0, 1, 3, 4],
+    }
+    for name, rows in lacks.items():
+        is_gone = pa.array([row in rows for row in range(len(table))])
+        values = pc.if_else(is_gone, None, table.column(name))
+        table = table.set_column(table.column_names.index(name), name, values)
+    pq.write_table(table, tmp_path / "nulls.parquet")
+    record = write_feature_table(CellParquet(tmp_path / "nulls.parquet", rows_at_once=2), tmp_path)
+    assert record.missing == {name: table.column(name).null_count for name in lacks}
+    chosen = select_features({"plate": tmp_path}, SelectionParameters(max_missing_share=0.5))
+    area, variance, solidity = lacks
+    assert chosen.lost["plate"][solidity] == "4 of 5 cells lack it"
+    assert sorted([*chosen.features, *chosen.lost["plate"]]) == sorted(features_by_arrow(table.schema))
+    usable = usable_cells(tmp_path, chosen.features)
+    assert usable.dropped_by == {area: 1, variance: 2}
+    found = pd.read_parquet(tmp_path / "cells.parquet")[usable.rows]
+    kept = table.take([0, 2, 4])
+    assert found["Metadata_Well"].tolist() == kept.column("Image_Metadata_Well_x").to_pylist()
+    np.testing.assert_allclose(found[area], kept.column(area).to_numpy(), rtol=1e-6)
 
 
 def test_where_a_cell_lies_and_what_it_is_called_are_no_features() -> None:

@@ -1,5 +1,8 @@
 """From feature tables to profiles of wells: what is selected, what is dropped, and every statistic against pandas."""
 
+import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -105,13 +108,35 @@ def test_a_well_none_of_whose_cells_are_used_has_no_profile_and_is_named(tmp_pat
 
 
 def test_real_cells_become_profiles_of_their_wells(tmp_path: Path) -> None:
-    path = shared_data("cellprofiler_sqlite") / "all_cellprofiler.sqlite"
+    """A copy of the real database in which cells 17 and 18 of every image lack a value."""
+    path = tmp_path / "nulls.sqlite"
+    shutil.copy(shared_data("cellprofiler_sqlite") / "all_cellprofiler.sqlite", path)
+    path.chmod(0o644)
+    with closing(sqlite3.connect(path)) as sql:
+        sql.execute(
+            "UPDATE Per_Cells SET Cells_AreaShape_Area = NULL WHERE Cells_Number_Object_Number IN (17, 18)"
+        )
+        sql.commit()
+        (lacking,) = sql.execute(
+            "SELECT count(*) FROM Per_Cells WHERE Cells_AreaShape_Area IS NULL"
+        ).fetchone()
+        by_well = sql.execute(
+            "SELECT Image_Metadata_Well, count(*), avg(Cells_AreaShape_Area) FROM Per_Image JOIN Per_Cells "
+            "USING (ImageNumber) WHERE Cells_AreaShape_Area IS NOT NULL GROUP BY 1 ORDER BY 1"
+        ).fetchall()
     write_feature_table(CellProfilerDatabase(path), tmp_path)
     chosen = select_features({"plate": tmp_path})
     usable = usable_cells(tmp_path, chosen.features)
-    assert usable.rows.all() and usable.dropped_by == {}
-    found = well_profiles(cells_by_well(tmp_path, usable.rows), chosen.features, [WellStatistic.MEDIAN])
-    cells = pd.read_parquet(tmp_path / "cells.parquet")
+    assert usable.dropped_by == {"Cells_AreaShape_Area": lacking} and lacking > 0
+    found = well_profiles(
+        cells_by_well(tmp_path, usable.rows), chosen.features, [WellStatistic.MEAN, WellStatistic.MEDIAN]
+    )
+    area = found.values[WellStatistic.MEAN][:, chosen.features.index("Cells_AreaShape_Area")]
+    wells, counts, means = zip(*by_well, strict=True)
+    assert found.wells["Metadata_Well"].tolist() == list(wells)
+    assert found.wells["Metadata_Count"].tolist() == list(counts) and sum(counts) == 242 - lacking
+    np.testing.assert_allclose(area, means, rtol=1e-6)
+    cells = pd.read_parquet(tmp_path / "cells.parquet").dropna(subset="Cells_AreaShape_Area")
     expected = cells.groupby("Metadata_Well")[list(chosen.features)].median()
     assert found.values[WellStatistic.MEDIAN].shape == (8, len(chosen.features))
     np.testing.assert_allclose(found.values[WellStatistic.MEDIAN], expected, rtol=1e-5)
