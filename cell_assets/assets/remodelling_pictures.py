@@ -8,6 +8,7 @@ import pandas as pd
 from cell_assets.assets.inputs import ReportInputs
 from cell_assets.evaluation.splits import SplitUnit
 from cell_assets.evaluation.states.onset import Course
+from cell_assets.evaluation.states.state_calls import time_axis
 from cell_assets.evaluation.states.state_dynamics import StateDynamics
 from cell_assets.evaluation.studies.embedding_study import EmbeddingStudy
 from cell_assets.evaluation.units import FloatArray, IntArray, unit_ids
@@ -15,7 +16,6 @@ from cell_assets.imaging.channels import ChannelKind, infer_channel_kind
 from cell_assets.imaging.patch_reading import open_patch_table
 from cell_assets.reporting.embedding_figures import Projection
 from cell_assets.reporting.html import ReportFigure
-from cell_assets.reporting.moving_cells import hours_of
 from cell_assets.reporting.remodelled_tracks import MOST_FRAMES, RemodelledTrack, remodelled_tracks_figure
 
 _TURNING = 3
@@ -29,7 +29,7 @@ def remodelled_track_figures(
     settings, cells = study.evaluation.settings, study.embedded.cells
     if settings.interval_min is None:
         return ()
-    hours, time_title = hours_of(cells, settings.interval_min)
+    hours, time_title = _hours(cells, settings.interval_min)
     figures = []
     for place, one in enumerate(study.remodelling, start=1):
         dynamics = next((found for found in study.dynamics if found.column == one.column), None)
@@ -53,6 +53,14 @@ def remodelled_track_figures(
                 )
             )
     return tuple(figures)
+
+
+def _hours(cells: pd.DataFrame, interval_min: float) -> tuple[FloatArray, str]:
+    """(N,) time of every cell, and since when: the perturbation where it is known, else the first frame."""
+    axis = time_axis(cells, interval_min)
+    if axis.unit == "h":
+        return axis.values, axis.title
+    return axis.values / 60.0, "hours since the first frame"
 
 
 def example_tracks(
