@@ -86,7 +86,7 @@ def usable_cells(folder: Path, features: Sequence[str]) -> UsableCells:
     record = read_feature_table_record(folder)
     incomplete = [name for name in features if name in record.missing]
     rows, dropped = np.ones(record.cells, bool), {}
-    with pq.ParquetFile(folder / CELLS_PARQUET) as file:
+    with pq.ParquetFile(folder / CELLS_PARQUET, pre_buffer=False) as file:
         for name in incomplete:
             lacks = file.read(columns=[name]).column(name).is_null().to_numpy()
             dropped[name] = int(lacks.sum())

@@ -49,7 +49,7 @@ class CellsByWell:
 
     def columns(self, features: Sequence[str]) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """`FEATURES_AT_ONCE` features at a time: where they stand in `features`, and the cells' values (n, k)."""
-        with pq.ParquetFile(self.folder / CELLS_PARQUET) as file:
+        with pq.ParquetFile(self.folder / CELLS_PARQUET, pre_buffer=False) as file:
             for start in range(0, len(features), FEATURES_AT_ONCE):
                 names = list(features[start : start + FEATURES_AT_ONCE])
                 table = file.read(columns=names)

@@ -104,7 +104,7 @@ def standardised(
     rows = plate.rows(wells)
     features = _room(file, (len(rows), len(plate.features)))
     pace = Pace(progress, len(plate.features), "features", f"reading {plate.table.plate}")
-    with pq.ParquetFile(plate.table.path / CELLS_PARQUET) as cells:
+    with pq.ParquetFile(plate.table.path / CELLS_PARQUET, pre_buffer=False) as cells:
         for start in range(0, len(plate.features), FEATURES_AT_ONCE):
             names = list(plate.features[start : start + FEATURES_AT_ONCE])
             table = cells.read(columns=names)

@@ -1,0 +1,89 @@
+"""A plate of cells is never in memory whole, neither when it comes in nor when it is made ready to learn from."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+N_FEATURES = 400
+MEASURE = """
+import sys
+import threading
+import time
+from pathlib import Path
+import pandas as pd
+from cell_assets.imaging.feature_tables.feature_table import open_source, write_feature_table
+from cell_assets.methods.contract import CellTable
+from cell_assets.methods.cytosummary.plate_reading import open_plate, standardised
+
+def anonymous():
+    # Pages of the memory map are the operating system's to drop, and not counted.
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("RssAnon")).split()[1]) / 1024
+
+class Peak:
+    def __enter__(self):
+        self.before, self.highest, self.on = anonymous(), 0.0, True
+        self.thread = threading.Thread(target=self.watch)
+        self.thread.start()
+        return self
+    def watch(self):
+        while self.on:
+            self.highest = max(self.highest, anonymous() - self.before)
+            time.sleep(0.002)
+    def __exit__(self, *_):
+        self.on = False
+        self.thread.join()
+
+source, out = Path(sys.argv[1]), Path(sys.argv[2])
+with Peak() as coming_in:
+    write_feature_table(open_source(source), out)
+table = CellTable("P1", out)
+with Peak() as made_ready:
+    plate = open_plate(table, [f"Cells_F_{k}" for k in range(400)])
+    wells = pd.DataFrame({"Metadata_Plate": "P1", "Metadata_Well": ["A01", "A02"]})
+    cells = standardised(plate, wells, out / "map")
+assert cells.features.shape[1] == 400
+print(coming_in.highest, made_ready.highest)
+"""
+
+
+def write_cells(path: Path, n_cells: int) -> None:
+    draw = np.random.default_rng(0)
+    names = [f"Cells_F_{k}" for k in range(N_FEATURES)]
+    with pq.ParquetWriter(path, pa.schema([
+        ("Metadata_Plate", pa.string()), ("Metadata_Well", pa.string()), ("Metadata_ImageNumber", pa.int64()),
+        ("Metadata_Cells_Number_Object_Number", pa.int64()), *((name, pa.float32()) for name in names),
+    ])) as file:  # fmt: skip
+        for start in range(0, n_cells, 10_000):
+            rows = np.arange(start, start + 10_000)
+            known = [["P1"] * len(rows), np.where(rows % 2, "A01", "A02"), rows // 100, rows % 100]
+            features = list(draw.normal(size=(N_FEATURES, len(rows))).astype(np.float32))
+            file.write_table(pa.table([pa.array(one) for one in (*known, *features)], schema=file.schema))
+
+
+def peaks_mib(folder: Path, n_cells: int) -> tuple[float, ...]:
+    write_cells(folder / f"{n_cells}.parquet", n_cells)
+    out = folder / f"table of {n_cells}"
+    out.mkdir()
+    command = [sys.executable, "-c", MEASURE, str(folder / f"{n_cells}.parquet"), str(out)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, cwd=Path(__file__).resolve().parents[3]
+    )
+    return tuple(map(float, done.stdout.split()))
+
+
+def test_memory_does_not_grow_with_the_table(tmp_path: Path) -> None:
+    if not Path("/proc/self/status").exists():
+        pytest.skip("memory is measured by Linux's /proc")
+    few, many = peaks_mib(tmp_path, 60_000), peaks_mib(tmp_path, 160_000)
+    further_mib = 100_000 * N_FEATURES * 4 / 2**20
+    grown = np.subtract(many, few) / further_mib
+    # Keys of cells (8 bytes each) come in with them; a table that was held once would grow by 1.
+    assert grown[0] < 0.3
+    # `FEATURES_AT_ONCE` columns twice and one in float64.
+    assert grown[1] < 0.6
