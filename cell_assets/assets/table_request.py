@@ -19,7 +19,8 @@ class TableRows(StrEnum):
     """What a row of the table is."""
 
     CELLS = "cells"
-    """A single cell: CellProfiler's SQLite or folder of CSV, Parquet as CytoTable writes it, or AnnData's counts."""
+    """A single cell: SQLite of CellProfiler or cytominer-database, CellProfiler's folder of CSV, Parquet as CytoTable
+    writes it, or AnnData's counts."""
     WELLS = "wells"
     """A well's profile, in CSV or Parquet as pycytominer writes it: there are no cells to learn from."""
 

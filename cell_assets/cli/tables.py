@@ -23,8 +23,9 @@ from cell_assets.cli.options import AS_JSON, EXPERIMENT, absolute_text
     type=click.Choice(["cells", "wells"]),
     default="cells",
     show_default=True,
-    help="What a row is: a single cell (CellProfiler's SQLite or folder of CSV, CytoTable's Parquet, AnnData's .h5ad "
-    "of counts with plate and well in obs), or a well's profile (CSV or Parquet as pycytominer writes it).",
+    help="What a row is: a single cell (SQLite of CellProfiler's ExportToDatabase or of cytominer-database, "
+    "CellProfiler's folder of CSV, CytoTable's Parquet, AnnData's .h5ad of counts with plate and well in obs), or a "
+    "well's profile (CSV or Parquet as pycytominer writes it).",
 )
 @click.option(
     "--source-plate", metavar="NAME", help="What the table calls the plate, where it holds several."

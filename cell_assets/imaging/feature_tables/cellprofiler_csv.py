@@ -27,7 +27,7 @@ class CellProfilerCsv:
         objects = [
             named for name in COMPARTMENTS for named in self._named(name).values() if named != IMAGE_NUMBER
         ]
-        self._join = CellJoin(path, self._of_images, objects)
+        self._join = CellJoin(path, (IMAGE_NUMBER,), self._of_images, objects)
         self.features, self.known = self._join.features, self._join.known
         self.keys: tuple[str, ...] = self._join.keys
 

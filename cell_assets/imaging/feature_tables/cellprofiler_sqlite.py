@@ -1,21 +1,57 @@
-"""A CellProfiler database: ExportToDatabase, one table per object type."""
+"""A database of what CellProfiler measured: one table per object type, as one of two programs wrote it."""
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from cell_assets.errors import BadInputError
-from cell_assets.imaging.feature_tables.columns import COMPARTMENTS, IMAGE, METADATA
-from cell_assets.imaging.feature_tables.compartments import IMAGE_NUMBER, CellJoin
+from cell_assets.imaging.feature_tables.columns import COMPARTMENTS, IMAGE, METADATA, is_feature
+from cell_assets.imaging.feature_tables.compartments import IMAGE_NUMBER, OBJECT_NUMBER, PARENTS, CellJoin
 
-_TABLES = {name: f"Per_{name}" for name in ("Image", *COMPARTMENTS)}
+_NAMES = ("Image", *COMPARTMENTS)
+_MISSING = "nan"
+"""What early versions of cytominer-database write as text instead of NULL."""
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How a program names tables and the columns that link them."""
+
+    program: str
+    prefix: str
+    """Of the tables `Image`, `Cells`, `Cytoplasm` and `Nuclei`."""
+    image: tuple[str, ...]
+    """Columns of every table whose values together name one image."""
+    object_number: str
+    """Column that the parents of a cytoplasm point at, with {} for the object's compartment."""
+
+    def table(self, name: str) -> str:
+        """The table of images or of a compartment."""
+        return f"{self.prefix}{name}"
+
+    def links(self, name: str) -> tuple[str, ...]:
+        """Columns without which a table's rows belong to no cell."""
+        number = () if name == "Image" else (self.object_number.format(name),)
+        return (*self.image, *number, *(PARENTS if name == "Cytoplasm" else ()))
+
+
+_LAYOUTS = (
+    _Layout("CellProfiler's ExportToDatabase", "Per_", (IMAGE_NUMBER,), f"{{}}_{OBJECT_NUMBER}"),
+    _Layout("cytominer-database", "", ("TableNumber", IMAGE_NUMBER), "ObjectNumber"),
+)
 
 
 class CellProfilerDatabase:
     """Single cells of a database, a few images at a time; memory is that of their cells.
+
+    It has the tables `Per_Image`, `Per_Cells`, `Per_Cytoplasm` and `Per_Nuclei` that CellProfiler's ExportToDatabase
+    writes, or `Image`, `Cells`, `Cytoplasm` and `Nuclei` with a `TableNumber`, as cytominer-database collects them from
+    CellProfiler's CSV files and pycytominer's `SingleCells` reads them. The latter have no primary keys: where no index
+    begins with `TableNumber, ImageNumber`, every batch reads them from end to end.
 
     The compartments are joined here and not by SQL, whose results have 2,000 columns at most, where a Cell Painting
     pipeline writes more.
@@ -28,55 +64,105 @@ class CellProfilerDatabase:
         self.path = path
         self._images_at_once = images_at_once
         with closing(self._open()) as database:
-            self._columns = {name: self._columns_of(database, table) for name, table in _TABLES.items()}
-        place = [column for column in self._columns["Image"] if column.startswith(f"{IMAGE}{METADATA}")]
-        self._columns["Image"] = [IMAGE_NUMBER, *place]
+            self._layout = self._layout_of(database)
+            self._columns = {name: self._columns_of(database, name) for name in _NAMES}
         objects = [
-            column for name in COMPARTMENTS for column in self._columns[name] if column != IMAGE_NUMBER
+            column
+            for name in COMPARTMENTS
+            for column in self._columns[name].values()
+            if column not in self._layout.image
         ]
-        self._join = CellJoin(path, self._columns["Image"], objects)
+        self._join = CellJoin(path, self._layout.image, list(self._columns["Image"].values()), objects)
         self.features, self.known = self._join.features, self._join.known
         self.keys: tuple[str, ...] = self._join.keys
 
     def batches(self) -> Iterator[pd.DataFrame]:
-        """Whole cells, ordered by image and object."""
+        """Whole cells, ordered by image and object.
+
+        Raises:
+            BadInputError: an image has no number.
+        """
         self._join.left_over.clear()
+        image = ", ".join(self._layout.image)
         with closing(self._open()) as database:
-            numbers = [
-                row[0]
-                for row in database.execute(f"SELECT {IMAGE_NUMBER} FROM Per_Image ORDER BY {IMAGE_NUMBER}")
-            ]
-            for start in range(0, len(numbers), self._images_at_once):
-                few = numbers[start : start + self._images_at_once]
-                parts = {name: self._rows(database, name, few[0], few[-1]) for name in _TABLES}
+            asked = f"SELECT {image} FROM {self._layout.table('Image')} ORDER BY {image}"
+            images: list[tuple[object, ...]] = database.execute(asked).fetchall()
+            unnamed = sum(None in one for one in images)
+            if unnamed:
+                raise BadInputError(
+                    f"{self.path}: {unnamed} rows of table {self._layout.table('Image')} lack a value of {image}, so "
+                    "that no cell can be of them; number them or take them out"
+                )
+            for start in range(0, len(images), self._images_at_once):
+                few = images[start : start + self._images_at_once]
+                parts = {name: self._rows(database, name, few[0], few[-1]) for name in _NAMES}
                 yield self._join.cells(parts.pop("Image"), parts)
 
     def left_over(self) -> Mapping[str, int]:
         """See `CellSource`."""
         return dict(self._join.left_over)
 
-    def _rows(self, database: sqlite3.Connection, name: str, first: int, last: int) -> pd.DataFrame:
-        columns: Sequence[str] = self._columns[name]
-        asked = ", ".join(_quoted(column) for column in columns)
-        # The tables' primary keys begin with the image's number, so that this reads no row twice.
+    def _rows(
+        self, database: sqlite3.Connection, name: str, first: tuple[object, ...], last: tuple[object, ...]
+    ) -> pd.DataFrame:
+        columns = self._columns[name]
+        asked = ", ".join(map(_quoted, columns))
+        image, values = ", ".join(self._layout.image), ", ".join("?" * len(first))
         rows = database.execute(
-            f"SELECT {asked} FROM {_TABLES[name]} WHERE {IMAGE_NUMBER} BETWEEN ? AND ?", (first, last)
+            f"SELECT {asked} FROM {self._layout.table(name)} WHERE ({image}) BETWEEN ({values}) AND ({values})",
+            (*first, *last),
         )
-        return pd.DataFrame.from_records(rows, columns=list(columns))
+        found = pd.DataFrame.from_records(rows, columns=list(columns.values()))
+        text = [column for column in found.select_dtypes(object).columns if is_feature(column)]
+        found[text] = found[text].mask(found[text] == _MISSING)
+        return found
 
-    def _columns_of(self, database: sqlite3.Connection, table: str) -> list[str]:
+    def _layout_of(self, database: sqlite3.Connection) -> _Layout:
+        for layout in _LAYOUTS:
+            if self._found(database, layout.table("Image")):
+                return layout
+        wanted = " nor ".join(f"{layout.table('Image')} of {layout.program}" for layout in _LAYOUTS)
+        raise BadInputError(
+            f"{self.path}: has neither table {wanted}; give a database that one of them wrote"
+        )
+
+    def _columns_of(self, database: sqlite3.Connection, name: str) -> dict[str, str]:
+        """Columns of a table to what a `CellJoin` calls them."""
+        layout = self._layout
+        found = self._found(database, layout.table(name))
+        missing = [column for column in layout.links(name) if column not in found]
+        if missing:
+            table = layout.table(name)
+            lacks = f"table {table} has no column {missing[0]}" if found else f"has no table {table}"
+            raise BadInputError(
+                f"{self.path}: {lacks}; write it with {layout.program}, one table per object type, of Cells, Cytoplasm "
+                "and Nuclei"
+            )
+        if name == "Image":
+            place = {
+                column.removeprefix(IMAGE): column
+                for column in found
+                if column.startswith((METADATA, f"{IMAGE}{METADATA}"))
+            }
+            return {column: column for column in (*layout.image, *place.values())}
+        number = {layout.object_number.format(name): f"{name}_{OBJECT_NUMBER}"}
+        # What CellProfiler repeats of an object's number would stand beside it under the same name.
+        own = [
+            column
+            for column in found
+            if column in (*layout.image, *number)
+            or (column.startswith(f"{name}_") and column not in number.values())
+        ]
+        return {column: number.get(column, column) for column in own}
+
+    def _found(self, database: sqlite3.Connection, table: str) -> list[str]:
+        """Columns of a table; none where it is not there."""
         try:
-            found = [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
+            return [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
         except sqlite3.DatabaseError as error:
             raise BadInputError(
                 f"{self.path}: is no SQLite database ({error}); give CellProfiler's"
             ) from error
-        if IMAGE_NUMBER not in found:
-            raise BadInputError(
-                f"{self.path}: has no table {table} with a column {IMAGE_NUMBER}; export with CellProfiler's "
-                "ExportToDatabase, one table per object type, of Cells, Cytoplasm and Nuclei"
-            )
-        return found
 
     def _open(self) -> sqlite3.Connection:
         if not self.path.is_file():

@@ -12,6 +12,8 @@ IMAGE = "Image_"
 PLATE, WELL, SITE = "Metadata_Plate", "Metadata_Well", "Metadata_Site"
 PLACE = (PLATE, WELL, SITE)
 IMAGE_NUMBER = "Metadata_ImageNumber"
+TABLE_NUMBER = "Metadata_TableNumber"
+"""With each, the numbers of images begin anew."""
 CELL = "Metadata_Cell"
 """Name of a cell that no image shows, such as its barcode."""
 _NUMBERS = (
@@ -19,7 +21,7 @@ _NUMBERS = (
     "Metadata_ObjectNumber",
     CELL,
 )
-OBJECT = (IMAGE_NUMBER, *_NUMBERS)
+OBJECT = (TABLE_NUMBER, IMAGE_NUMBER, *_NUMBERS)
 """What, with its place, names one cell; a table has some of them."""
 
 _WHO_OR_WHERE = re.compile(
@@ -62,7 +64,7 @@ def cell_keys(known: Iterable[str], source: object) -> tuple[str, ...]:
             f"{source}: no column numbers the cells of an image, so that one which comes twice would not be seen; keep "
             f"CellProfiler's object number of one compartment (such as {_NUMBERS[0]})"
         )
-    return (*(name for name in (*PLACE, IMAGE_NUMBER) if name in there), number)
+    return (*(name for name in (*PLACE, TABLE_NUMBER, IMAGE_NUMBER) if name in there), number)
 
 
 def require_place(known: Iterable[str], source: object) -> None:

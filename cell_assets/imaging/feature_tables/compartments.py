@@ -4,18 +4,22 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from cell_assets.imaging.feature_tables.columns import COMPARTMENTS, is_feature, known_name, require_place
 
 IMAGE_NUMBER = "ImageNumber"
 OBJECT_NUMBER = "Number_Object_Number"
+PARENTS = ("Cytoplasm_Parent_Cells", "Cytoplasm_Parent_Nuclei")
+"""Numbers of the cell and of the nucleus that a cytoplasm is of."""
 
 
 class CellJoin:
     """Joins images and their objects to cells, batch by batch, and counts what is left over.
 
     Args:
+        image: columns, of images and of objects, whose values together name one image.
         of_images: columns of images.
         of_objects: columns of all compartments, each of which begins with its compartment's name.
 
@@ -23,12 +27,15 @@ class CellJoin:
         BadInputError: no column says the plate and well of an image.
     """
 
-    def __init__(self, path: Path, of_images: Sequence[str], of_objects: Sequence[str]) -> None:
+    def __init__(
+        self, path: Path, image: Sequence[str], of_images: Sequence[str], of_objects: Sequence[str]
+    ) -> None:
+        self._image = list(image)
         self.features = tuple(column for column in of_objects if is_feature(column))
         others = [column for column in (*of_images, *of_objects) if not is_feature(column)]
         self._names = {column: name for column in others if (name := known_name(column)) is not None}
         self.known = tuple(self._names.values())
-        self.keys = (self._names[IMAGE_NUMBER], self._names[f"Cells_{OBJECT_NUMBER}"])
+        self.keys = tuple(self._names[column] for column in (*image, f"Cells_{OBJECT_NUMBER}"))
         self.left_over: Counter[str] = Counter()
         require_place(self.known, path)
 
@@ -36,16 +43,18 @@ class CellJoin:
         """One row per whole cell, ordered by image and object, with the columns `known` and `features`.
 
         Args:
-            images: rows with `ImageNumber`.
-            parts: objects by compartment, with `ImageNumber`; one without any gives no cell.
+            images: rows with what names the image.
+            parts: objects by compartment, with what names their image; one without any gives no cell.
         """
-        found = parts["Cytoplasm"].merge(images, on=IMAGE_NUMBER)
+        whole = parts["Cytoplasm"].dropna(subset=list(PARENTS))
+        # Where a parent is missing, pandas has made floats or objects of the others' numbers.
+        found = whole.astype(dict.fromkeys(PARENTS, np.int64)).merge(images, on=self._image)
         for name in ("Cells", "Nuclei"):
             found = found.merge(
                 parts[name],
-                left_on=[IMAGE_NUMBER, f"Cytoplasm_Parent_{name}"],
-                right_on=[IMAGE_NUMBER, f"{name}_{OBJECT_NUMBER}"],
+                left_on=[*self._image, f"Cytoplasm_Parent_{name}"],
+                right_on=[*self._image, f"{name}_{OBJECT_NUMBER}"],
             )
         self.left_over.update({name: len(parts[name]) - len(found) for name in COMPARTMENTS})
-        ordered = found.sort_values([IMAGE_NUMBER, f"Cells_{OBJECT_NUMBER}"]).rename(columns=self._names)
+        ordered = found.sort_values([*self._image, f"Cells_{OBJECT_NUMBER}"]).rename(columns=self._names)
         return ordered[[*self.known, *self.features]].reset_index(drop=True)

@@ -431,7 +431,9 @@ def test_files_of_another_kind_are_named(database: Path, tmp_path: Path) -> None
     other = tmp_path / "other.sqlite"
     with closing(sqlite3.connect(other)) as sql:
         sql.execute("CREATE TABLE Per_Image (ImageNumber INTEGER)")
-    with pytest.raises(BadInputError, match="has no table Per_Cells with a column ImageNumber"):
+    with pytest.raises(
+        BadInputError, match="has no table Per_Cells; write it with CellProfiler's ExportToDatabase"
+    ):
         open_source(other)
 
 
