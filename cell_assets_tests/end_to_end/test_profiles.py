@@ -61,6 +61,12 @@ from cell_assets_tests.end_to_end.screen import (
     write_screen,
 )
 from cell_assets_tests.evaluation.profiling.pycytominer_opening import opened_by_pycytominer
+from cell_assets_tests.imaging.feature_tables.cytominer_database import (
+    MISSING,
+    WHOLE,
+    WITHOUT_NUCLEUS,
+    write_cytominer_database,
+)
 from cell_assets_tests.shared_data import shared_data
 
 CHOICES: dict[str, object] = {
@@ -157,6 +163,34 @@ def test_real_tables_come_in_as_sql_and_arrow_count_them(screen: Settings) -> No
         )
     assert (one.cells, one.left_over) == (cells, {"Nuclei": nuclei - cells}) == (242, {"Nuclei": 191})
     assert other.cells == pq.ParquetFile(parquet).metadata.num_rows == 5
+
+
+def test_a_database_as_pycytominer_reads_it_comes_in_by_command(
+    new_lab: Callable[[], Settings], tmp_path: Path
+) -> None:
+    settings = new_lab()
+    source = write_cytominer_database(tmp_path / "SQ0001.sqlite", ("d8", "0a", "41", "b2"))
+    asked = ("ingest-table", str(source), "--experiment", "lincs", "--plate", "SQ0001")
+    said = cell_assets(settings, *asked)
+    assert said.code == 0, said.err
+    with closing(sqlite3.connect(source)) as sql:
+        of_wells = sql.execute(
+            "SELECT 'SQ0001|' || substr(Metadata_Well, 1, 1) || '/' || CAST(substr(Metadata_Well, 2) AS INTEGER), "
+            "count(*) FROM Image i JOIN Cytoplasm y USING (TableNumber, ImageNumber) "
+            "JOIN Nuclei n ON n.TableNumber = y.TableNumber AND n.ImageNumber = y.ImageNumber "
+            "AND n.ObjectNumber = Cytoplasm_Parent_Nuclei GROUP BY 1"
+        ).fetchall()
+        sql.execute("DROP TABLE Nuclei")
+    with opened(settings) as session:
+        record = read_feature_table_record(session.store.read("single_cell_features", "SQ0001")[0])
+    assert (record.cells, record.missing) == (WHOLE, MISSING)
+    assert record.wells == dict(of_wells) and len(of_wells) == 2
+    assert record.left_over["Cells"] == WITHOUT_NUCLEUS
+    refused = cell_assets(settings, *asked[:-1], "SQ0002")
+    assert (
+        refused.code != 0
+        and f"{source}: has no table Nuclei; write it with cytominer-database" in refused.err
+    )
 
 
 def test_profiles_without_learning_stand_beside_them(screen: Settings) -> None:
