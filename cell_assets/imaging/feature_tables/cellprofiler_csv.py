@@ -57,6 +57,8 @@ class CellProfilerCsv:
         special = {IMAGE_NUMBER: IMAGE_NUMBER, "ObjectNumber": f"{compartment}_{OBJECT_NUMBER}"}
         # What ExportToSpreadsheet repeats of the image beside every object stands in Image.csv.
         own = [column for column in self._header(compartment) if not column.startswith((METADATA, IMAGE))]
+        if "ObjectNumber" in own and OBJECT_NUMBER in own:
+            own.remove(OBJECT_NUMBER)
         return {column: special.get(column, f"{compartment}_{column}") for column in own}
 
     def _header(self, name: str) -> list[str]:

@@ -170,14 +170,18 @@ def test_images_without_cells_give_none(database: Path, tmp_path: Path, emptied:
 
 
 def as_csv(database: Path, folder: Path) -> Path:
-    """The same measurements as ExportToSpreadsheet writes them: without the object's name before each column."""
+    """The same measurements as ExportToSpreadsheet writes them: without the object's name before each column, and its
+    number twice."""
     folder.mkdir()
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as sql:
         for name in ("Image", "Cells", "Cytoplasm", "Nuclei"):
             table = pd.read_sql(f"SELECT * FROM Per_{name}", sql)
             special = {f"{name}_Number_Object_Number": "ObjectNumber"}
             names = {column: special.get(column, column.removeprefix(f"{name}_")) for column in table.columns}
-            table.rename(columns=names).to_csv(folder / f"{name}.csv", index=False)
+            table = table.rename(columns=names)
+            if name != "Image":
+                table = table.assign(Number_Object_Number=table["ObjectNumber"])
+            table.to_csv(folder / f"{name}.csv", index=False)
     return folder
 
 
