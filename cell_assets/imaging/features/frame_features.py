@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cell_assets.errors import BadInputError
 from cell_assets.imaging.channels import ChannelKind, infer_channel_kind
 from cell_assets.imaging.features.intensities import (
     background,
@@ -59,7 +60,15 @@ def frame_features(
     Args:
         labels: `(Z, Y, X)`, 0 = ground.
         pixels: `(C, Z, Y, X)`.
+
+    Raises:
+        BadInputError: a channel is said to be phase that is not there.
     """
+    for name in parameters.phase_channels or ():
+        if name not in channel_names:
+            raise BadInputError(
+                f"phase_channels names {name!r}, and the channels are {', '.join(channel_names)}; name one of them"
+            )
     columns = channel_columns(channel_names)
     grounds = [background(volume, parameters.background_percentile) for volume in pixels]
     parts = [
@@ -72,6 +81,12 @@ def frame_features(
         else pd.DataFrame(index=pd.Index(np.empty(0, np.int64), name="label"))
     )
     return table.assign(**neighbours(labels, spacing, parameters.neighbour_radius_um))
+
+
+def _is_phase(channel: str, parameters: FeatureParameters) -> bool:
+    if parameters.phase_channels is None:
+        return infer_channel_kind(channel) is ChannelKind.PHASE
+    return channel in parameters.phase_channels
 
 
 def _plane_features(
@@ -87,7 +102,7 @@ def _plane_features(
     for (name, column), image, ground in zip(channels, images, grounds, strict=True):
         found |= nucleus_intensities(plane, image, column)
         found |= ring_intensities(plane, ring, image, column)
-        if infer_channel_kind(name) is ChannelKind.FLUORESCENCE:
+        if not _is_phase(name, parameters):
             found[ratio_column(column)] = nucleus_ring_ratio(
                 found[f"Nuclei_Intensity_MeanIntensity_{column}"],
                 found[f"Cytoplasm_Intensity_MeanIntensity_{column}"],

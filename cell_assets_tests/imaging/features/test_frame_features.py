@@ -10,6 +10,7 @@ from scipy.spatial.distance import cdist
 from skimage.feature import graycomatrix, graycoprops
 from skimage.measure import regionprops
 
+from cell_assets.errors import BadInputError
 from cell_assets.imaging.features.frame_features import AT_EDGE, channel_columns
 from cell_assets.imaging.features.labelled_plane import widest_planes
 from cell_assets.imaging.features.parameters import FeatureParameters
@@ -249,3 +250,12 @@ def test_a_ring_leaves_out_a_cell_that_is_measured_in_another_plane() -> None:
     found = features_of(labels, image)
     assert list(found["Cytoplasm_Intensity_MeanIntensity_mCherry"]) == [5, 5]
     assert list(found["Nuclei_AreaShape_Area"]) == [9, 12]
+
+
+def test_a_channel_is_phase_where_that_is_said_whatever_its_name() -> None:
+    labels, image = random_frame(3)
+    says = PARAMETERS.model_copy(update={"phase_channels": ("Ch0",)})
+    found = features_of(labels, image, image, names=("Ch0", "Phase"), parameters=says)
+    assert [column for column in found.columns if "Ratio" in column] == ["Nuclei_Ring_Ratio_Phase"]
+    with pytest.raises(BadInputError, match="phase_channels names 'Ch0', and the channels are Ch1; name one"):
+        features_of(labels, image, names=("Ch1",), parameters=says)
