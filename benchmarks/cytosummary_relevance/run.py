@@ -29,7 +29,6 @@ from benchmarks.cytosummary_moa.difficulty import (
 )
 from benchmarks.cytosummary_moa.run import N_FOLDS, TREATMENT, interval, plate_cells
 from cell_assets.evaluation.profiling.profile_parameters import RuleParameters
-from cell_assets.evaluation.profiling.quality_rule import distil_rule
 from cell_assets.evaluation.profiling.relevance_study import (
     debris_found,
     kept_cells,
@@ -38,6 +37,7 @@ from cell_assets.evaluation.profiling.relevance_study import (
     randomly_kept_cells,
     relevance_correlations,
 )
+from cell_assets.evaluation.profiling.rule_distilling import distil_rule
 from cell_assets.evaluation.resampling import Estimate
 from cell_assets.evaluation.retrieval.profiles import Profiles, read_profiles, treatment_profiles
 from cell_assets.methods.cytosummary.building import network_of

@@ -19,6 +19,7 @@ from cell_assets.evaluation.profiling.control_normalization import (
     require_controls,
 )
 from cell_assets.evaluation.profiling.cytominer import get_blocklist_features
+from cell_assets.evaluation.profiling.quality_rule import QualityRule, cells_left_out
 from cell_assets.evaluation.profiling.well_manifest import COUNT, IS_CONTROL
 from cell_assets.evaluation.profiling.well_representations import (
     Block,
@@ -62,6 +63,8 @@ class PlateProfilesRecord(BaseModel):
     used_cells: int | None
     dropped_by: dict[str, int]
     """Cells that lack a feature, by feature; a cell that lacks several counts with each."""
+    left_out_by_rule: int = 0
+    """Cells with all features that `leave_out` names."""
     lost: dict[str, str]
     """Features that no profile has, and why."""
     constant: dict[Representation, tuple[str, ...]]
@@ -83,7 +86,7 @@ def write_plate_profiles(
 
     Raises:
         BadInputError: these are no wells of one plate, cells are of a well that is none of them, no feature is left,
-            or the plate has too few control wells.
+            `leave_out` names a feature that is not there, or the plate has too few control wells.
     """
     plate = _plate_of(wells)
     record = read_feature_table_record(cells)
@@ -97,7 +100,8 @@ def write_plate_profiles(
             f"plate {plate}: pycytominer's blocklist names all {len(blocked)} features; set blocklist to false"
         )
     usable = usable_cells(cells, features)
-    by_well = cells_by_well(cells, usable.rows)
+    by_rule = cells_left_out(QualityRule(clauses=parameters.leave_out), cells, usable.rows) & usable.rows
+    by_well = cells_by_well(cells, usable.rows & ~by_rule)
     known = _known_of(by_well.wells, wells, plate)
     is_control = known[IS_CONTROL].to_numpy(np.bool_)
     require_controls(known, plate)
@@ -117,6 +121,7 @@ def write_plate_profiles(
         of_one_cell=tuple(sorted(known.loc[known[COUNT] == 1, WELL].astype(str))),
         cells=record.cells,
         used_cells=len(by_well.rows),
+        left_out_by_rule=int(by_rule.sum()),
         dropped_by={name: n for name, n in usable.dropped_by.items() if n},
         lost={**selection.lost[plate], **dict.fromkeys(blocked, "pycytominer's blocklist names it")},
         constant={representation: found.constant for representation, found in normalized.items()},

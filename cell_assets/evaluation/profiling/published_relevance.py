@@ -28,7 +28,7 @@ from cell_assets.evaluation.profiling.profile_parameters import (
     RelevanceParameters,
     RuleParameters,
 )
-from cell_assets.evaluation.profiling.quality_rule import QualityRule, drawn_cells, rule_of_examples
+from cell_assets.evaluation.profiling.quality_rule import QualityRule, standardised
 from cell_assets.evaluation.profiling.relevance_study import (
     FeatureCorrelation,
     correlations_over_wells,
@@ -43,6 +43,7 @@ from cell_assets.evaluation.profiling.relevant_cells import (
     relevant_cells,
     why_without_relevance,
 )
+from cell_assets.evaluation.profiling.rule_distilling import drawn_cells, rule_of_examples
 from cell_assets.evaluation.profiling.well_manifest import BATCH, PLATE_SPLIT, PlateSplit
 from cell_assets.evaluation.resampling import Estimate, Statistic, bootstrap_interval
 from cell_assets.evaluation.units import BoolArray, FloatArray
@@ -227,7 +228,7 @@ def _read(
             means[one][:, columns] = means_of_kept(values, rows, starts)
         mean[columns] = values.mean(0, dtype=np.float64)
         sd[columns] = [column.astype(np.float64).std() for column in values.T]
-        examples[:, columns] = _standardised(values[drawn], mean[columns], sd[columns])
+        examples[:, columns] = standardised(values[drawn], mean[columns], sd[columns])
     least = {one: ~kept_cells(score, starts, rule.least_relevant)[drawn] for one, score in scores.items()}
     return _Plate(correlations, PlateMeans(cells.wells, tuple(features), means), mean, sd, examples, least)
 
@@ -336,13 +337,7 @@ def _left_out(rule: QualityRule, cells: RelevantCells, read: _Plate) -> BoolArra
     place = {name: column for column, name in enumerate(read.means.features)}
     own = [place[name] for name in rule.features]
     ((_, values),) = cells.columns(rule.features)
-    return rule.leaves_out(_standardised(values, read.mean[own], read.sd[own]), rule.features)
-
-
-def _standardised(values: NDArray[np.float32], mean: FloatArray, sd: FloatArray) -> NDArray[np.float32]:
-    """In standard deviations from the mean; 0 where all cells of the plate are the same."""
-    around = values - mean
-    return np.divide(around, sd, out=np.zeros_like(around), where=sd > 0).astype(np.float32)
+    return rule.leaves_out(standardised(values, read.mean[own], read.sd[own]), rule.features)
 
 
 def _over_wells(over: FloatArray, under: FloatArray, seed: int, n_resamples: int) -> Estimate:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cell_assets.evaluation.profiling.cell_covariance import covariance_sketches, sketch_names
 from cell_assets.evaluation.profiling.cell_histograms import cell_histograms, histogram_names
+from cell_assets.evaluation.profiling.quality_rule import Condition
 from cell_assets.evaluation.units import BoolArray, FloatArray
 from cell_assets.imaging.feature_tables.well_statistics import (
     CellsByWell,
@@ -44,6 +45,9 @@ class ProfileParameters(BaseModel):
     """A feature that more of the plate's cells lack is left out; of any other, the cells that lack it are."""
     blocklist: bool = True
     """Whether features that pycytominer's list names as noisy are left out."""
+    leave_out: tuple[tuple[Condition, ...], ...] = ()
+    """Cells in which all conditions of a clause hold are left out: the clauses of the `quality_rule.json` that a report
+    on learned profiles distilled. Thresholds are in standard deviations from the mean of all cells of the plate."""
     sketch_size: int = Field(default=48, ge=2, le=256)
     """Side of the sketch of covariances: 48 makes 1,176 features."""
     sketch_seed: int = Field(default=0, ge=0)

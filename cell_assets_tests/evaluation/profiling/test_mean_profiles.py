@@ -15,6 +15,7 @@ from cell_assets.evaluation.profiling.mean_profiles import (
     write_given_profiles,
     write_plate_profiles,
 )
+from cell_assets.evaluation.profiling.quality_rule import Condition
 from cell_assets.evaluation.profiling.well_manifest import COMPOUND, COUNT, DOSE, IS_CONTROL, MOA, wells_table
 from cell_assets.evaluation.profiling.well_representations import ProfileParameters, Representation
 from cell_assets.imaging.feature_tables.cell_parquet import CellParquet
@@ -106,6 +107,26 @@ def test_every_representation_is_that_of_the_cells_in_spreads_of_the_controls(tm
     assert len(kept) >= 3
     np.testing.assert_allclose(histogram[kept], expected[kept], atol=1e-9)
     assert record == read_profiles_record(tmp_path)
+
+
+def test_cells_that_a_rule_leaves_out_are_in_no_profile(tmp_path: Path) -> None:
+    given = cells(tmp_path / "cells")
+    large = Condition(feature=AREA, side=">", threshold=1.0)
+    dim = Condition(feature=MEAN, side="<=", threshold=0.0)
+    parameters = ProfileParameters(representations=(Representation.MEAN,), leave_out=((large, dim),))
+    record = write_plate_profiles(tmp_path / "cells", wells(), tmp_path, parameters)
+    given = given.astype({AREA: np.float32, MEAN: np.float32, ROUND: np.float32})
+    scaled = (given[[AREA, MEAN]] - given[[AREA, MEAN]].mean()) / given[[AREA, MEAN]].std(ddof=0)
+    out = (scaled[AREA] > 1) & (scaled[MEAN] <= 0)
+    assert record.left_out_by_rule == out.sum() > 3
+    assert record.used_cells == len(given) - out.sum()
+    mean = given[~out].groupby(WELL)[[AREA, MEAN, ROUND]].mean()
+    found = read_plate_profiles(tmp_path, Representation.MEAN)
+    assert found.metadata["Metadata_Count"].tolist() == given[~out].groupby(WELL).size().tolist()
+    np.testing.assert_allclose(found.features, robust(mean), rtol=1e-3, atol=1e-4)
+    unknown = ProfileParameters(leave_out=((Condition(feature="Cells_X", side=">", threshold=1.0),),))
+    with pytest.raises(BadInputError, match="the rule looks at Cells_X, which these cells do not have"):
+        write_plate_profiles(tmp_path / "cells", wells(), tmp_path, unknown)
 
 
 def test_what_is_left_out_is_counted_and_named(tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ from cell_assets.evaluation.profiling.profile_parameters import RuleParameters
 from cell_assets.evaluation.profiling.quality_rule import (
     Condition,
     QualityRule,
-    distil_rule,
     read_quality_rule,
     write_quality_rule,
 )
+from cell_assets.evaluation.profiling.rule_distilling import distil_rule
 
 NAMES = ("Cells_A", "Cells_B", "Nuclei_C", "Nuclei_D")
 STARTS = np.arange(21) * 200
