@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-N_FEATURES = 200
+N_FEATURES = 400
 MEASURE = """
 import sys
 import threading
@@ -44,10 +44,10 @@ with Peak() as coming_in:
     write_feature_table(open_source(source), out)
 table = CellTable("P1", out)
 with Peak() as made_ready:
-    plate = open_plate(table, [f"Cells_F_{k}" for k in range(200)])
+    plate = open_plate(table, [f"Cells_F_{k}" for k in range(400)])
     wells = pd.DataFrame({"Metadata_Plate": "P1", "Metadata_Well": ["A01", "A02"]})
     cells = standardised(plate, wells, out / "map")
-assert cells.features.shape[1] == 200
+assert cells.features.shape[1] == 400
 print(coming_in.highest, made_ready.highest)
 """
 
@@ -80,10 +80,9 @@ def peaks_mib(folder: Path, n_cells: int) -> tuple[float, ...]:
 def test_memory_does_not_grow_with_the_table(tmp_path: Path) -> None:
     if not Path("/proc/self/status").exists():
         pytest.skip("memory is measured by Linux's /proc")
-    few, many = peaks_mib(tmp_path, 60_000), peaks_mib(tmp_path, 160_000)
-    further_mib = 100_000 * N_FEATURES * 4 / 2**20
+    few, many = peaks_mib(tmp_path, 60_000), peaks_mib(tmp_path, 140_000)
+    further_mib = 80_000 * N_FEATURES * 4 / 2**20
     grown = np.subtract(many, few) / further_mib
-    # Keys of cells (8 bytes each) come in with them; a table that was held once would grow by 1.
-    assert grown[0] < 0.3
-    # `FEATURES_AT_ONCE` columns twice and one in float64.
-    assert grown[1] < 0.8
+    # A table that was held once would grow by 1; read ahead, as pyarrow does untold, it grew by 1.5. The allocator
+    # keeps up to 0.3 or not, beside keys (8 bytes a cell of 1,600) and, made ready, some columns twice (520 bytes).
+    assert (grown < 0.8).all(), grown
