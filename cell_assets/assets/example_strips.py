@@ -4,6 +4,7 @@ import numpy as np
 
 from cell_assets.assets.inputs import ReportInputs
 from cell_assets.assets.track_pictures import turning_tracks
+from cell_assets.evaluation.pixels.attribution_cells import evenly_spaced
 from cell_assets.evaluation.scores.task_scores import TaskEvaluation
 from cell_assets.evaluation.studies.embedding_study import EmbeddingStudy
 from cell_assets.evaluation.units import FloatArray, IntArray
@@ -37,7 +38,7 @@ def example_strips(study: EmbeddingStudy, inputs: ReportInputs) -> tuple[PatchSt
 
 
 def _turns(track: TurningTrack) -> tuple[IntArray, FloatArray]:
-    shown = np.unique(np.linspace(0, len(track.rows) - 1, MOST_FRAMES).round().astype(np.int64))
+    shown = evenly_spaced(np.arange(len(track.rows)), MOST_FRAMES)
     return track.rows[shown], track.minutes[shown] - track.onset
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from cell_assets.assets.inputs import ReportInputs
+from cell_assets.evaluation.pixels.attribution_cells import evenly_spaced
 from cell_assets.evaluation.splits import SplitUnit
 from cell_assets.evaluation.states.onset import Course
 from cell_assets.evaluation.states.state_calls import time_axis
@@ -130,7 +131,7 @@ def pictured_track(
     names = table.info.channel_names
     if not set(channels) <= set(names):
         return None
-    shown = np.unique(np.linspace(0, len(rows) - 1, MOST_FRAMES).round().astype(np.int64))
+    shown = evenly_spaced(np.arange(len(rows)), MOST_FRAMES)
     patches = table.read(own["row"].to_numpy(dtype=np.int64)[shown])
     t = own["t"].to_numpy(dtype=np.int64)[shown]
     return RemodelledTrack(

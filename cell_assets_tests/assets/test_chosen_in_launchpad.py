@@ -90,6 +90,13 @@ def test_embedding_is_configured_by_method() -> None:
     assert first.model_copy(update={"embedding": {}}) == BEFORE
 
 
+def test_a_reports_rule_is_given_to_mean_profiles_as_it_is() -> None:
+    clause = {"feature": "Cells_AreaShape_Area", "side": ">", "threshold": 2.0}
+    after = ASKED["mean_profiles"].changed(BEFORE, {"leave_out": [[clause]]})
+    assert [[str(one) for one in each] for each in after.profiles.leave_out] == [["Cells_AreaShape_Area > 2"]]
+    assert after.model_copy(update={"profiles": BEFORE.profiles}) == BEFORE
+
+
 def test_features_change_their_own_part() -> None:
     after = ASKED["single_cell_features"].changed(BEFORE, {"ring_width_um": 2.0})
     assert after.features.ring_width_um == 2.0

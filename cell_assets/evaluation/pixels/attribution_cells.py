@@ -79,11 +79,11 @@ def _around_change(heads: StateHeads, head: StateHead, inside: BoolArray, times:
     # Where one side is short, the other takes its places.
     n_after = min(len(after), max(times // 2, times - len(before)))
     n_before = min(len(before), times - n_after)
-    return np.concatenate([_evenly(before[::-1], n_before)[::-1], _evenly(after, n_after)])
+    return np.concatenate([evenly_spaced(before[::-1], n_before)[::-1], evenly_spaced(after, n_after)])
 
 
-def _evenly(rows: IntArray, n: int) -> IntArray:
-    """`n` of `rows` from the first to the last."""
+def evenly_spaced(rows: IntArray, n: int) -> IntArray:
+    """At most `n` of `rows`, from the first to the last."""
     return rows[np.unique(np.linspace(0, len(rows) - 1, n).round().astype(np.int64))]
 
 

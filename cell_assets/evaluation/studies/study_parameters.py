@@ -50,7 +50,7 @@ class StudyParameters(BaseModel):
     confounder: Confounder | None = None
     """Where false calls of a state are counted apart; None: `division_state` is `mitosis`, where that is annotated."""
     unused_states: tuple[str, ...] = ()
-    """Annotated values that count as if nobody had annotated the cell, such as `unknown`, in every column."""
+    """Annotated values, of any column, that the report takes as if nobody had annotated the cell, such as `unknown`."""
     seed: int = Field(default=0, ge=0)
     """Of folds, resamples, injected errors and projections."""
     disruptions: DisruptionParameters = DisruptionParameters()
