@@ -17,6 +17,7 @@ from cell_assets.methods.dynaclr.network import Backbone, NetworkConfig
 from cell_assets.methods.dynaclr.parameters import TrainingParameters
 from cell_assets.methods.dynaclr.patches import PatchSource
 from cell_assets.methods.dynaclr.training import train_on
+from cell_assets_tests.methods.dynaclr.library_convnext import LIBRARIES, LibraryConvnext, after_stem, weights
 from cell_assets_tests.methods.dynaclr.synthetic_cells import manifest_of, open_table
 from cell_assets_tests.methods.dynaclr.test_training import digests
 
@@ -52,6 +53,22 @@ def foreign_weights(names: str) -> dict[str, Tensor]:
     both("head.norm" if timm else "classifier.0", (10,))
     both("head.fc" if timm else "classifier.2", (7, 10))
     return {key: torch.randn(shape, generator=generator) for key, shape in shapes.items()}
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pth"])
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_the_backbone_answers_as_the_librarys_own_network(library: str, suffix: str, tmp_path: Path) -> None:
+    recorded = LibraryConvnext.of(library)
+    file = save(weights(recorded.shapes), tmp_path / f"w.{suffix}")
+    backbone = Backbone(NetworkConfig(channels=2, depth=15)).eval()
+    loaded = load_imagenet(backbone, file)
+    removed = ("stem.0", "head.fc") if library == "timm" else ("features.0.0", "classifier.2")
+    assert loaded.left_out == tuple(sorted(f"{part}.{of}" for part in removed for of in ("weight", "bias")))
+    assert len(backbone.state_dict()) == len(recorded.shapes) - len(loaded.left_out)
+    with torch.no_grad():
+        features = backbone.double()(after_stem())
+    expected = torch.tensor([recorded.features], dtype=torch.float64)
+    torch.testing.assert_close(features, expected, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize(
