@@ -10,7 +10,7 @@ from cell_assets.assets.component_ends import component_ends
 from cell_assets.assets.example_strips import example_strips
 from cell_assets.assets.inputs import ReportInputs
 from cell_assets.assets.remodelling_pictures import remodelled_track_figures
-from cell_assets.assets.track_pictures import track_figures
+from cell_assets.assets.track_pictures import division_trajectories, track_figures
 from cell_assets.audit.counting import counted
 from cell_assets.evaluation.left_out import what_is_left_out
 from cell_assets.evaluation.manifest import read_manifest
@@ -58,6 +58,7 @@ def write_embedding_report(
         history=history,
         strips=example_strips(study, inputs),
     )
+    trajectories = division_trajectories(study, pictures.projections)
     umap_of_both = _joint_umap(study, parameters.seed)
     ends = component_ends(
         study.correlations,
@@ -77,7 +78,7 @@ def write_embedding_report(
                 *embedding_figures(study.evaluation, pictures),
                 *feature_figures(study.correlations, ends),
                 *dynamics_figures(study.dynamics),
-                *track_figures(study, inputs, pictures.projections),
+                *track_figures(study, inputs, pictures.projections, trajectories),
                 *remodelling_figures(study.remodelling),
                 *remodelled_track_figures(study, inputs, pictures.projections),
                 *independent_figures(study, umap_of_both),
@@ -87,6 +88,7 @@ def write_embedding_report(
             onsets=onset_tables(dynamics),
             further_tasks=independent.tasks if independent else (),
             suspicious_steps=None if study.disruptions is None else study.disruptions.suspicious,
+            trajectories=trajectories,
             dynamics_page=dynamics_page(
                 study, pictures.projections, f"Cells of {experiment} over time", umap_of_both
             ),

@@ -15,7 +15,7 @@ from cell_assets.evaluation.studies.embedding_study import EmbeddingStudy
 from cell_assets.evaluation.units import FloatArray, unit_ids
 from cell_assets.imaging.patch_reading import open_patch_table
 from cell_assets.reporting.disruption_figure import DisruptionPatches, pictured_frames
-from cell_assets.reporting.division_figure import FamilyPatches, Highlight, pictured_rows
+from cell_assets.reporting.division_figure import FamilyPatches, Highlight, pictured_rows, trajectory_table
 from cell_assets.reporting.embedding_figures import Projection
 from cell_assets.reporting.html import ReportFigure
 from cell_assets.reporting.track_report import disruption_figures, division_figures, turning_figures
@@ -24,10 +24,29 @@ from cell_assets.reporting.turning_figure import TurningTrack
 _DIVISION_STATE = "division_state"
 
 
+def division_trajectories(study: EmbeddingStudy, projections: Sequence[Projection]) -> pd.DataFrame:
+    """What the figure of divisions draws (`trajectory_table`); without rows where no test track is seen to divide."""
+    families = () if study.divisions is None else study.divisions.trajectories
+    return trajectory_table(study.embedded.cells, projections, _highlights(study), families, _minutes(study))
+
+
+def _minutes(study: EmbeddingStudy) -> FloatArray:
+    """(N,) of every cell image since the first time point; NaN without an interval, without which nothing divides."""
+    interval = study.evaluation.settings.interval_min
+    return study.embedded.cells["t"].to_numpy(dtype=np.float64) * (np.nan if interval is None else interval)
+
+
 def track_figures(
-    study: EmbeddingStudy, inputs: ReportInputs, projections: Sequence[Projection]
+    study: EmbeddingStudy,
+    inputs: ReportInputs,
+    projections: Sequence[Projection],
+    trajectories: pd.DataFrame,
 ) -> tuple[ReportFigure, ...]:
-    """Injected tracking errors, a cell that turns, and divisions, where there are any."""
+    """Injected tracking errors, a cell that turns, and divisions, where there are any.
+
+    Args:
+        trajectories: as `division_trajectories` makes them.
+    """
     interval = study.evaluation.settings.interval_min
     kinds = () if study.disruptions is None else study.disruptions.kinds
     swapped = [disruption_patches(one.example, study.embedded.cells, inputs) for one in kinds]
@@ -44,11 +63,9 @@ def track_figures(
             (one.dynamics.from_first for one in study.evaluation.dynamics if one.dynamics is not None), None
         ),
     )
-    if interval is None or study.divisions is None:
-        return figures
-    minutes = study.embedded.cells["t"].to_numpy(dtype=np.float64) * interval
-    patches = [_family_patches(one, study, inputs, minutes) for one in study.divisions.trajectories]
-    return figures + division_figures(study.divisions, projections, _highlights(study), minutes, patches)
+    families = () if study.divisions is None else study.divisions.trajectories
+    patches = [_family_patches(one, study, inputs, _minutes(study)) for one in families]
+    return figures + division_figures(study.divisions, trajectories, projections, patches)
 
 
 def disruption_patches(

@@ -1,4 +1,4 @@
-"""The trainings of one experiment side by side (DynaCLR, Table 1, Fig. 2, App. Fig. 1): figures and page."""
+"""The trainings of one experiment side by side (DynaCLR, Table 1, Fig. 2 and 4, App. Fig. 1): figures and page."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from cell_assets.evaluation.studies.training_comparison import ReportedTraining, shared_tasks
 from cell_assets.evaluation.units import SplitStatement
 from cell_assets.ledger.records import JsonValue, NumberDraft, ReadReceipt
+from cell_assets.reporting.division_grid import division_grid
 from cell_assets.reporting.html import ReportFigure, card, render_page
 from cell_assets.reporting.style import MUTED, PALETTE, Sheet, house_style
 from cell_assets.reporting.wording import interval_text, title_text, value_text
@@ -58,7 +59,8 @@ class Table:
 
 
 def comparison_figures(trainings: Sequence[ReportedTraining]) -> tuple[ReportFigure, ...]:
-    """Scores of every shared task; displacement over time; explained variance. What no report holds is not drawn."""
+    """Scores of every shared task; displacement over time; explained variance; one division. What no report holds is
+    not drawn."""
     figures = []
     if tasks := shared_tasks(trainings):
         figures.append(
@@ -90,7 +92,7 @@ def comparison_figures(trainings: Sequence[ReportedTraining]) -> tuple[ReportFig
                 _draw_explained(trainings),
             )
         )
-    return tuple(figures)
+    return (*figures, *division_grid(trainings))
 
 
 @house_style()

@@ -54,6 +54,8 @@ class ReportContent:
     """On other cells than those of the evaluation; their predictions are written beside its own."""
     suspicious_steps: pd.DataFrame | None = None
     """Steps of real tracks that a person should look at, as in `TrackDisruptions`; also written beside the page."""
+    trajectories: pd.DataFrame | None = None
+    """Through divisions, as `division_figure.trajectory_table` makes them; written beside the page."""
     dynamics_page: str | None = None
     """An animated page that is written beside this one."""
 

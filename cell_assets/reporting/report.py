@@ -14,6 +14,7 @@ from cell_assets.evaluation.studies.published_report import (
     EXPLAINED_FILE,
     NUMBERS_FILE,
     PREDICTIONS,
+    TRAJECTORIES_FILE,
     file_stem,
 )
 from cell_assets.reporting.html import ReportContent, render_html
@@ -26,8 +27,9 @@ def write_report(out: Path, report: ReportContent) -> None:
     """Write `report.html`, `figures/*.png`, `numbers.json` and `predictions/*.parquet` into the folder `out`.
 
     And the curves of displacement over time and of explained variance, `displacement.parquet` and
-    `explained_variance.parquet`; `onsets/*.parquet` where tracks have onsets, `suspicious_steps.parquet` where steps
-    were scored, and `dynamics.html` where there is an animated page.
+    `explained_variance.parquet`; `division_trajectories.parquet` where divisions were looked for (without rows where
+    none was seen), `onsets/*.parquet` where tracks have onsets, `suspicious_steps.parquet` where steps were scored,
+    and `dynamics.html` where there is an animated page.
 
     Nothing in the files depends on when, where or by which run they were written. Raises `BadInputError`
     before writing anything when two figures or tasks have one name.
@@ -51,6 +53,8 @@ def write_report(out: Path, report: ReportContent) -> None:
     _write_parquet(out / EXPLAINED_FILE, _explained(report.evaluation))
     if report.dynamics_page is not None:
         (out / "dynamics.html").write_text(report.dynamics_page, encoding="utf-8")
+    if report.trajectories is not None:
+        _write_parquet(out / TRAJECTORIES_FILE, report.trajectories)
     if report.suspicious_steps is not None:
         _write_parquet(out / "suspicious_steps.parquet", report.suspicious_steps)
     for name, frame in report.onsets.items():

@@ -2,17 +2,19 @@
 
 from collections.abc import Sequence
 
+import pandas as pd
+
 from cell_assets.evaluation.motion.disruption_study import COMBINED, MOTION, KindStudy, TrackDisruptions
 from cell_assets.evaluation.motion.division_steps import DivisionSteps
 from cell_assets.evaluation.motion.dynamics import LagCurve
 from cell_assets.evaluation.resampling import Estimate
-from cell_assets.evaluation.units import BoolArray, FloatArray
+from cell_assets.evaluation.units import BoolArray
 from cell_assets.reporting.disruption_figure import (
     DisruptionPatches,
     disruption_example_figure,
     disruption_figure,
 )
-from cell_assets.reporting.division_figure import FamilyPatches, Highlight, division_figure
+from cell_assets.reporting.division_figure import FamilyPatches, division_figure
 from cell_assets.reporting.embedding_figures import Projection
 from cell_assets.reporting.html import ReportFigure
 from cell_assets.reporting.turning_figure import TurningTrack, turning_figure
@@ -93,12 +95,15 @@ def turning_figures(
 
 def division_figures(
     found: DivisionSteps | None,
+    trajectories: pd.DataFrame,
     projections: Sequence[Projection],
-    highlights: Sequence[Highlight],
-    minutes: FloatArray,
     patches: Sequence[FamilyPatches | None],
 ) -> tuple[ReportFigure, ...]:
-    """One figure of up to three test tracks that divide; none where no test track is seen to."""
+    """One figure of up to three test tracks that divide; none where no test track is seen to.
+
+    Args:
+        trajectories: as `trajectory_table` makes them of what was found and the projections.
+    """
     if found is None or not found.trajectories:
         return ()
     caption = (
@@ -116,7 +121,7 @@ def division_figures(
             name="division_trajectories",
             title="Trajectories through a division",
             caption=caption,
-            png=division_figure(projections, highlights, found.trajectories, minutes, patches),
+            png=division_figure(trajectories, projections, patches),
         ),
     )
 

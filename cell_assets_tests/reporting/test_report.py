@@ -5,13 +5,18 @@ import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from cell_assets.errors import BadInputError
+from cell_assets.evaluation.motion.division_steps import DivisionTrajectory
 from cell_assets.evaluation.studies.published_report import read_report
+from cell_assets.reporting.division_figure import trajectory_table
+from cell_assets.reporting.embedding_figures import Projection
 from cell_assets.reporting.html import render_html
 from cell_assets.reporting.report import write_report
+from cell_assets_tests.evaluation.motion.test_division_steps import families
 from cell_assets_tests.reporting.contents import renumbered, small_report
 
 
@@ -91,6 +96,18 @@ def test_a_report_reads_back(report, tmp_path):
         written = found.displacement[is_asked]
         assert written["lag_min"].tolist() == curve.lag_min.tolist()
         assert written["mean"].tolist() == curve.mean.tolist()
+
+
+def test_trajectories_read_back_and_an_earlier_report_has_none(report, tmp_path):
+    cells = families(n_fovs=2)
+    views = [Projection("PCA", np.random.default_rng(0).normal(size=(len(cells), 2)), ("PC 1", "PC 2"))]
+    one = DivisionTrajectory(np.arange(6), (np.arange(6, 10), np.arange(10, 14)))
+    table = trajectory_table(cells, views, [], [one], cells["t"].to_numpy(dtype=float))
+    for name, given in (("seen", table), ("none", table.iloc[:0])):
+        write_report(tmp_path / name, replace(report, trajectories=given))
+        pd.testing.assert_frame_equal(read_report(tmp_path / name).trajectories, given, check_dtype=False)
+    write_report(tmp_path / "earlier", report)
+    assert read_report(tmp_path / "earlier").trajectories is None
 
 
 def test_predictions_read_back(report, tmp_path):

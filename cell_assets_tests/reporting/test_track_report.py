@@ -1,11 +1,12 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from cell_assets.evaluation.motion.disruption_study import TrackDisruptions, study_track_disruptions
 from cell_assets.evaluation.motion.division_steps import study_division_steps
 from cell_assets.evaluation.motion.dynamics import LagCurve
 from cell_assets.evaluation.studies.study_parameters import DisruptionParameters
-from cell_assets.reporting.division_figure import FamilyPatches, Highlight, pictured_rows
+from cell_assets.reporting.division_figure import FamilyPatches, Highlight, pictured_rows, trajectory_table
 from cell_assets.reporting.embedding_figures import Projection
 from cell_assets.reporting.suspicious_steps import suspicious_rows
 from cell_assets.reporting.track_report import disruption_figures, division_figures, turning_figures
@@ -123,9 +124,10 @@ def test_a_division_is_drawn_with_or_without_patches_and_says_how_far_cells_move
         assert cells["t"].iloc[rows].tolist() == [3, 4, 5, 6, 7, 6, 7]
         assert cells["track_id"].iloc[rows].tolist() == [1, 1, 1, 2, 2, 3, 3]
         patches.append(FamilyPatches(rng.normal(size=(7, 2, 16, 16)), minutes[rows] - 25, who))
+    table = trajectory_table(cells, views, highlights, found.trajectories, minutes)
     with drawn_figures() as figures:
-        (bare,) = division_figures(found, views, highlights, minutes, [None] * 3)
-        (full,) = division_figures(found, views, highlights, minutes, patches)
+        (bare,) = division_figures(found, table, views, [None] * 3)
+        (full,) = division_figures(found, table, views, patches)
     heights = [int.from_bytes(figure.png[20:24], "big") for figure in (bare, full)]
     assert heights[1] > heights[0]
     without, drawn = figures
@@ -164,7 +166,56 @@ def test_without_a_division_there_is_no_figure() -> None:
     cells = families().query("track_id == 4").reset_index(drop=True)
     features = looks(cells, identity=1.0)
     found = study_division_steps(features, cells, plain_evaluation(cells, features), cells, horizon_min=5.0)
-    assert division_figures(found, [], [], np.zeros(len(cells)), []) == ()
+    table = trajectory_table(cells, [], [Highlight("any", cells["t"] == 0)], (), np.zeros(len(cells)))
+    assert table.empty and division_figures(found, table, [], []) == ()
+
+
+def test_a_table_of_trajectories_holds_every_point_that_is_drawn() -> None:
+    cells = families(n_fovs=2).sample(frac=1, random_state=0).reset_index(drop=True)
+    cells["parent_track_id"] = cells["parent_track_id"].astype("Int64").replace(-1, pd.NA)
+    xy = np.random.default_rng(0).normal(size=(len(cells), 2))
+    features = np.column_stack([xy, np.ones(len(cells))])
+    found = study_division_steps(features, cells, plain_evaluation(cells, features), cells, horizon_min=5.0)
+    views = [
+        Projection(name, shift + xy, ("first", "second")) for name, shift in (("PCA", 0.0), ("UMAP", 9.0))
+    ]
+    highlights = [Highlight("about to divide", found.near_division)]
+    minutes = cells["t"].to_numpy(dtype=float) * 5
+    table = trajectory_table(cells, views, highlights, found.trajectories, minutes)
+    pca, umap = (table[table["projection"] == name].reset_index(drop=True) for name in ("PCA", "UMAP"))
+    pd.testing.assert_frame_equal(pca.drop(columns=["projection", "x", "y"]), umap.iloc[:, 1:-2])
+    assert (umap[["x", "y"]] - pca[["x", "y"]]).to_numpy() == pytest.approx(9.0)
+    keys = cells[["fov_name", "track_id", "t"]].itertuples(index=False)
+    where = dict(zip(keys, xy.tolist(), strict=True))
+    for row in pca.itertuples():
+        assert [row.x, row.y] == where[row.fov_name, row.track_id, row.t]
+    # Of the one test FOV: a parent of t 0 to 5, whose daughters are seen from 6 to 9.
+    members = pca[pca["division"].notna()]
+    assert set(members["fov_name"]) == {"A/1/001"} and set(members["division"]) == {1}
+    columns = ["track_id", "parent_track_id", "t", "minutes"]
+    assert members.groupby("drawn_as", sort=False)[columns].agg(list).to_dict("index") == {
+        "parent": {
+            "track_id": [1] * 6,
+            "parent_track_id": [-1] * 6,
+            "t": [*range(6)],
+            "minutes": [-25.0, -20.0, -15.0, -10.0, -5.0, 0.0],
+        },
+        **{
+            name: {
+                "track_id": [track] * 4,
+                "parent_track_id": [1] * 4,
+                "t": [6, 7, 8, 9],
+                "minutes": [5.0, 10.0, 15.0, 20.0],
+            }
+            for name, track in (("daughter", 2), ("other daughter", 3))
+        },
+    }
+    others = pca[pca["division"].isna()]
+    assert others["minutes"].isna().all()
+    assert others["drawn_as"].value_counts().to_dict() == {
+        "cell": len(cells),
+        "about to divide": found.near_division.sum(),
+    }
 
 
 def test_the_way_of_a_cell_that_turns_and_its_distance_are_drawn() -> None:

@@ -13,6 +13,7 @@ from cell_assets.ledger.records import NumberDraft
 
 NUMBERS_FILE, PREDICTIONS = "numbers.json", "predictions"
 DISPLACEMENT_FILE, EXPLAINED_FILE = "displacement.parquet", "explained_variance.parquet"
+TRAJECTORIES_FILE = "division_trajectories.parquet"
 
 
 def file_stem(name: str) -> str:
@@ -33,6 +34,9 @@ class PublishedReport:
     displacement: pd.DataFrame
     """Without rows in reports of an earlier version, as is `explained`."""
     explained: pd.DataFrame
+    trajectories: pd.DataFrame | None = None
+    """Every point that the figure of divisions draws, as `reporting.division_figure.trajectory_table` makes them; None
+    in reports of an earlier version."""
 
 
 def read_report(folder: Path) -> PublishedReport:
@@ -46,6 +50,7 @@ def read_report(folder: Path) -> PublishedReport:
         pd.read_parquet(folder / name) if (folder / name).exists() else pd.DataFrame()
         for name in (DISPLACEMENT_FILE, EXPLAINED_FILE)
     ]
+    trajectories = folder / TRAJECTORIES_FILE
     return PublishedReport(
         document["simulated"],
         SplitStatement(
@@ -54,4 +59,5 @@ def read_report(folder: Path) -> PublishedReport:
         tuple(NumberDraft(**one) for one in document["numbers"]),
         predictions,
         *curves,
+        pd.read_parquet(trajectories) if trajectories.exists() else None,
     )

@@ -82,6 +82,37 @@ def shared_tasks(trainings: Sequence[ReportedTraining]) -> tuple[str, ...]:
     )
 
 
+@dataclass(frozen=True)
+class ChosenDivisions:
+    """One division of each training's trajectories, to be held against each other."""
+
+    numbers: tuple[int, ...]
+    """Of the division in each training's own table."""
+    same_cells: bool
+    """Whether it is of one parent and its two daughters in all of them."""
+
+
+def chosen_divisions(tables: Sequence[pd.DataFrame]) -> ChosenDivisions:
+    """Of the divisions that all `tables` hold, the first of the first table; each table's first where they share none.
+
+    Args:
+        tables: `PublishedReport.trajectories`, each with a division at least.
+    """
+    families = [_families(table) for table in tables]
+    shared = next((one for one in families[0] if all(one in others for others in families)), None)
+    if shared is None:
+        return ChosenDivisions(tuple(min(one.values()) for one in families), same_cells=False)
+    return ChosenDivisions(tuple(one[shared] for one in families), same_cells=True)
+
+
+def _families(table: pd.DataFrame) -> dict[frozenset[str], int]:
+    """Number of each division by the tracks that are in it, in order of the numbers."""
+    members = table[table["division"].notna()]
+    track = pd.Series(unit_ids(members, SplitUnit.TRACK), index=members.index)
+    number = members["division"].astype("int64")
+    return {frozenset(track[number == one]): int(one) for one in np.unique(number)}
+
+
 def paired_gains(
     trainings: Sequence[ReportedTraining], method: str, *, seed: int, n_resamples: int
 ) -> tuple[NumberDraft, ...]:
