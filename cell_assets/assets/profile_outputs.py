@@ -247,13 +247,13 @@ def _supervised_on(
         {
             **supervision.model_dump(mode="json"),
             "selection": selection.model_dump(mode="json"),
-            "held_out_plates": list(split.held_out_plates),
+            "held_out_plates": list(split.plate_splits),
             "doses": split.doses.model_dump(mode="json"),
         },
         tuple(read.receipt for read in mean.values()),
         mean,
         selection,
-        split.held_out_plates,
+        tuple(split.plate_splits),
         split.doses,
         supervision,
     )

@@ -297,7 +297,7 @@ def _draw_estimate(axes: Axes, estimate: Estimate, row: float, colour: str) -> N
 def _held_out(study: ProfileStudy) -> frozenset[str]:
     if PLATE_SPLIT not in study.wells.columns:
         return frozenset()
-    held_out = study.wells[PLATE_SPLIT] == PlateSplit.HELD_OUT.value
+    held_out = (study.wells[PLATE_SPLIT] != PlateSplit.LEARNED.value).fillna(False)
     return frozenset(study.wells.loc[held_out, PLATE].astype(str))
 
 

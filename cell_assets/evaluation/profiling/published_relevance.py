@@ -255,7 +255,8 @@ def _sides(
     held_out = [
         plate
         for plate, one in opened.items()
-        if PLATE_SPLIT in one.wells and (one.wells[PLATE_SPLIT] == PlateSplit.HELD_OUT.value).any()
+        if PLATE_SPLIT in one.wells
+        and (one.wells[PLATE_SPLIT] != PlateSplit.LEARNED.value).fillna(False).any()
     ]
     if held_out and len(held_out) < len(opened):
         return tuple(plate for plate in opened if plate not in held_out), tuple(held_out)

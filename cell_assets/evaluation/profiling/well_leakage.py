@@ -90,7 +90,10 @@ def find_well_leakage(wells: pd.DataFrame) -> WellLeakage:
     learned |= learned_from(wells, Split.VAL)
     tested = (wells[COMPOUND_SPLIT] == Split.TEST.value).fillna(False).to_numpy(bool)
     held_dose = (wells[DOSE_SPLIT] == DoseSplit.HELD_OUT.value).fillna(False).to_numpy(bool)
-    held_plate = (wells[PLATE_SPLIT] == PlateSplit.HELD_OUT.value).to_numpy(bool)
+    # A validation plate may choose the epoch, but weights are learned from it as little as from any that is held out.
+    held_plate = (wells[PLATE_SPLIT] != PlateSplit.LEARNED.value).to_numpy(bool)
+    validates = (wells[PLATE_SPLIT] == PlateSplit.VALIDATION.value).to_numpy(bool)
+    shared_plates = set(wells.loc[held_plate, PLATE]) & set(wells.loc[learned & ~validates, PLATE])
     plain = wells[COMPOUND].str.casefold().str.replace(r"[\s_-]+", "", regex=True)
     known = set(plain[learned].dropna())
     compounds = wells.loc[tested & plain.isin(known).to_numpy(bool), COMPOUND]
@@ -103,7 +106,7 @@ def find_well_leakage(wells: pd.DataFrame) -> WellLeakage:
         n_held_out_plates=wells.loc[held_plate, PLATE].nunique(),
         n_held_out_doses=len(wells.loc[held_dose, [COMPOUND, DOSE, DOSE_UNIT]].drop_duplicates()),
         compounds=_sorted(compounds),
-        plates=_sorted(set(wells.loc[held_plate, PLATE]) & set(wells.loc[learned, PLATE])),
+        plates=_sorted(shared_plates),
         doses=_learned_doses(wells, plain, held_dose, learned),
         copies=tuple(zip(names[twice], first[twice], strict=True)),
     )

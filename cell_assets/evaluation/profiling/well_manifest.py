@@ -2,18 +2,19 @@
 
 On disk `wells.parquet`, one row per well, and `well_manifest.json`. Three things are held out, and crossed: compounds,
 whose wells nothing learns from on any plate, plates, from which nothing is learned of any compound (Fig. 8 of
-CytoSummaryNet), and doses, from which nothing is learned on any plate (Fig. 4). Wells of negative controls are in no
-split of compounds or doses: nothing learns from them, and they stay as data.
+CytoSummaryNet), and doses, from which nothing is learned on any plate (Fig. 4). As in Fig. 8, plates that are held out
+are of three kinds: those that watch training, those that test, and those of other conditions. Wells of negative
+controls are in no split of compounds or doses: nothing learns from them, and they stay as data.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.profiling.learned_doses import (
@@ -53,7 +54,13 @@ class PlateSplit(StrEnum):
     """What a plate may be used for."""
 
     LEARNED = "learned"
+    """Weights are learned from its training compounds; its validation compounds choose the epoch."""
+    VALIDATION = "validation"
+    """Nothing is learned from it; its validation compounds choose the epoch, beside those of learned plates."""
     HELD_OUT = "held out"
+    """It tests: nothing is learned from it, and nothing chosen by it."""
+    OUT_OF_DISTRIBUTION = "out-of-distribution"
+    """It tests as held-out plates do, and was made under conditions that no other plate shares."""
 
 
 class DoseSplit(StrEnum):
@@ -63,23 +70,67 @@ class DoseSplit(StrEnum):
     HELD_OUT = "held out"
 
 
+def _names_nothing(plates: tuple[str, ...]) -> bool:
+    """What is not used is not written either, so that the choices that know nothing of it stay byte for byte."""
+    return not plates
+
+
 class WellSplitParameters(BaseModel):
     """Which compounds, plates and doses are held out of learning."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     val_fraction: float = Field(default=0.2, ge=0, lt=1)
-    """Of the compounds: what chooses the epoch that is kept."""
+    """Of the compounds: what chooses the epoch that is kept, on plates that are learned from and on
+    `validation_plates`."""
     test_fraction: float = Field(default=0.2, ge=0, lt=1)
     """Of the compounds: what the report's numbers of unseen compounds are of."""
     held_out_plates: tuple[str, ...] = ()
-    """Plates that nothing is learned from, such as those of another batch."""
+    """Plates that nothing is learned from, such as those of another batch: the test plates of Fig. 8."""
+    validation_plates: tuple[str, ...] = Field(default=(), exclude_if=_names_nothing)
+    """Plates that no weight is learned from, and whose validation compounds help to choose the epoch that is kept."""
+    out_of_distribution_plates: tuple[str, ...] = Field(default=(), exclude_if=_names_nothing)
+    """Plates of other conditions than all that is learned from, such as Stain5 of the paper. They are held out as test
+    plates are, and reports give their numbers apart."""
     doses: DoseParameters = DoseParameters()
     """Doses that something is learned from."""
     batch_of_plate: dict[str, str] = Field(default_factory=dict)
     """By plate, the batch in which it was made, such as its week or its dataset. Default: nobody says it."""
     seed: int = Field(default=0, ge=0)
     """Of the draw of compounds."""
+
+    @property
+    def plate_splits(self) -> dict[str, PlateSplit]:
+        """Of the plates that no weight is learned from, what each is for."""
+        return (
+            dict.fromkeys(self.held_out_plates, PlateSplit.HELD_OUT)
+            | dict.fromkeys(self.validation_plates, PlateSplit.VALIDATION)
+            | dict.fromkeys(self.out_of_distribution_plates, PlateSplit.OUT_OF_DISTRIBUTION)
+        )
+
+    @model_validator(mode="after")
+    def _each_plate_is_for_one_thing(self) -> Self:
+        fields = (self.held_out_plates, self.validation_plates, self.out_of_distribution_plates)
+        named = [plate for plates in fields for plate in set(plates)]
+        twice = sorted({plate for plate in named if named.count(plate) > 1})
+        if twice:
+            raise ValueError(
+                f"plate {twice[0]} is in two of held_out_plates, validation_plates and out_of_distribution_plates; "
+                "name it in one"
+            )
+        if self.validation_plates and not self.val_fraction:
+            raise ValueError(
+                f"validation_plates names {self.validation_plates[0]}, of which nothing validates, because "
+                "val_fraction=0 leaves no compound for it; raise val_fraction"
+            )
+        return self
+
+
+_FIELDS = {
+    PlateSplit.HELD_OUT: "held_out_plates",
+    PlateSplit.VALIDATION: "validation_plates",
+    PlateSplit.OUT_OF_DISTRIBUTION: "out_of_distribution_plates",
+}
 
 
 class WellManifestRecord(BaseModel):
@@ -130,23 +181,26 @@ def split_wells(wells: pd.DataFrame, parameters: WellSplitParameters) -> pd.Data
     compound that comes at no dose to learn from tests, beside those that are drawn.
 
     Raises:
-        BadInputError: a held-out plate is none of these, no plate is left to learn from, a plate lacks a batch, doses
-            cannot be told apart as is asked for, or too few compounds are left.
+        BadInputError: a plate that is not to be learned from is none of these, no plate is left to learn from, a plate
+            lacks a batch, doses cannot be told apart as is asked for, or too few compounds are left.
     """
     plates = list(dict.fromkeys(wells[PLATE].astype(str)))
-    unknown = [name for name in parameters.held_out_plates if name not in plates]
+    plate_splits = parameters.plate_splits
+    unknown = [name for name in plate_splits if name not in plates]
     if unknown:
         raise BadInputError(
-            f"held_out_plates: {unknown[0]} is not one of {', '.join(plates)}; name a plate of the experiment"
+            f"{_FIELDS[plate_splits[unknown[0]]]}: {unknown[0]} is not one of {', '.join(plates)}; name a plate of the "
+            "experiment"
         )
-    if set(plates) == set(parameters.held_out_plates):
+    if set(plates) == set(plate_splits):
+        fields = " and ".join(dict.fromkeys(_FIELDS[one] for one in plate_splits.values()))
+        verb = "name" if " and " in fields else "names"
         raise BadInputError(
-            "held_out_plates names every plate, so that none is left to learn from; leave some out"
+            f"{fields} {verb} every plate, so that none is left to learn from; leave some out"
         )
     treated = is_treated(wells)
     wells = with_batch(wells, parameters.batch_of_plate)
-    held_out = wells[PLATE].isin(parameters.held_out_plates).to_numpy(np.bool_)
-    taught = of_learned_doses(wells, parameters.held_out_plates, parameters.doses)
+    taught = of_learned_doses(wells, plate_splits, parameters.doses)
     split = _compound_splits(wells[treated], taught[treated], parameters)
     n_learned = sum(one is Split.TRAIN for one in split.values())
     if n_learned < MIN_LEARNED:
@@ -166,7 +220,8 @@ def split_wells(wells: pd.DataFrame, parameters: WellSplitParameters) -> pd.Data
                 "string",
             ),
             PLATE_SPLIT: pd.array(
-                np.where(held_out, PlateSplit.HELD_OUT.value, PlateSplit.LEARNED.value), "string"
+                [plate_splits.get(name, PlateSplit.LEARNED).value for name in wells[PLATE].astype(str)],
+                "string",
             ),
             DOSE_SPLIT: pd.array(doses, "string"),
         }
@@ -198,6 +253,9 @@ def of_learned_doses(
 ) -> BoolArray:
     """Which wells (W,) got a compound at a dose that is learned from, on whatever plate.
 
+    Args:
+        held_out_plates: all that no weight is learned from.
+
     Raises:
         BadInputError: as `learned_doses.in_learned_doses`.
     """
@@ -219,12 +277,14 @@ def holds_doses_out(wells: pd.DataFrame) -> bool:
 
 
 def learned_from(wells: pd.DataFrame, split: Split = Split.TRAIN) -> BoolArray:
-    """Which wells (W,) are of this split's compounds, on plates and of doses that are learned from, and have cells."""
+    """Which wells (W,) are of this split's compounds, on plates and of doses that are learned from, and have cells;
+    compounds that validate do so on validation plates, too."""
+    plates = [PlateSplit.LEARNED.value] + ([PlateSplit.VALIDATION.value] if split is Split.VAL else [])
     named = (wells[COMPOUND_SPLIT] == split.value).fillna(False).to_numpy(np.bool_)
     return (
         named
         & (wells[DOSE_SPLIT] == DoseSplit.LEARNED.value).fillna(False).to_numpy(np.bool_)
-        & (wells[PLATE_SPLIT] == PlateSplit.LEARNED.value).to_numpy(np.bool_)
+        & wells[PLATE_SPLIT].isin(plates).to_numpy(np.bool_)
         & (wells[COUNT] > 0).to_numpy()
     )
 

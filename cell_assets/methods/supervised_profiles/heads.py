@@ -67,7 +67,7 @@ def folds_of(
     require_columns(wells, [PLATE, COMPOUND, IS_CONTROL], "wells")
     if unknown := sorted(set(held_out_plates) - set(wells[PLATE].astype(str))):
         raise BadInputError(
-            f"held_out_plates: {unknown[0]} is none of the plates that have profiles; name one of these in well_split"
+            f"well_split holds out {unknown[0]}, which is none of the plates that have profiles; name one of these"
         )
     compounds = np.unique(wells.loc[is_treated(wells), COMPOUND].astype(str).to_numpy(str))
     shuffled = np.random.default_rng([parameters.seed, 9]).permutation(compounds)

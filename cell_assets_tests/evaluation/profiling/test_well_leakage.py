@@ -96,3 +96,14 @@ def test_a_held_out_plate_of_which_a_well_is_learned_from_is_named(wells: pd.Dat
 def test_wells_without_cells_are_no_copies(wells: pd.DataFrame) -> None:
     assert wells[DIGEST].isna().sum() == 3
     assert not find_well_leakage(wells).leaks
+
+
+def test_a_validation_plate_validates_without_a_leak_and_leaks_where_a_well_of_it_trains() -> None:
+    wells = split_wells(
+        screen(4), WellSplitParameters(validation_plates=("P1",), out_of_distribution_plates=("P2",))
+    )
+    found = find_well_leakage(wells)
+    assert (found.n_held_out_plates, found.plates) == (2, ())
+    trains = (wells["Metadata_Plate"] == "P1") & (wells[COMPOUND_SPLIT] == "train").fillna(False)
+    wells.loc[trains.idxmax(), PLATE_SPLIT] = PlateSplit.LEARNED.value
+    assert find_well_leakage(wells).plates == ("P1",)

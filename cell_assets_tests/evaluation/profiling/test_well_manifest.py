@@ -87,6 +87,60 @@ def test_learned_from_are_wells_with_cells_of_compounds_and_plates_that_are_not_
     assert set(split[learned_from(split, Split.VAL)][COMPOUND]) == parts["val"]
 
 
+def fig_8() -> WellSplitParameters:
+    """A plate of each kind beside P0 and P4, which are learned from."""
+    return WellSplitParameters(
+        validation_plates=("P1",), held_out_plates=("P2",), out_of_distribution_plates=("P3",)
+    )
+
+
+def test_plates_and_compounds_are_stratified_as_in_fig_8() -> None:
+    split = split_wells(screen(5), fig_8())
+    assert split.groupby(PLATE)[PLATE_SPLIT].unique().map(list).to_dict() == {
+        "P0": ["learned"],
+        "P1": ["validation"],
+        "P2": ["held out"],
+        "P3": ["out-of-distribution"],
+        "P4": ["learned"],
+    }
+    parts = compounds_by_split(split)
+    learned, validates, tested = (
+        split[learned_from(split, part)] for part in (Split.TRAIN, Split.VAL, Split.TEST)
+    )
+    # Weights are learned from training compounds on training plates alone; the epoch is chosen by validation
+    # compounds on these and on validation plates; nothing else is used.
+    assert {PLATE: set(learned[PLATE]), COMPOUND: set(learned[COMPOUND])} == {
+        PLATE: {"P0", "P4"},
+        COMPOUND: parts["train"],
+    }
+    assert {PLATE: set(validates[PLATE]), COMPOUND: set(validates[COMPOUND])} == {
+        PLATE: {"P0", "P1", "P4"},
+        COMPOUND: parts["val"],
+    }
+    assert set(tested[PLATE]) == {"P0", "P4"}
+
+
+def test_what_names_no_further_plates_is_written_as_before() -> None:
+    assert set(WellSplitParameters().model_dump(mode="json")) == {
+        "val_fraction", "test_fraction", "held_out_plates", "doses", "batch_of_plate", "seed",
+    }  # fmt: skip
+    stated = fig_8().model_dump(mode="json")
+    assert stated["validation_plates"] == ["P1"] and stated["out_of_distribution_plates"] == ["P3"]
+    assert WellSplitParameters.model_validate(stated) == fig_8()
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"held_out_plates": ["P1"], "validation_plates": ["P1"]}, "plate P1 is in two of held_out_plates"),
+        ({"validation_plates": ["P1"], "val_fraction": 0}, "names P1, of which nothing validates"),
+    ],
+)
+def test_a_plate_that_is_for_two_things_or_none_is_named(fields: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        WellSplitParameters.model_validate(fields)
+
+
 def test_same_seed_same_bytes_and_read_back(tmp_path: Path) -> None:
     folders = [tmp_path / name for name in "ab"]
     for folder in folders:
@@ -115,6 +169,14 @@ def test_same_seed_same_bytes_and_read_back(tmp_path: Path) -> None:
         (WellSplitParameters(held_out_plates=("P9",)), "P9 is not one of P0, P1"),
         (WellSplitParameters(held_out_plates=("P0", "P1")), "names every plate"),
         (WellSplitParameters(test_fraction=0.9), "1 of 10 compounds are left"),
+        (
+            WellSplitParameters(out_of_distribution_plates=("P9",)),
+            "out_of_distribution_plates: P9 is not one of P0, P1",
+        ),
+        (
+            WellSplitParameters(held_out_plates=("P0",), out_of_distribution_plates=("P1",)),
+            "held_out_plates and out_of_distribution_plates name every plate",
+        ),
     ],
 )
 def test_what_leaves_nothing_to_learn_from_is_named(parameters: WellSplitParameters, said: str) -> None:

@@ -176,6 +176,23 @@ def test_nothing_is_learned_from_plates_that_are_held_out(tmp_path: Path) -> Non
     assert digests(one) == digests(other) and load_checkpoint(one)[1].plates == ("P",)
 
 
+@pytest.mark.parametrize("who", ["train", "val", "out-of-distribution"])
+def test_a_validation_plate_chooses_the_epoch_by_validation_compounds_alone(who: str, tmp_path: Path) -> None:
+    kind = "out_of_distribution_plates" if who == "out-of-distribution" else "validation_plates"
+    wells = manifest(["P", "Q"], **{kind: ("Q",)})
+    compounds = wells[COMPOUND_SPLIT] == ("val" if kind == "out_of_distribution_plates" else who)
+    names = set(wells.loc[compounds.fillna(False), "Metadata_Well"])
+    change = swapped_within(lambda cells: cells["Metadata_Well"].isin(names))
+    p = write_plate(tmp_path / "P", "P", 1)
+    one, _ = trained([p, write_plate(tmp_path / "Q", "Q", 2)], wells, tmp_path / "one")
+    other, _ = trained([p, write_plate(tmp_path / "Q changed", "Q", 2, change)], wells, tmp_path / "other")
+    assert load_checkpoint(one)[1].plates == ("P",)
+    histories = [pd.read_parquet(out / "history.parquet") for out in (one, other)]
+    assert histories[0]["train_loss"].tolist() == histories[1]["train_loss"].tolist()
+    watched = histories[0]["validation_map"].tolist() != histories[1]["validation_map"].tolist()
+    assert watched == (who == "val")
+
+
 @pytest.mark.parametrize("who", ["held out", "learned"])
 def test_nothing_is_learned_from_doses_that_are_held_out_and_they_are_profiled(
     who: str, tmp_path: Path

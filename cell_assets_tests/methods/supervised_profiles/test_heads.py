@@ -169,7 +169,7 @@ def test_too_few_compounds_and_plates_that_are_not_there_are_named() -> None:
         folds_of(few, (), SupervisedProfilesParameters(folds=2))
     with pytest.raises(BadInputError, match="12 compounds are too few for 13 folds"):
         folds_of(known, (), SupervisedProfilesParameters(folds=13))
-    with pytest.raises(BadInputError, match="held_out_plates: P7 is none of the plates"):
+    with pytest.raises(BadInputError, match="holds out P7, which is none of the plates"):
         folds_of(known, ("P7",), QUICK)
 
 
