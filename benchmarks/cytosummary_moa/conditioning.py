@@ -55,10 +55,8 @@ def study(screen: Screen, seed: int, times: float) -> dict[str, object]:
         name: treatments_asking(well_profiles(screen, simulated, made[name])) for name in WITHOUT_LEARNING
     }
     for conditioning in Conditioning:
-        plates = plate_cells(screen, simulated)
-        for plate in plates:
-            condition(plate, conditioning)
-        queries[conditioning] = asked_by_folds(screen, plates, "week", Summary.LEARNED, seed)
+        plates = [condition(plate, conditioning, seed) for plate in plate_cells(screen, simulated)]
+        queries[conditioning] = asked_by_folds(screen, plates, "week", Summary.LEARNED, seed, conditioning)
         print(times, conditioning, queries[conditioning]["average_precision"].mean(), flush=True)
     none = queries[Conditioning.NONE]["average_precision"]
     result: dict[str, object] = {}

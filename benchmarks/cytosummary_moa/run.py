@@ -31,8 +31,8 @@ from cell_assets.evaluation.profiling.well_manifest import COMPOUND, IS_CONTROL,
 from cell_assets.evaluation.resampling import Statistic, bootstrap_interval
 from cell_assets.evaluation.retrieval.profiles import read_profiles
 from cell_assets.imaging.feature_tables.columns import PLATE
-from cell_assets.methods.cytosummary.building import SetNetwork
-from cell_assets.methods.cytosummary.parameters import Positives, Summary, TrainingParameters
+from cell_assets.methods.cytosummary.building import SetNetwork, on_plate
+from cell_assets.methods.cytosummary.parameters import Conditioning, Positives, Summary, TrainingParameters
 from cell_assets.methods.cytosummary.plate_cells import PlateCells
 from cell_assets.methods.cytosummary.training import train_network
 from cell_assets.simulation.cell_populations import (
@@ -111,12 +111,17 @@ def plate_cells(screen: Screen, simulated: list[SimulatedWell]) -> list[PlateCel
 
 
 def asked_by_folds(
-    screen: Screen, plates: list[PlateCells], folds: str, summary: Summary, seed: int
+    screen: Screen,
+    plates: list[PlateCells],
+    folds: str,
+    summary: Summary,
+    seed: int,
+    conditioning: Conditioning = Conditioning.NONE,
 ) -> pd.DataFrame:
     """Every treatment once, by the network of the fold that held it out."""
     parts = [
         asked_of_fold(screen, plates, fold)
-        for fold in networks_of_folds(screen, plates, folds, summary, seed)
+        for fold in networks_of_folds(screen, plates, folds, summary, seed, conditioning)
     ]
     return pd.concat(parts).sort_values(TREATMENT).reset_index(drop=True)
 
@@ -132,7 +137,12 @@ class FoldNetwork:
 
 
 def networks_of_folds(
-    screen: Screen, plates: list[PlateCells], folds: str, summary: Summary, seed: int
+    screen: Screen,
+    plates: list[PlateCells],
+    folds: str,
+    summary: Summary,
+    seed: int,
+    conditioning: Conditioning = Conditioning.NONE,
 ) -> Iterator[FoldNetwork]:
     """One after the other, of compounds or of weeks."""
     known = screen.wells.metadata
@@ -140,7 +150,13 @@ def networks_of_folds(
     unit = "Metadata_Compound" if folds == "compound" else "week"
     units = np.random.default_rng([seed, 9]).permutation(np.unique(treated[unit].to_numpy(str)))
     parameters = TrainingParameters.quick().model_copy(
-        update={"summary": summary, "positives": Positives.ACROSS_PLATES, "max_epochs": 60, "seed": seed}
+        update={
+            "summary": summary,
+            "conditioning": conditioning,
+            "positives": Positives.ACROSS_PLATES,
+            "max_epochs": 60,
+            "seed": seed,
+        }
     )
     for first in range(N_FOLDS):
         held_out = frozenset(map(str, units[first::N_FOLDS]))
@@ -155,7 +171,9 @@ def networks_of_folds(
 
 def asked_of_fold(screen: Screen, plates: list[PlateCells], fold: FoldNetwork) -> pd.DataFrame:
     """The treatments that the network did not learn from."""
-    profiles = np.concatenate([fold.network.profiles_of(plate.features, plate.starts) for plate in plates])
+    profiles = np.concatenate(
+        [on_plate(fold.network, plate).profiles_of(plate.features, plate.starts) for plate in plates]
+    )
     order = np.concatenate([rows for _, rows in wells_of_plates(screen)])
     by_well = np.empty_like(profiles)
     by_well[order] = profiles

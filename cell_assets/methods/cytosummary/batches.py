@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from cell_assets.errors import BadInputError
-from cell_assets.methods.cytosummary.parameters import TrainingParameters
+from cell_assets.methods.cytosummary.conditioned_network import CellsOfPlate
+from cell_assets.methods.cytosummary.parameters import Conditioning, TrainingParameters
 from cell_assets.methods.cytosummary.plate_cells import PlateCells, compared_plates
 from cell_assets.methods.cytosummary.sets import IntArray, SetDraw, WellCells, draw_sets
 from cell_assets.methods.cytosummary.summed_cells import Counts
@@ -34,6 +35,8 @@ class SetBatch(NamedTuple):
     """Of this batch's loss in its step."""
     ends_step: bool
     """Whether the optimizer moves after it."""
+    plates: tuple[CellsOfPlate, ...]
+    """Of which the cells are, plate by plate, where φ sees their controls; else none is named."""
 
 
 class EpochSets(Dataset[SetBatch]):
@@ -71,12 +74,14 @@ class EpochSets(Dataset[SetBatch]):
             torch.from_numpy(draw.times),
             len(draw.compound),
         )
+        sees_controls = self.parameters.conditioning is Conditioning.LEARNED
         return SetBatch(
             torch.from_numpy(source.cells(draw)),
             counts,
             torch.from_numpy(draw.compound),
             batch.weight,
             batch.ends_step,
+            source.cells_of_plates(draw) if sees_controls else (),
         )
 
 
@@ -111,6 +116,15 @@ class _Source:
         ]
         # The cells are in ascending order, and so in that of the plates.
         return np.concatenate(parts)
+
+    def cells_of_plates(self, draw: SetDraw) -> tuple[CellsOfPlate, ...]:
+        """Of every plate that cells were drawn from."""
+        ends = np.searchsorted(draw.cells, self.first)
+        return tuple(
+            CellsOfPlate(int(begin), int(end), torch.from_numpy(plate.seen_controls()))
+            for plate, begin, end in zip(self.plates, ends[:-1], ends[1:], strict=True)
+            if begin < end
+        )
 
 
 class _Batch(NamedTuple):

@@ -3,13 +3,14 @@
 Standardising over all of a plate's cells, as the paper does, moves with what the plate was treated with, and leaves how
 stain and optics mix features. The controls, which the paper throws away, are the same cells on every plate: whatever
 differs between those of two plates is of the plates. Whitening by them is TVN (Ando et al. 2017), of single cells in
-place of wells.
+place of wells. What a network makes of them, in `conditioned_network.py`, is learned with φ.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.profiling.well_manifest import IS_CONTROL
@@ -20,6 +21,8 @@ from cell_assets.methods.cytosummary.plate_cells import PlateCells
 _RIDGE = 0.1
 """Of the mean variance, added to every direction's before whitening: directions in which control cells hardly differ
 would otherwise be nothing but enlarged noise."""
+CONTROL_CELLS = 1024
+"""Of a plate at most, that φ sees: means over them are known to 3 % of a standard deviation."""
 _CELLS_AT_ONCE = 8192
 
 
@@ -57,7 +60,7 @@ class ControlMoments:
         """(D, D) by which centred cells are multiplied."""
         variance = np.diag(self.covariance)
         # A feature that control cells agree upon cannot scale anything; the plate's own scale stays.
-        if conditioning is Conditioning.SCALED:
+        if conditioning is not Conditioning.WHITENED:
             return np.asarray(np.diag(1 / np.sqrt(np.where(variance > 1e-12, variance, 1.0))))
         values, directions = np.linalg.eigh(
             self.covariance + _RIDGE * variance.mean() * np.eye(len(variance))
@@ -66,18 +69,33 @@ class ControlMoments:
         return np.asarray((directions / np.sqrt(values)) @ directions.T)
 
 
-def condition(plate: PlateCells, conditioning: Conditioning) -> None:
-    """Change all of the plate's cells, in place, to how they differ from those of its control wells.
+def condition(plate: PlateCells, conditioning: Conditioning, seed: int = 0) -> PlateCells:
+    """The plate with all of its cells changed, in place, to how they differ from those of its control wells.
+
+    Args:
+        seed: of which control cells are kept for φ, where it is to see them.
 
     Raises:
         BadInputError: as `ControlMoments.of`.
     """
     if conditioning is Conditioning.NONE:
-        return
+        return plate
     controls = ControlMoments.of(plate)
+    if conditioning is Conditioning.LEARNED:
+        plate = replace(plate, controls=_some_controls(plate, seed))
     by = controls.map(conditioning)
     for block in _blocks(0, len(plate.features)):
         plate.features[block] = (plate.features[block] - controls.mean) @ by
+    return plate
+
+
+def _some_controls(plate: PlateCells, seed: int) -> NDArray[np.float32]:
+    """(C, D) control cells, each as likely as any other."""
+    is_control = plate.wells[IS_CONTROL].to_numpy(np.bool_)
+    rows = np.flatnonzero(is_control.repeat(np.diff(plate.starts)))
+    n = min(CONTROL_CELLS, len(rows))
+    chosen = np.random.default_rng([seed, 3]).choice(rows, n, replace=False)
+    return np.array(plate.features[np.sort(chosen)])
 
 
 def _blocks(begin: int, end: int) -> Iterator[slice]:

@@ -14,7 +14,8 @@ from cell_assets.evaluation.profiling.well_manifest import COMPOUND
 from cell_assets.evaluation.retrieval.profiles import Profiles
 from cell_assets.evaluation.retrieval.retrieval import Question, ranked_queries
 from cell_assets.methods.cytosummary.batches import EpochSets, SetBatch
-from cell_assets.methods.cytosummary.building import SetNetwork
+from cell_assets.methods.cytosummary.building import SetNetwork, on_plate
+from cell_assets.methods.cytosummary.conditioned_network import ConditionedNet
 from cell_assets.methods.cytosummary.objective import supcon_loss
 from cell_assets.methods.cytosummary.parameters import Positives, TrainingParameters
 from cell_assets.methods.cytosummary.plate_cells import PlateCells, compared_plates
@@ -67,7 +68,10 @@ class CytoSummaryModule(L.LightningModule):
     def training_step(self, batch: SetBatch, _: int) -> None:
         half = self.settings.precision is Precision.BFLOAT16
         with torch.autocast(batch.cells.device.type, torch.bfloat16, enabled=half):
-            profiles = self.network(batch.cells, batch.counts)
+            if isinstance(self.network, ConditionedNet):
+                profiles = self.network(batch.cells, batch.counts, batch.plates)
+            else:
+                profiles = self.network(batch.cells, batch.counts)
         settings = self.settings
         loss = supcon_loss(profiles, batch.compound, settings.temperature, settings.denominator)
         self.manual_backward(loss * batch.weight)
@@ -140,7 +144,7 @@ def replicate_retrieval(
         if not can_ask(compounds):
             continue
         profiles = np.concatenate(
-            [network.profiles_of(plate.features, plate.starts, precision) for plate in own]
+            [on_plate(network, plate).profiles_of(plate.features, plate.starts, precision) for plate in own]
         )
         columns = tuple(f"profile_{i}" for i in range(profiles.shape[1]))
         table = Profiles(pd.DataFrame({COMPOUND: compounds}), profiles.astype(np.float64), columns)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from cell_assets.imaging.feature_tables.selection import SelectionParameters
 from cell_assets.methods.cytosummary.sets import SetParameters
@@ -44,6 +44,9 @@ class Conditioning(StrEnum):
     """Control cells have zero mean and unit variance in every feature."""
     WHITENED = "whitened by controls"
     """Control cells have zero mean and, beside what noise is left, no correlations."""
+    LEARNED = "learned from controls"
+    """Cells are scaled, and what φ makes of them is scaled and shifted by a summary of 1024 of the plate's control
+    cells that is learned with it (FiLM, Perez et al. 2018)."""
 
 
 class Positives(StrEnum):
@@ -103,6 +106,15 @@ class TrainingParameters(BaseModel):
     """Kind of processor that trains; results differ between kinds."""
     precision: Precision = Precision.BFLOAT16
     """Arithmetic of the forward pass; parameters, sums over blocks and optimizer are always float32."""
+
+    @field_validator("summary")
+    @classmethod
+    def _is_conditioned(cls, summary: Summary, others: ValidationInfo) -> Summary:
+        if others.data.get("conditioning") is Conditioning.LEARNED and summary is not Summary.LEARNED:
+            raise ValueError(
+                f"conditioning={Conditioning.LEARNED} is of φ of single cells; take summary={Summary.LEARNED}"
+            )
+        return summary
 
     @classmethod
     def paper(cls) -> Self:

@@ -1,7 +1,7 @@
 """Cells of several plates as training takes them: standardised by plate, ordered by well."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -26,13 +26,25 @@ class PlateCells:
     wells: pd.DataFrame
     """W rows with `Metadata_Perturbation` and `Metadata_IsControl`, as `well_manifest` has them, and where batches are
     told apart `Metadata_Batch`."""
+    controls: NDArray[np.float32] | None = None
+    """(C, D) some of the plate's control cells, of the same mean and variance over all of the plate's, where φ is to
+    see them."""
 
     def between(self, first: int, end: int) -> "PlateCells":
         """The wells from place `first` to before `end`; their features are a view."""
         starts = self.starts[first : end + 1]
-        return PlateCells(
-            self.plate, self.features[starts[0] : starts[-1]], starts - starts[0], self.wells.iloc[first:end]
+        return replace(
+            self,
+            features=self.features[starts[0] : starts[-1]],
+            starts=starts - starts[0],
+            wells=self.wells.iloc[first:end],
         )
+
+    def seen_controls(self) -> NDArray[np.float32]:
+        """`controls`, of cells that were conditioned so."""
+        if self.controls is None:
+            raise RuntimeError(f"plate {self.plate}: φ is to see control cells, and none were kept for it")
+        return self.controls
 
 
 def compared_plates(plates: Sequence[PlateCells], positives: Positives) -> list[list[int]]:

@@ -25,7 +25,7 @@ from cell_assets.imaging.feature_tables.feature_table import CELLS_PARQUET
 from cell_assets.imaging.parquet_tables import write_parquet
 from cell_assets.imaging.record_files import read_record
 from cell_assets.methods.contract import CellTable, ProfilingResult, ProgressSink
-from cell_assets.methods.cytosummary.building import SetNetwork
+from cell_assets.methods.cytosummary.building import PlateNetwork, on_plate
 from cell_assets.methods.cytosummary.checkpoint import load_checkpoint
 from cell_assets.methods.cytosummary.conditioning import condition
 from cell_assets.methods.cytosummary.lightning_module import can_ask
@@ -127,10 +127,10 @@ def profile(
         tempfile.TemporaryDirectory(dir=out) as folder,
     ):
         cells = standardised(plate, placed, Path(folder) / CELLS_FILE.format(0), progress)
-        condition(cells, parameters.conditioning)
-        network = network.to(parameters.device.value)
-        profiles = _profiles(network, cells, parameters.precision, progress)
-        relevance, why_not = _relevance(network, cells, plate, int((count > 1).sum()), parameters)
+        cells = condition(cells, parameters.conditioning, parameters.seed)
+        of_plate = on_plate(network.to(parameters.device.value), cells)
+        profiles = _profiles(of_plate, cells, parameters.precision, progress)
+        relevance, why_not = _relevance(of_plate, cells, plate, int((count > 1).sum()), parameters)
     in_order = np.argsort(places)
     columns = [FEATURE.format(place) for place in range(profiles.shape[1])]
     features = pd.DataFrame(profiles[in_order], columns=columns)
@@ -165,7 +165,7 @@ def read_profiles_record(folder: Path) -> ProfilesRecord:
 
 
 def _profiles(
-    network: SetNetwork, cells: PlateCells, precision: Precision, progress: ProgressSink | None
+    network: PlateNetwork, cells: PlateCells, precision: Precision, progress: ProgressSink | None
 ) -> NDArray[np.float32]:
     """(W, P)."""
     pace = Pace(progress, len(cells.features), "cells", f"profiling {cells.plate}")
@@ -178,7 +178,7 @@ def _profiles(
 
 
 def _relevance(
-    network: SetNetwork,
+    network: PlateNetwork,
     cells: PlateCells,
     plate: UsablePlate,
     n_comparable: int,

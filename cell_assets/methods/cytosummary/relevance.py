@@ -39,6 +39,9 @@ def cell_relevance(
 ) -> Relevance:
     """Scores of every cell of one plate's wells, each well held against all others by the training's loss.
 
+    Where φ was conditioned on the plate's controls, the network is that of the plate: what control cells do to it is
+    held fixed.
+
     A well's loss reaches a cell through the well's sum alone, so one gradient of W sums is carried on to the cells
     block by block: twice the work of profiling, and memory that does not grow with the cells.
 

@@ -41,6 +41,12 @@ class Counts(NamedTuple):
         sets, held = self.between(0, len(self.starts) - 1)
         return held.new_zeros(self.n_sets, held.shape[1]).index_copy_(0, sets, held)
 
+    def of_cells(self, begin: int, end: int) -> "Counts":
+        """Of the same sets, over the cells from `begin` to before `end` alone."""
+        own = slice(int(self.starts[begin]), int(self.starts[end]))
+        starts = self.starts[begin : end + 1] - self.starts[begin]
+        return Counts(self.of_set[own], starts, self.times[own], self.n_sets)
+
     def between(self, begin: int, end: int) -> tuple[Tensor, Tensor]:
         """Sets (s,) that hold some of the cells from `begin` to before `end`, and how often (s, n) they hold each."""
         own = slice(int(self.starts[begin]), int(self.starts[end]))

@@ -82,6 +82,7 @@ class _Reading:
 
     features: tuple[str, ...]
     conditioning: Conditioning
+    seed: int
     progress: ProgressSink | None
 
 
@@ -130,7 +131,7 @@ def train(
         for plate, own in wells.groupby(PLATE):
             batch_of(str(plate), own)
     selection = select_features({plate: one.path for plate, one in by_plate.items()}, parameters.selection)
-    reading = _Reading(selection.features, parameters.conditioning, progress)
+    reading = _Reading(selection.features, parameters.conditioning, parameters.seed, progress)
     with ExitStack() as stack:
         folder = work or Path(stack.enter_context(tempfile.TemporaryDirectory(dir=out)))
         read = _read(by_plate, wells, reading, folder)
@@ -202,7 +203,7 @@ def _read(
             controls = own[own[IS_CONTROL].to_numpy(np.bool_)]
             placed = pd.concat([wanted, controls[plate.counts(controls) > 0]])
         cells = standardised(plate, placed, folder / CELLS_FILE.format(place), reading.progress)
-        condition(cells, reading.conditioning)
+        cells = condition(cells, reading.conditioning, reading.seed)
         n_learned = int(learned_from(wanted, Split.TRAIN).sum())
         if n_learned:
             found.training.append(cells.between(0, n_learned))

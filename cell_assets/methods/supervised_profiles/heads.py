@@ -25,6 +25,7 @@ from cell_assets.evaluation.retrieval.profiles import Profiles
 from cell_assets.evaluation.units import BoolArray, FloatArray, require_columns
 from cell_assets.imaging.feature_tables.columns import PLATE
 from cell_assets.methods.contract import ProgressSink
+from cell_assets.methods.cytosummary.building import on_plate
 from cell_assets.methods.cytosummary.parameters import PRESETS, Summary, TrainingParameters
 from cell_assets.methods.cytosummary.plate_cells import PlateCells
 from cell_assets.methods.cytosummary.sets import SetParameters
@@ -121,7 +122,7 @@ def cross_fit(
         )
         trained = train_network([learned], fold.learned_from, training, progress=progress)
         with prepared(training.device, training.threads, training.seed):
-            found = trained.network.profiles_of(features, np.arange(len(features) + 1))
+            found = on_plate(trained.network, learned).profiles_of(features, np.arange(len(features) + 1))
         names = tuple(FEATURE.format(place) for place in range(found.shape[1]))
         by_fold.append(Profiles(known, found.astype(np.float64), names))
         losses.append(trained.history[-1].train_loss)
