@@ -11,6 +11,7 @@ from cell_assets.errors import BadInputError
 from cell_assets.imaging.channels import ChannelKind, infer_channel_kind
 from cell_assets.imaging.features.intensities import (
     background,
+    fluorescence_area,
     nucleus_intensities,
     nucleus_ring_ratio,
     radial_profile,
@@ -54,8 +55,8 @@ def frame_features(
 
     Every feature says its unit where it is measured (`shapes`, `intensities`, `textures`, `neighbours`). Shapes,
     intensities and textures are of one plane for each cell (see `labelled_plane`), the background of the whole
-    volume, neighbours in 3-D. The ratio of nucleus to ring is of fluorescence channels alone: it says where a
-    protein is, and phase is no amount of one.
+    volume, neighbours in 3-D. The ratio of nucleus to ring and the area of fluorescence are of fluorescence
+    channels alone: they say where a protein is, and phase is no amount of one.
 
     Args:
         labels: `(Z, Y, X)`, 0 = ground.
@@ -108,6 +109,7 @@ def _plane_features(
                 found[f"Cytoplasm_Intensity_MeanIntensity_{column}"],
                 ground,
             )
+            found |= fluorescence_area(plane, ring, image, column, pixel_um)
         found |= radial_profile(plane, image, column, ground, parameters.radial_rings, pixel_um)
         found |= textures(plane, image, column, parameters.texture_distance_px, parameters.texture_levels)
     table = pd.DataFrame(found, index=pd.Index(plane.label, name="label"))

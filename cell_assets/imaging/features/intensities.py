@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from skimage.segmentation import expand_labels
 
 from cell_assets.imaging.features.labelled_plane import FloatArray, IntArray, LabelledPlane
+from cell_assets.imaging.quality.signal import otsu_signal
 
 NUCLEUS_NAMES = (
     "MeanIntensity",
@@ -71,6 +72,32 @@ def nucleus_ring_ratio(nucleus: FloatArray, ring: FloatArray, ground: float) -> 
     """
     below = ring - ground
     return np.divide(nucleus - ground, below, out=np.full(len(nucleus), np.nan), where=below > 0)
+
+
+def fluorescence_area(
+    plane: LabelledPlane,
+    ring: tuple[IntArray, IntArray],
+    image: NDArray[np.generic],
+    channel: str,
+    pixel_um: tuple[float, float],
+) -> dict[str, FloatArray]:
+    """`Cells_AreaOccupied_AreaOccupied_<channel>`, `(n,)` in µm²: how much of a cell, label and ring, is bright.
+
+    The area of the sensor's fluorescence of DynaCLR, Figure 3e. Bright is what lies above Otsu's threshold (1979)
+    among the cell's own pixels: where within the cell the light is counts, how much light there is does not, and the
+    area of a cell without any is that of the brighter part of its noise. VisCy puts the threshold on a square patch
+    instead, in which neighbours and ground are counted, too. Missing (NaN) where all pixels of the cell are equal.
+    """
+    cell = np.concatenate([plane.cell, ring[1]])
+    values = image.ravel()[np.concatenate([plane.pixels, ring[0]])].astype(np.float64)
+    ends = np.cumsum(np.bincount(cell, minlength=plane.n))[:-1]
+    pixel_area = pixel_um[0] * pixel_um[1]
+    areas = np.full(plane.n, np.nan)
+    for which, own in enumerate(np.split(values[np.argsort(cell, kind="stable")], ends)):
+        levels, counts = np.unique(own, return_counts=True)
+        if (signal := otsu_signal(counts, levels)) is not None:
+            areas[which] = np.count_nonzero(own > signal.threshold) * pixel_area
+    return {f"Cells_AreaOccupied_AreaOccupied_{channel}": areas}
 
 
 def radial_profile(

@@ -20,6 +20,7 @@ class FeatureParameters(BaseModel):
     texture_levels: int = Field(default=16, ge=2, le=256)
     """Grey levels of a texture, between the least and the greatest value within the label."""
     phase_channels: tuple[str, ...] | None = None
-    """Channels that are phase, of which no ratio of nucleus to ring is made; None: those whose names say so."""
+    """Channels that are phase, of which no ratio of nucleus to ring and no area of fluorescence is made; None: those
+    whose names say so."""
     neighbour_radius_um: float = Field(default=50.0, gt=0)
     """Within what distance of a cell's centroid others count as neighbours, µm."""

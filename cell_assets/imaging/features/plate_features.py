@@ -3,7 +3,8 @@
 On disk `features/<row>_<column>_<fov>.parquet`, one table per FOV whose rows are those of its tracks, and
 `features.json`: parameters, and how many cells lack each feature. Column names follow CellProfiler's
 `Object_Measurement_Name_Channel`; what names a row begins with `Metadata_`. The objects are called Nuclei, as they are
-in the paper; they are whatever the segmentation labels, and the ring around each is its Cytoplasm.
+in the paper; they are whatever the segmentation labels, the ring around each is its Cytoplasm, and both together are
+Cells.
 """
 
 from collections.abc import Iterator, Sequence

@@ -18,10 +18,12 @@ class Signal:
     """Mean of the dark class."""
     over_background: float
     """Mean of the bright class less that of the dark one."""
+    threshold: float
+    """Greatest value of the dark class, so that what is above it is bright."""
 
 
 def otsu_signal(counts: NDArray[np.int64], values: NDArray[np.float64]) -> Signal | None:
-    """Signal of a frame from its histogram; None where all pixels are equal.
+    """Signal of a frame, or of a part of it, from its histogram; None where all pixels are equal.
 
     `counts` (N,) pixels have `values` (N,), rising.
     """
@@ -34,4 +36,8 @@ def otsu_signal(counts: NDArray[np.int64], values: NDArray[np.float64]) -> Signa
     sums = np.cumsum(n * value)
     mean_below, mean_above = sums[:-1] / below, (sums[-1] - sums[:-1]) / above
     best = int(np.argmax(below * above * (mean_above - mean_below) ** 2))
-    return Signal(float(mean_below[best]), float(mean_above[best] - mean_below[best]))
+    return Signal(
+        background=float(mean_below[best]),
+        over_background=float(mean_above[best] - mean_below[best]),
+        threshold=float(value[best]),
+    )

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from scipy import ndimage as ndi
 from scipy.spatial.distance import cdist
 from skimage.feature import graycomatrix, graycoprops
+from skimage.filters import threshold_otsu
 from skimage.measure import regionprops
 
 from cell_assets.errors import BadInputError
@@ -52,6 +53,9 @@ def test_golden_values_by_hand() -> None:
     assert cell["Cytoplasm_Intensity_MeanIntensity_mCherry"] == 4
     assert cell["Cytoplasm_Intensity_StdIntensity_mCherry"] == 2
     assert cell["Nuclei_Ring_Ratio_mCherry"] == (25 - 2) / (4 - 2)
+    # Otsu's n n' (m - m')^2 is 32 (25 - 4)^2 = 14112 above 6, 27 (30 - 14/3)^2 = 17328 above 10, 20 (35 - 6.2)^2 =
+    # 16589 above 20: the pixels of 20, 30 and 40 are bright.
+    assert cell["Cells_AreaOccupied_AreaOccupied_mCherry"] == 3 * 0.25
     # All four pixels are as far from the centre as any.
     assert np.isnan(cell["Nuclei_RadialDistribution_MeanFrac_mCherry_1of2"])
     assert cell["Nuclei_RadialDistribution_MeanFrac_mCherry_2of2"] == 1
@@ -67,6 +71,9 @@ def test_golden_values_by_hand() -> None:
     assert cell["Nuclei_Neighbors_NumberOfNeighbors_10"] == 1
     other = found.loc[9]
     assert other["Nuclei_Intensity_StdIntensity_mCherry"] == 0
+    assert (
+        other["Cells_AreaOccupied_AreaOccupied_mCherry"] == 9 * 0.25
+    )  # all of the label, nothing of the ring
     assert np.isnan(other["Nuclei_Texture_Correlation_mCherry_1"])
     assert np.isnan(other["Nuclei_Ring_Ratio_mCherry"])  # its ring is as dark as the background
     assert not found[AT_EDGE].any()
@@ -101,6 +108,9 @@ def test_as_scipy_and_scikit_image_say_of_each_cell_alone(seed: int) -> None:
         )
         if not tied.any():
             n_rings += 1
+            whole = image[ring | (labels == own.Index)]
+            bright = np.count_nonzero(whole > threshold_otsu(whole))
+            assert cell["Cells_AreaOccupied_AreaOccupied_mCherry"] == pytest.approx(bright * 0.16)
             assert cell["Cytoplasm_Intensity_MeanIntensity_mCherry"] == pytest.approx(image[ring].mean())
             ground = np.percentile(image, 10)
             ratio = (image[labels == own.Index].mean() - ground) / (image[ring].mean() - ground)
@@ -144,8 +154,22 @@ def test_gain_and_offset_of_the_camera_change_no_ratio_and_no_texture(
     after = features_of(labels, image * gain + offset, parameters=FeatureParameters())
     columns = before.columns[before.columns.str.contains("Ratio|RadialDistribution")]
     np.testing.assert_allclose(after[columns], before[columns], rtol=1e-6)
-    shapes = before.columns[before.columns.str.contains("AreaShape|Neighbors")]
+    shapes = before.columns[before.columns.str.contains("AreaShape|AreaOccupied|Neighbors")]
     pd.testing.assert_frame_equal(after[shapes], before[shapes])
+
+
+def test_the_area_of_fluorescence_tells_a_sensor_in_the_nucleus_from_one_around_it() -> None:
+    labels, image = np.zeros((9, 22), np.uint32), np.full((9, 22), 3, np.uint16)
+    labels[3:6, 3:6], labels[3:6, 10:13], labels[3:6, 16:19] = 1, 2, 3
+    around = [(y, x) for y in range(2, 7) for x in range(9, 14) if not (3 <= y < 6 and 10 <= x < 13)]
+    image[3:6, 3:6] = 100
+    image[tuple(np.transpose(around))] = 100
+    found = features_of(labels, image, spacing=(1.0, 0.5, 0.4))["Cells_AreaOccupied_AreaOccupied_mCherry"]
+    # One µm to every side is two pixels along y and two along x: rings are wider than what is bright around label 2.
+    assert found.loc[1] == pytest.approx(9 * 0.2)
+    assert found.loc[2] == pytest.approx(len(around) * 0.2)
+    # Not a grey value differs within the third: no part of it is bright.
+    assert np.isnan(found.loc[3])
 
 
 def test_touching_cells_share_no_ring_and_a_cell_without_one_has_no_ratio() -> None:
@@ -221,7 +245,10 @@ def test_each_cell_of_a_volume_is_measured_in_its_widest_plane() -> None:
 def test_phase_has_no_ratio_and_channels_keep_apart() -> None:
     labels, image = two_squares()
     found = features_of(labels, image, image * 2)
-    assert [column for column in found.columns if "Ratio" in column] == ["Nuclei_Ring_Ratio_mCherry"]
+    assert [column for column in found.columns if "Ratio" in column or "Occupied" in column] == [
+        "Nuclei_Ring_Ratio_mCherry",
+        "Cells_AreaOccupied_AreaOccupied_mCherry",
+    ]
     assert (
         found["Nuclei_Intensity_MeanIntensity_Phase"] == 2 * found["Nuclei_Intensity_MeanIntensity_mCherry"]
     ).all()
@@ -256,6 +283,9 @@ def test_a_channel_is_phase_where_that_is_said_whatever_its_name() -> None:
     labels, image = random_frame(3)
     says = PARAMETERS.model_copy(update={"phase_channels": ("Ch0",)})
     found = features_of(labels, image, image, names=("Ch0", "Phase"), parameters=says)
-    assert [column for column in found.columns if "Ratio" in column] == ["Nuclei_Ring_Ratio_Phase"]
+    assert [column for column in found.columns if "Ratio" in column or "Occupied" in column] == [
+        "Nuclei_Ring_Ratio_Phase",
+        "Cells_AreaOccupied_AreaOccupied_Phase",
+    ]
     with pytest.raises(BadInputError, match="phase_channels names 'Ch0', and the channels are Ch1; name one"):
         features_of(labels, image, names=("Ch1",), parameters=says)

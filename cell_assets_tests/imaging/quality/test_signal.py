@@ -19,6 +19,7 @@ def test_classes_are_otsus(seed: int) -> None:
     found = otsu_signal(*histogram.counts())
     assert found is not None
     assert (found.background, found.over_background) == pytest.approx((dark, bright - dark))
+    assert found.threshold == pixels[pixels <= threshold].max()
 
 
 def test_real_numbers_are_classed_by_bin() -> None:
