@@ -59,5 +59,5 @@ def read_report(folder: Path) -> PublishedReport:
         tuple(NumberDraft(**one) for one in document["numbers"]),
         predictions,
         *curves,
-        pd.read_parquet(trajectories) if trajectories.exists() else None,
+        trajectories=pd.read_parquet(trajectories) if trajectories.exists() else None,
     )
