@@ -34,6 +34,7 @@ class AttributionOutput(ExperimentOutput):
     inputs: AttributionInputs
     settings: AttributionParameters
     probe_seed: int
+    unused_states: tuple[str, ...]
 
 
 def attribution_output(store: Store, method: str, experiment: str) -> AttributionOutput:
@@ -49,11 +50,16 @@ def attribution_output(store: Store, method: str, experiment: str) -> Attributio
         attribution_name(method),
         experiment,
         experiment,
-        {**settings.model_dump(mode="json"), PROBE_SEED: choices.report.seed},
+        {
+            **settings.model_dump(mode="json"),
+            PROBE_SEED: choices.report.seed,
+            **choices.recorded_unused_states(),
+        },
         inputs.receipts(),
         inputs,
         settings,
         choices.report.seed,
+        choices.report.unused_states,
     )
 
 

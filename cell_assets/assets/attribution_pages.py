@@ -100,7 +100,9 @@ def write_attribution(
         BadInputError: no annotation column gives a head, or embeddings and checkpoint do not belong together.
     """
     inputs, settings = output.inputs, output.settings
-    studied = read_studied(inputs.folders(), f"the attribution of {experiment}", experiment)
+    studied = read_studied(
+        inputs.folders(), f"the attribution of {experiment}", experiment, output.unused_states
+    )
     heads = fit_state_heads(studied, experiment, output.probe_seed)
     chosen = choose_cells(heads, settings)
     encoder = load_attributable(method).open_encoder(

@@ -24,6 +24,7 @@ class BleachingOutput(ExperimentOutput):
     """How the features were made that dimmed ones are held against."""
     settings: BleachingParameters
     probe_seed: int
+    unused_states: tuple[str, ...]
 
 
 def bleaching_output(store: Store, method: str, experiment: str) -> BleachingOutput:
@@ -43,6 +44,7 @@ def bleaching_output(store: Store, method: str, experiment: str) -> BleachingOut
         {
             **settings.model_dump(mode="json"),
             PROBE_SEED: choices.report.seed,
+            **choices.recorded_unused_states(),
             EMBEDDING: embedding.model_dump(mode="json"),
         },
         inputs.receipts(),
@@ -50,4 +52,5 @@ def bleaching_output(store: Store, method: str, experiment: str) -> BleachingOut
         embedding,
         settings,
         choices.report.seed,
+        choices.report.unused_states,
     )

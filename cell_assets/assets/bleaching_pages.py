@@ -53,7 +53,9 @@ def write_bleaching(
         BadInputError: embeddings and checkpoint do not belong together.
     """
     inputs, settings = output.inputs, output.settings
-    studied = read_studied(inputs.folders(), f"the study of bleaching of {experiment}", experiment)
+    studied = read_studied(
+        inputs.folders(), f"the study of bleaching of {experiment}", experiment, output.unused_states
+    )
     heads = possible_heads(studied, output.probe_seed)
     columns = tuple(head.column for head in heads.heads)
     manifest = studied.manifest

@@ -20,6 +20,7 @@ from cell_assets.imaging.features.parameters import FeatureParameters
 from cell_assets.imaging.fov_chain import FovRequest
 from cell_assets.imaging.quality.thresholds import Threshold
 from cell_assets.ledger.ledger import Ledger
+from cell_assets.ledger.records import JsonValue
 from cell_assets.methods.state_segmentation.parameters import StateSegmentationParameters
 from cell_assets.methods.supervised_profiles.parameters import SupervisedProfilesParameters
 
@@ -119,6 +120,14 @@ class ExperimentChoices(BaseModel):
     def record(self, ledger: Ledger, experiment: str) -> None:
         """Let these choices hold from now on."""
         ledger.record_choices(experiment, self.model_dump(mode="json"))
+
+    def recorded_unused_states(self) -> dict[str, JsonValue]:
+        """The report's choice of states that say nothing, among the recorded parameters of what else learns states.
+
+        Empty where there are none, so that what was made before these were recorded stands.
+        """
+        unused = self.report.unused_states
+        return {"unused_states": list(unused)} if unused else {}
 
     def training_of(self, method: str) -> TrainingChoice:
         """What was chosen for a method's training."""

@@ -58,6 +58,7 @@ def state_segmentation(
                 out,
                 lambda state: bar.stand(state.done, state.total, f"{state.unit} {state.note}".strip()),
                 independent=inputs.independent_folders(),
+                unused_states=output.unused_states,
             )
         for message in result.messages:
             context.log.info(message)

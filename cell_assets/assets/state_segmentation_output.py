@@ -26,6 +26,8 @@ class StateSegmentationOutput(ExperimentOutput):
 
     inputs: StateSegmentationInputs
     training: StateSegmentationParameters
+    unused_states: tuple[str, ...]
+    """Annotated values, of any column, that say nothing of a cell: the report's choice."""
 
 
 def state_segmentation_output(store: Store, experiment: str) -> StateSegmentationOutput:
@@ -47,14 +49,16 @@ def state_segmentation_output(store: Store, experiment: str) -> StateSegmentatio
         known = known_states(
             {plate: read.folder for plate, read in inputs.own_raw().items()},
             {key: read.folder for key, read in inputs.annotations.items()},
+            choices.report.unused_states,
         )
         training = training.model_copy(update={"column": column_of_two_states(known, experiment)})
     return StateSegmentationOutput(
         AssetName.STATE_SEGMENTATION,
         experiment,
         experiment,
-        training.model_dump(mode="json"),
+        {**training.model_dump(mode="json"), **choices.recorded_unused_states()},
         inputs.receipts(),
         inputs,
         training,
+        choices.report.unused_states,
     )

@@ -137,3 +137,10 @@ def test_features_change_their_own_part() -> None:
 def test_a_bad_value_is_named_with_its_field(step: str, config: dict[str, Any], said: str) -> None:
     with pytest.raises(BadInputError, match=said):
         ASKED[step].changed(BEFORE, config)
+
+
+def test_states_that_say_nothing_are_recorded_beside_other_parameters_where_there_are_any() -> None:
+    """Else what was made before they were recorded would no longer be current."""
+    assert ExperimentChoices().recorded_unused_states() == {}
+    chosen = ExperimentChoices.checked({"report": {"unused_states": ["unknown"]}}, "choices of E1")
+    assert chosen.recorded_unused_states() == {"unused_states": ["unknown"]}

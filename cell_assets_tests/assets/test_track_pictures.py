@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from cell_assets.assets.inputs import ReadArtifact, ReadTable, ReportInputs
-from cell_assets.assets.track_pictures import disruption_patches, turning_tracks
+from cell_assets.assets.track_pictures import disruption_patches, division_trajectories, turning_tracks
 from cell_assets.evaluation.motion.disruption_study import ExampleTracks
 from cell_assets.evaluation.motion.track_disruptions import Disruption, DisruptionKind
 from cell_assets.evaluation.splits import SplitUnit
@@ -15,6 +15,8 @@ from cell_assets.evaluation.units import unit_ids
 from cell_assets.imaging.patch_reading import open_patch_table
 from cell_assets.ledger.records import ReadReceipt
 from cell_assets.reporting.disruption_figure import pictured_frames
+from cell_assets.reporting.embedding_figures import Projection
+from cell_assets_tests.evaluation.motion.test_division_steps import families
 from cell_assets_tests.evaluation.movies import infection_movie
 from cell_assets_tests.evaluation.states.test_state_dynamics import COLUMN, study
 from cell_assets_tests.methods.dynaclr.small_patch_table import write_table
@@ -40,6 +42,22 @@ def test_the_longest_test_track_with_an_annotated_onset_is_followed_from_its_fir
     features = found.embedded.features[track.rows]
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
     assert track.distance == pytest.approx([np.linalg.norm(one - unit[0]) for one in unit])
+
+
+def test_trajectories_are_of_the_divisions_that_were_found_in_minutes_of_the_film() -> None:
+    cells = families().assign(lineage_root=1, condition="mock", infection_state="uninfected", hours=0.0)
+    found = study(cells, annotated=False)
+    views = [Projection("PCA", found.embedded.pca, ("PC 1", "PC 2"))]
+    table = division_trajectories(found, views)
+    assert found.divisions is not None and len(found.divisions.trajectories) == table["division"].max()
+    (first, *_) = found.divisions.trajectories
+    parent = table[(table["division"] == 1) & (table["drawn_as"] == "parent")]
+    assert parent[["x", "y"]].to_numpy().tolist() == found.embedded.pca[first.parent].tolist()
+    assert parent["minutes"].tolist() == [-150.0, -120.0, -90.0, -60.0, -30.0, 0.0]
+    # Cells about to divide are drawn once more than among all.
+    assert table["drawn_as"].nunique() == 5
+    still = study(cells, interval_min=None, annotated=False)
+    assert division_trajectories(still, views).empty
 
 
 def test_around_a_swap_either_name_shows_its_cell_and_then_the_others(tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
 """States of cells from their two sources: a table given with the plate, and annotations handed in later."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from cell_assets.evaluation.scores.tasks import without_states
 from cell_assets.imaging.annotation_history import AnnotationHistory, read_annotation_history
 
 KEYS = ["plate", "fov_name", "track_id", "t"]
@@ -23,7 +24,10 @@ class AnnotatedStates:
 
 
 def annotated_states(
-    given: Mapping[str, pd.DataFrame], annotations: Mapping[tuple[str, str], Path], cells: pd.DataFrame
+    given: Mapping[str, pd.DataFrame],
+    annotations: Mapping[tuple[str, str], Path],
+    cells: pd.DataFrame,
+    unused_states: Collection[str] = (),
 ) -> AnnotatedStates:
     """Join what was given at ingest with annotations; where both name a state of one cell, the annotation holds.
 
@@ -33,6 +37,7 @@ def annotated_states(
         given: `fov_name, track_id, t` and one column per kind of state, by plate.
         annotations: folders of the asset, by plate and position.
         cells: `plate, fov_name, track_id, t` of the cell images that the labels are for; only theirs are counted.
+        unused_states: values, of any column, that say nothing of a cell; they are counted and not known.
 
     Raises:
         BadInputError: a folder is none of annotations.
@@ -49,6 +54,7 @@ def annotated_states(
     states.columns.name = None
     for name in _numeric_columns(given.values()).intersection(states.columns) - set(by_people["column"]):
         states[name] = pd.to_numeric(states[name])
+    states = without_states(states, unused_states)
     embedded = both.merge(cells[KEYS].drop_duplicates(), on=KEYS)
     return AnnotatedStates(states, (*_source_notes(both, embedded), *_unjoined_notes(histories)))
 

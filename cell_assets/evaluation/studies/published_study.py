@@ -1,6 +1,6 @@
 """The study of an experiment, from published folders alone: what a report states, and what an audit states again."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
@@ -82,16 +82,15 @@ def study_published(
         BadInputError: plates differ in their time between frames, or what is tested on was learned from.
     """
     every, folders = folders, folders.without(parameters.independent_plates)
-    studied = read_studied(folders, f"the report of {experiment}", experiment)
+    studied = read_studied(folders, f"the report of {experiment}", experiment, parameters.unused_states)
     embedded, tracks = studied.embedded, studied.frozen.every_track(studied.embedded.cells)
     features = join_features(embedded.cells, folders.features) if folders.features else None
     predicted = (
         None if folders.state_segmentation is None else read_predicted_states(folders.state_segmentation)
     )
-    states = without_states(studied.known.states, parameters.unused_states)
     study = study_embeddings(
         embedded,
-        states,
+        studied.known.states,
         tracks=tracks,
         method=method,
         split_unit=studied.manifest.split_unit,
@@ -122,14 +121,19 @@ def study_published(
         parameters.independent_plates, every.embeddings, every.raw, every.annotations, every.features
     )
     theirs = without_states(strangers.states, parameters.unused_states)
-    return study_independent(study, states, replace(strangers, states=theirs), features, predicted)
+    return study_independent(
+        study, studied.known.states, replace(strangers, states=theirs), features, predicted
+    )
 
 
-def read_studied(folders: StudiedFolders, purpose: str, experiment: str) -> StudiedCells:
+def read_studied(
+    folders: StudiedFolders, purpose: str, experiment: str, unused_states: Collection[str] = ()
+) -> StudiedCells:
     """Embeddings, split and states of every cell of an experiment.
 
     Args:
         purpose: what they are read for, as a refusal names it.
+        unused_states: annotated values, of any column, of which nothing is known; notes count them still.
 
     Raises:
         BadInputError: plates differ in their time between frames, or what is tested on was learned from.
@@ -154,5 +158,6 @@ def read_studied(folders: StudiedFolders, purpose: str, experiment: str) -> Stud
         {plate: frame for plate, frame in given.items() if frame is not None},
         folders.annotations,
         embedded.cells,
+        unused_states,
     )
     return StudiedCells(manifest, frozen, acquisitions, embedded, known, intervals.pop())

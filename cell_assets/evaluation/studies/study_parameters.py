@@ -50,7 +50,8 @@ class StudyParameters(BaseModel):
     confounder: Confounder | None = None
     """Where false calls of a state are counted apart; None: `division_state` is `mitosis`, where that is annotated."""
     unused_states: tuple[str, ...] = ()
-    """Annotated values, of any column, that the report takes as if nobody had annotated the cell, such as `unknown`."""
+    """Annotated values, of any column, that are taken as if nobody had annotated the cell, such as `unknown`: by the
+    report, by attribution and the study of bleaching, whose probes are the report's, and by the supervised baseline."""
     seed: int = Field(default=0, ge=0)
     """Of folds, resamples, injected errors and projections."""
     disruptions: DisruptionParameters = DisruptionParameters()

@@ -1,6 +1,6 @@
 """From published folders to a trained segmentation and its predictions, in one folder."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +23,7 @@ def make_state_segmentation(
     progress: ProgressSink | None = None,
     *,
     independent: Sequence[FovFolders] = (),
+    unused_states: Collection[str] = (),
 ) -> StateTrainingResult:
     """Train on the manifest's train and val tracks and predict every cell of every FOV into the existing folder `out`.
 
@@ -34,6 +35,7 @@ def make_state_segmentation(
         manifest: folder of the experiment manifest.
         annotations: folders by plate and position, where people annotated cells.
         parameters: with a column.
+        unused_states: annotated values, of any column, that say nothing of a cell.
 
     Raises:
         BadInputError: FOVs, channels or annotations cannot be used with these parameters.
@@ -41,7 +43,7 @@ def make_state_segmentation(
     if parameters.column is None:
         raise ValueError("the column of a state segmentation must be resolved before it is made")
     _, frozen = read_manifest(manifest)
-    known = known_states({one.plate: one.acquisition for one in folders}, annotations)
+    known = known_states({one.plate: one.acquisition for one in folders}, annotations, unused_states)
     opened = open_fovs(folders, frozen, parameters.channels, parameters.z_rule)
     fovs, states = with_states(opened, known, parameters.column)
     strangers = open_independent(independent, opened.channel_names, parameters.z_rule)

@@ -1,6 +1,6 @@
 """The annotations that the network learns: those that a probe gets too, from both of their sources."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -10,18 +10,22 @@ from cell_assets.evaluation.scores.annotated_states import KEYS, annotated_state
 from cell_assets.imaging.acquisition import open_acquisition
 
 
-def known_states(raw: Mapping[str, Path], annotations: Mapping[tuple[str, str], Path]) -> pd.DataFrame:
+def known_states(
+    raw: Mapping[str, Path], annotations: Mapping[tuple[str, str], Path], unused_states: Collection[str] = ()
+) -> pd.DataFrame:
     """`plate, fov_name, track_id, t` and one column per kind of state; no row where nothing is annotated.
 
     Args:
         raw: raw acquisitions by plate.
         annotations: folders by plate and position, where people annotated cells.
+        unused_states: annotated values, of any column, of which nothing is known.
     """
     given = {plate: open_acquisition(folder).given_states() for plate, folder in raw.items()}
     known = annotated_states(
         {plate: frame for plate, frame in given.items() if frame is not None},
         annotations,
         pd.DataFrame(columns=KEYS),
+        unused_states,
     )
     return pd.DataFrame(columns=KEYS) if known.states is None else known.states
 

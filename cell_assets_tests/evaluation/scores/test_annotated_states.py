@@ -56,6 +56,16 @@ def test_an_annotation_holds_over_what_was_given_and_is_counted(tmp_path: Path) 
     )
 
 
+def test_states_that_say_nothing_are_counted_and_not_known(tmp_path: Path) -> None:
+    folder = annotated(tmp_path, "track_id,t,infection\n5,0,unknown\n")
+    ways = {("P1", POSITION): folder}
+    labels = {"P1": given(infection=["uninfected", "blurred"], cycle=["unknown", "M"])}
+    found = annotated_states(labels, ways, CELLS, ("unknown", "blurred"))
+    assert by_cell(found.states, "infection") == {("P1", 3, 0): "uninfected"}
+    assert by_cell(found.states, "cycle") == {("P1", 3, 1): "M"}
+    assert found.notes == annotated_states(labels, ways, CELLS).notes
+
+
 def test_what_was_given_alone_stays_as_it_was() -> None:
     """Numbers stay numbers: a measurement is no state."""
     found = annotated_states({"P1": given(growth=[0.25, None], infection=["a", "b"])}, {}, CELLS)

@@ -1,13 +1,16 @@
 """Which annotations are learned, and what of them is refused."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from cell_assets.errors import BadInputError
 from cell_assets.methods.state_segmentation.fovs import two_states, with_states
-from cell_assets.methods.state_segmentation.states import column_of_two_states
+from cell_assets.methods.state_segmentation.states import column_of_two_states, known_states
 from cell_assets.methods.state_segmentation.targets import IGNORED, STATE_A, STATE_B
+from cell_assets_tests.evaluation.scores.test_annotated_states import POSITION, annotated, by_cell
 from cell_assets_tests.methods.state_segmentation.toy_fovs import toy_fovs
 
 KEYS = ["plate", "fov_name", "track_id", "t"]
@@ -45,6 +48,16 @@ def test_test_cells_do_not_decide_which_state_is_b() -> None:
 def test_other_columns_are_refused(values: list[object], said: str) -> None:
     with pytest.raises(BadInputError, match=said):
         two_states(pd.Series(values), "c", np.array([True, True, True, False]))
+
+
+def test_a_state_that_says_nothing_is_none_of_the_two(tmp_path: Path) -> None:
+    folder = annotated(tmp_path, "track_id,t,infection\n3,0,no\n3,1,yes\n5,0,unknown\n")
+    where = {("P1", POSITION): folder}
+    with pytest.raises(BadInputError, match="E1 has no annotation column of two states"):
+        column_of_two_states(known_states({}, where), "E1")
+    known = known_states({}, where, ("unknown",))
+    assert column_of_two_states(known, "E1") == "infection"
+    assert by_cell(known, "infection") == {("P1", 3, 0): "no", ("P1", 3, 1): "yes"}
 
 
 def test_without_a_choice_the_only_column_of_two_states_is_taken() -> None:
