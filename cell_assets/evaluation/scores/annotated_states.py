@@ -54,9 +54,10 @@ def annotated_states(
     states.columns.name = None
     for name in _numeric_columns(given.values()).intersection(states.columns) - set(by_people["column"]):
         states[name] = pd.to_numeric(states[name])
-    states = without_states(states, unused_states)
     embedded = both.merge(cells[KEYS].drop_duplicates(), on=KEYS)
-    return AnnotatedStates(states, (*_source_notes(both, embedded), *_unjoined_notes(histories)))
+    return AnnotatedStates(
+        without_states(states, unused_states), (*_source_notes(both, embedded), *_unjoined_notes(histories))
+    )
 
 
 def _of_position(plate: str, history: AnnotationHistory) -> pd.DataFrame:

@@ -46,10 +46,10 @@ def read_report(folder: Path) -> PublishedReport:
     predictions = {
         unquote(path.stem): pd.read_parquet(path) for path in sorted((folder / PREDICTIONS).glob("*.parquet"))
     }
-    curves = [
+    displacement, explained = (
         pd.read_parquet(folder / name) if (folder / name).exists() else pd.DataFrame()
         for name in (DISPLACEMENT_FILE, EXPLAINED_FILE)
-    ]
+    )
     trajectories = folder / TRAJECTORIES_FILE
     return PublishedReport(
         document["simulated"],
@@ -58,6 +58,7 @@ def read_report(folder: Path) -> PublishedReport:
         ),
         tuple(NumberDraft(**one) for one in document["numbers"]),
         predictions,
-        *curves,
-        trajectories=pd.read_parquet(trajectories) if trajectories.exists() else None,
+        displacement,
+        explained,
+        pd.read_parquet(trajectories) if trajectories.exists() else None,
     )
