@@ -8,8 +8,9 @@ from matplotlib.axes import Axes
 
 from cell_assets.evaluation.profiling.batch_effect import Among, BatchScore
 from cell_assets.evaluation.profiling.profile_scores import ALL_COMPOUNDS, PlateScore, Score
-from cell_assets.evaluation.profiling.profile_study import SIGNIFICANT, FoundCompounds, ProfileStudy
+from cell_assets.evaluation.profiling.profile_study import FoundCompounds, ProfileStudy
 from cell_assets.evaluation.profiling.profile_tasks import Task
+from cell_assets.evaluation.profiling.significance import SIGNIFICANT
 from cell_assets.evaluation.profiling.well_manifest import COMPOUND, IS_CONTROL, MOA, PLATE_SPLIT, PlateSplit
 from cell_assets.evaluation.resampling import Estimate
 from cell_assets.imaging.feature_tables.columns import PLATE

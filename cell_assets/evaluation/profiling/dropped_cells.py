@@ -13,7 +13,7 @@ from cell_assets.evaluation.profiling.profile_parameters import (
     ProfileSelectionParameters,
     ProfileStudyParameters,
 )
-from cell_assets.evaluation.profiling.profile_scores import scores
+from cell_assets.evaluation.profiling.profile_scores import EVERYONE, scores
 from cell_assets.evaluation.profiling.profile_selection import selected
 from cell_assets.evaluation.profiling.profile_tasks import Task, rank, treated_only
 from cell_assets.evaluation.profiling.relevance_study import kept_cells, randomly_kept_cells
@@ -122,7 +122,7 @@ def study_dropping(
     names = [one.name for one in kept]
     gains: dict[KeptCells, Estimate] = {}
     for place, other in enumerate(kept):
-        found = list(scores(ranked, names, place, False, False, parameters.seed, parameters.n_resamples))
+        found = list(scores(ranked, names, place, [EVERYONE], parameters.seed, parameters.n_resamples))
         if (gain := found[1].gain) is not None:
             gains[other] = gain.absolute
     precision = {one: score.mean_average_precision for one, score in zip(kept, found, strict=True)}

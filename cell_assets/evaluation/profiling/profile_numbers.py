@@ -7,6 +7,7 @@ import numpy as np
 
 from cell_assets.evaluation.profiling.profile_scores import ALL_COMPOUNDS, Gain
 from cell_assets.evaluation.profiling.profile_study import ProfileStudy
+from cell_assets.evaluation.profiling.significance import Significance
 from cell_assets.evaluation.resampling import Estimate, stated_split
 from cell_assets.ledger.records import NumberDraft
 
@@ -15,8 +16,9 @@ CHANCE_REPORT = "chance"
 
 
 def profile_numbers(study: ProfileStudy, method: str) -> tuple[NumberDraft, ...]:
-    """Every number, in the order of the study; what could not be computed says why. Of a part of the compounds or
-    plates, mean average precision and what it gains; the study holds the rest.
+    """Every number, in the order of the study; what could not be computed says why. Of a part of the compounds, mean
+    average precision and what it gains; the study holds the rest. Of plates, batches and what plates are for, all that
+    Table 1 of CytoSummaryNet states, with Welch's tests and the share that copairs finds significant.
 
     Args:
         method: that the report is about, for example `cytosummary`; begins the name of every number's report.
@@ -27,7 +29,7 @@ def profile_numbers(study: ProfileStudy, method: str) -> tuple[NumberDraft, ...]
 def _numbers(study: ProfileStudy) -> Iterator[NumberDraft]:
     reference, simulated = study.parameters.reference, study.parameters.simulated
     for score in study.scores:
-        split, is_whole = stated_split(score.stratum.name, simulated), score.stratum.name == ALL_COMPOUNDS
+        split, is_whole = stated_split(score.stratum.name, simulated), score.is_whole
         about = f"{score.representation}/{score.task.value}"
         if score.representation == reference:
             chance = f"{CHANCE_REPORT}/{score.task.value}"
@@ -39,8 +41,11 @@ def _numbers(study: ProfileStudy) -> Iterator[NumberDraft]:
             yield _of(score.nearest, about, "nearest_is_right", split)
         if score.gain is not None:
             yield _of(score.gain.absolute, about, f"gain_over_{reference}", split)
-            if is_whole:
+            if is_whole or score.stratum.is_of_plates:
                 yield from _tests(score.gain, about, reference, split)
+        if score.significance is not None:
+            yield _significant(score.significance, about, split)
+    yield from _by_plate(study)
     yield from _over_plates(study)
     for one in study.found:
         split = stated_split(ALL_COMPOUNDS, simulated)
@@ -59,9 +64,29 @@ def _of(estimate: Estimate, report: str, name: str, split: str) -> NumberDraft:
     return estimate.as_number(report=report, name=name, split=split, unit="compounds")
 
 
-def _tests(gain: Gain, about: str, reference: str, split: str) -> Iterator[NumberDraft]:
+def _significant(found: Significance, about: str, split: str) -> NumberDraft:
+    name = f"share_of_{found.of_what}_significant"
+    return found.share.as_number(report=about, name=name, split=split, unit=found.of_what)
+
+
+def _by_plate(study: ProfileStudy) -> Iterator[NumberDraft]:
+    reference, simulated = study.parameters.reference, study.parameters.simulated
+    for one in study.plates:
+        split = stated_split(f"plate {one.plate}", simulated)
+        about = f"{one.representation}/{one.task.value}"
+        yield _of(one.mean_average_precision, about, "mean_average_precision", split)
+        yield _significant(one.significance, about, split)
+        if one.gain is not None:
+            yield _of(one.gain.absolute, about, f"gain_over_{reference}", split)
+            yield from _tests(one.gain, about, reference, split, over="compounds")
+
+
+def _tests(
+    gain: Gain, about: str, reference: str, split: str, over: str | None = None
+) -> Iterator[NumberDraft]:
+    """Relative gain and Welch's tests; `over` leaves out those over something else."""
     yield _of(gain.relative, about, f"relative_gain_over_{reference}", split)
-    for test in gain.welch:
+    for test in (one for one in gain.welch if over in (None, one.over)):
         yield NumberDraft(
             about,
             f"welch_p_over_{reference}_by_{test.over}",

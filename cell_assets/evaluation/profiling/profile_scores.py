@@ -8,13 +8,16 @@ import pandas as pd
 from scipy.stats import ttest_ind_from_stats
 
 from cell_assets.evaluation.profiling.profile_tasks import RankedTask, Task
+from cell_assets.evaluation.profiling.significance import TESTED, Significance, significance
 from cell_assets.evaluation.profiling.well_manifest import (
+    BATCH,
     COMPOUND,
     COMPOUND_SPLIT,
     DOSE_SPLIT,
     PLATE_SPLIT,
     DoseSplit,
     PlateSplit,
+    holds_doses_out,
 )
 from cell_assets.evaluation.resampling import Estimate, Statistic, bootstrap_interval
 from cell_assets.evaluation.retrieval.retrieval import CHANCE, PREVALENCE
@@ -33,10 +36,11 @@ class Stratum:
     compounds: Split | None = None
     plates: PlateSplit | None = None
     doses: DoseSplit | None = None
+    batch: str | None = None
 
     @property
     def name(self) -> str:
-        """In words, for example `test compounds on held out plates`."""
+        """In words, for example `test compounds on held out plates` or `learned plates of batch week 1`."""
         named = [
             f"{joint}{value} {noun}"
             for joint, value, noun in (
@@ -46,7 +50,16 @@ class Stratum:
             )
             if value is not None
         ]
-        return " ".join(named).removeprefix("at ").removeprefix("on ") or ALL_COMPOUNDS
+        if self.batch is not None:
+            named.append(f"of batch {self.batch}")
+        words = " ".join(named)
+        return words.removeprefix("at ").removeprefix("on ").removeprefix("of ") or ALL_COMPOUNDS
+
+    @property
+    def is_of_plates(self) -> bool:
+        """Whether it is a group of plates, whatever their compounds and doses, as in Table 1 of CytoSummaryNet."""
+        of_plates = self.plates is not None or self.batch is not None
+        return of_plates and self.compounds is None and self.doses is None
 
     def rows(self, known: pd.DataFrame) -> BoolArray:
         """Which of Q profiles are in it."""
@@ -55,18 +68,17 @@ class Stratum:
             (COMPOUND_SPLIT, self.compounds),
             (PLATE_SPLIT, self.plates),
             (DOSE_SPLIT, self.doses),
+            (BATCH, self.batch),
         ):
             if value is not None:
-                inside &= (known[column].astype("string") == value.value).fillna(False).to_numpy(np.bool_)
+                inside &= (known[column].astype("string") == str(value)).fillna(False).to_numpy(np.bool_)
         return inside
 
 
 EVERYONE = Stratum()
 _OF_COMPOUNDS = tuple(Stratum(split) for split in Split)
-_CROSSED = (
-    *(Stratum(plates=plates) for plates in PlateSplit),
-    *(Stratum(split, plates) for plates in PlateSplit for split in Split),
-)
+_ALWAYS = (PlateSplit.LEARNED, PlateSplit.HELD_OUT)
+"""Asked for where there are no such plates, too."""
 _BY_DOSE = tuple(Stratum(split, doses=doses) for split in (None, *Split) for doses in DoseSplit)
 DOSE_TASKS = (
     Task.MECHANISM,
@@ -75,11 +87,15 @@ DOSE_TASKS = (
     Task.REPLICATE_OTHER_PLATE,
 )
 """Asked for learned and held-out doses apart."""
-_STRATA = {
-    Task.MECHANISM: _OF_COMPOUNDS,
-    Task.MECHANISM_OF_PLATES: _CROSSED,
-    Task.REPLICATE_ON_PLATE: _CROSSED,
-}
+_CROSSED_TASKS = (Task.MECHANISM_OF_PLATES, Task.REPLICATE_ON_PLATE)
+"""Asked for compounds and plates, crossed."""
+PLATE_TASKS = (
+    Task.REPLICATE_ON_PLATE,
+    Task.REPLICATE_OTHER_PLATE,
+    Task.MECHANISM_ON_PLATE,
+    Task.MECHANISM_OF_PLATES,
+)
+"""Of which each profile that asks is of one plate: asked by what plates are for and by batch (Table 1)."""
 
 _SAME = 1e-12
 """Average precisions that differ by less are rounded differently."""
@@ -126,6 +142,13 @@ class Score:
     """Share of right ones among those that are ranked, which is chance for `nearest`."""
     gain: Gain | None
     """None of the reference itself."""
+    significance: Significance | None
+    """None where it is not tested."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is of all compounds on all plates."""
+        return self.stratum == EVERYONE
 
 
 @dataclass(frozen=True)
@@ -135,32 +158,71 @@ class PlateScore:
     task: Task
     representation: str
     plate: str
+    n_queries: int
     mean_average_precision: Estimate
+    gain: Gain | None
+    """None of the reference itself."""
+    significance: Significance
+
+
+def strata_of(task: Task, wells: pd.DataFrame) -> tuple[Stratum, ...]:
+    """Whom a task is asked for, all together first: by split where a manifest has one, by batch where someone says it.
+
+    Args:
+        wells: of all plates, as a well manifest has them; the columns of its splits and of batches may lack.
+    """
+    has_splits = COMPOUND_SPLIT in wells.columns and PLATE_SPLIT in wells.columns
+    of_compounds = _OF_COMPOUNDS if has_splits and task is Task.MECHANISM else ()
+    plates: tuple[Stratum, ...] = ()
+    crossed: tuple[Stratum, ...] = ()
+    if has_splits:
+        used = set(wells[PLATE_SPLIT].dropna())
+        kinds = [kind for kind in PlateSplit if kind in _ALWAYS or kind.value in used]
+        if task in PLATE_TASKS:
+            plates = tuple(Stratum(plates=kind) for kind in kinds)
+        if task in _CROSSED_TASKS:
+            crossed = tuple(Stratum(split, kind) for kind in kinds for split in Split)
+    by_dose = _BY_DOSE if has_splits and holds_doses_out(wells) and task in DOSE_TASKS else ()
+    by_batch = _batches(wells, has_splits) if BATCH in wells.columns and task in PLATE_TASKS else ()
+    return (EVERYONE, *of_compounds, *plates, *crossed, *by_dose, *by_batch)
+
+
+def _batches(wells: pd.DataFrame, has_splits: bool) -> tuple[Stratum, ...]:
+    """Every batch, followed by what its plates are for."""
+    found = []
+    for batch in sorted(set(wells[BATCH].dropna().astype(str))):
+        found.append(Stratum(batch=batch))
+        if has_splits:
+            used = set(wells.loc[wells[BATCH].astype(str) == batch, PLATE_SPLIT].dropna())
+            found.extend(Stratum(plates=kind, batch=batch) for kind in PlateSplit if kind.value in used)
+    return tuple(found)
 
 
 def scores(
     ranked: RankedTask,
     representations: Sequence[str],
     reference: int,
-    has_splits: bool,
-    holds_doses_out: bool,
+    strata: Sequence[Stratum],
     seed: int,
     n_resamples: int,
 ) -> Iterator[Score]:
-    """Of every representation, over all profiles and by split where a manifest has one.
+    """Of every representation, for each stratum.
 
     Args:
         reference: place of the one that the others are compared with.
-        holds_doses_out: whether the manifest holds out doses, too.
     """
-    strata = _STRATA.get(ranked.task, ()) if has_splits else ()
-    by_dose = _BY_DOSE if holds_doses_out and ranked.task in DOSE_TASKS else ()
-    for stratum in (EVERYONE, *strata, *by_dose):
+    for stratum in strata:
         rows = stratum.rows(ranked.known) if len(ranked.known) else np.zeros(0, bool)
         why = ranked.why_missing or f"no profile of {stratum.name} has a partner"
         known = ranked.known[rows]
         draw = _Draw(known, why, seed, n_resamples)
         precision, nearest = ranked.average_precision[rows], ranked.nearest[rows]
+        tested: Sequence[Significance | None] = [None] * len(representations)
+        # Between plates, orders are as long as all of them have wells, and drawn once.
+        if ranked.task in TESTED and (
+            stratum == EVERYONE or (stratum.is_of_plates and ranked.task.within_plates)
+        ):
+            tested = significance(ranked.task, known, precision, why, seed, n_resamples)
         for place, representation in enumerate(representations):
             own = precision[:, place]
             yield Score(
@@ -173,20 +235,38 @@ def scores(
                 draw.exact(CHANCE),
                 draw.exact(PREVALENCE),
                 None if place == reference else _gain(draw, own, precision[:, reference]),
+                tested[place],
             )
 
 
 def plate_scores(
-    ranked: RankedTask, representations: Sequence[str], seed: int, n_resamples: int
+    ranked: RankedTask, representations: Sequence[str], reference: int, seed: int, n_resamples: int
 ) -> Iterator[PlateScore]:
-    """Of a task within plates: mean average precision on every plate, with the interval over its compounds."""
+    """Of a task within plates: mean average precision on every plate, with the interval over its compounds.
+
+    Args:
+        reference: place of the one that the others are compared with.
+    """
     plates = ranked.known[PLATE].astype(str).to_numpy(str)
     for plate in sorted({*plates, *ranked.unanswered}):
         rows = plates == plate
-        draw = _Draw(ranked.known[rows], ranked.unanswered.get(plate, ""), seed, n_resamples)
+        known, precision, why = (
+            ranked.known[rows],
+            ranked.average_precision[rows],
+            ranked.unanswered.get(plate, ""),
+        )
+        draw = _Draw(known, why, seed, n_resamples)
+        tested = significance(ranked.task, known, precision, why, seed, n_resamples)
         for place, representation in enumerate(representations):
+            own = precision[:, place]
             yield PlateScore(
-                ranked.task, representation, plate, draw.mean(ranked.average_precision[rows, place])
+                ranked.task,
+                representation,
+                plate,
+                len(known),
+                draw.mean(own),
+                None if place == reference else _gain(draw, own, precision[:, reference]),
+                tested[place],
             )
 
 

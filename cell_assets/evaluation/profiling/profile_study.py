@@ -3,7 +3,7 @@
 All representations are asked of the same wells, so that what one has over another is a paired difference.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,14 +19,10 @@ from cell_assets.evaluation.profiling.profile_scores import (
     Score,
     plate_scores,
     scores,
+    strata_of,
 )
-from cell_assets.evaluation.profiling.profile_tasks import (
-    Task,
-    profiles_of,
-    question_of,
-    rank,
-    treated_only,
-)
+from cell_assets.evaluation.profiling.profile_tasks import RankedTask, Task, rank, treated_only
+from cell_assets.evaluation.profiling.significance import CORRECTED_P, permutation_tests, share_found
 from cell_assets.evaluation.profiling.well_manifest import (
     COMPOUND,
     COMPOUND_SPLIT,
@@ -34,21 +30,17 @@ from cell_assets.evaluation.profiling.well_manifest import (
     DOSE_UNIT,
     IS_CONTROL,
     MOA,
-    PLATE_SPLIT,
     holds_doses_out,
     is_treated,
     with_batch,
 )
-from cell_assets.evaluation.resampling import Estimate, Statistic, bootstrap_interval
+from cell_assets.evaluation.resampling import Estimate
 from cell_assets.evaluation.retrieval.cross_fitted import AskingProfiles, CrossFittedProfiles
 from cell_assets.evaluation.retrieval.profiles import Profiles
-from cell_assets.evaluation.retrieval.retrieval import retrieve
 from cell_assets.evaluation.umap_axes import COMPONENTS, umap_axes
 from cell_assets.evaluation.units import FloatArray, require_columns
 from cell_assets.imaging.feature_tables.columns import PLATE, WELL
 
-SIGNIFICANT = 0.05
-"""Corrected p (Benjamini-Hochberg) below which a compound counts as found."""
 _KNOWN = (PLATE, WELL, COMPOUND, DOSE, DOSE_UNIT, MOA, IS_CONTROL)
 
 
@@ -139,8 +131,6 @@ def study_profiles(
     asking = [treated_only(one, treated) for one in wells.values()]
     controls = [one.select(known[IS_CONTROL].to_numpy(np.bool_)) for one in wells.values()]
     reference, seed, n = names.index(parameters.reference), parameters.seed, parameters.n_resamples
-    has_splits = COMPOUND_SPLIT in known.columns and PLATE_SPLIT in known.columns
-    doses_out = has_splits and holds_doses_out(known)
     ranked = {task: rank(task, asking) for task in Task}
     with_sister = set(ranked[Task.MECHANISM].known[COMPOUND].astype(str))
     compounds = known.loc[treated, [COMPOUND, MOA]].drop_duplicates().sort_values(COMPOUND)
@@ -155,19 +145,16 @@ def study_profiles(
         scores=tuple(
             score
             for one in ranked.values()
-            for score in scores(one, names, reference, has_splits, doses_out, seed, n)
+            for score in scores(one, names, reference, strata_of(one.task, known), seed, n)
         ),
         plates=tuple(
             score
             for one in ranked.values()
             if one.task.within_plates
-            for score in plate_scores(one, names, seed, n)
+            for score in plate_scores(one, names, reference, seed, n)
         ),
         batch=tuple(batch_scores(asking, controls, names, seed, n)),
-        found=tuple(
-            _found_compounds(name, one, seed, n, ranked[Task.MECHANISM].why_missing)
-            for name, one in zip(names, asking, strict=True)
-        ),
+        found=tuple(_found_compounds(names, ranked[Task.MECHANISM], seed, n)),
         without_sister=compounds[alone].reset_index(drop=True),
         without_mechanism=tuple(compounds.loc[~has_mechanism, COMPOUND].astype(str)),
         umaps=tuple(_umap(name, one, seed) for name, one in wells.items() if parameters.umap),
@@ -223,21 +210,18 @@ def _refuse_several_mechanisms(treated: pd.DataFrame) -> None:
 
 
 def _found_compounds(
-    name: str, wells: AskingProfiles, seed: int, n_resamples: int, why_missing: str | None
-) -> FoundCompounds:
-    columns = [COMPOUND, MOA, "mean_average_precision", "p_value", "corrected_p_value"]
-    if why_missing is not None:
-        return FoundCompounds(name, pd.DataFrame(columns=columns), Estimate.missing(why_missing))
-    # Of its answer only the test of each compound is used here, which needs no resamples.
-    found = retrieve(
-        profiles_of(Task.MECHANISM, wells), question_of(Task.MECHANISM), seed=seed, n_resamples=1
-    )
-    mechanism = found.queries.drop_duplicates(COMPOUND).set_index(COMPOUND)[MOA]
-    table = found.by_unit.assign(**{MOA: found.by_unit[COMPOUND].map(mechanism)})[columns]
-    is_found = (table["corrected_p_value"] < SIGNIFICANT).to_numpy(np.float64)
-    share = Statistic(lambda weights: weights @ is_found / weights.sum(1), "no compound is drawn")
-    units = table[COMPOUND].astype(str).to_numpy(str)
-    return FoundCompounds(name, table, bootstrap_interval(units, share, seed=seed, n_resamples=n_resamples))
+    names: Sequence[str], ranked: RankedTask, seed: int, n_resamples: int
+) -> Iterator[FoundCompounds]:
+    if ranked.why_missing is not None:
+        columns = [COMPOUND, MOA, "mean_average_precision", "p_value", CORRECTED_P]
+        for name in names:
+            yield FoundCompounds(name, pd.DataFrame(columns=columns), Estimate.missing(ranked.why_missing))
+        return
+    mechanism = ranked.known.drop_duplicates(COMPOUND).set_index(COMPOUND)[MOA]
+    tables = permutation_tests(ranked.known, ranked.average_precision, COMPOUND, seed)
+    for name, table in zip(names, tables, strict=True):
+        table.insert(1, MOA, table[COMPOUND].map(mechanism))
+        yield FoundCompounds(name, table, share_found(table, COMPOUND, seed, n_resamples))
 
 
 def _umap(name: str, wells: AskingProfiles, seed: int) -> UmapOfWells:

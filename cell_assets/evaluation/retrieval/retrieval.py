@@ -7,6 +7,8 @@ compares by; what is around them is here: who may be compared, who has no partne
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
@@ -76,6 +78,8 @@ def retrieve(
     asks = (found[N_POSITIVES] > 0).to_numpy()
     queries = found[asks].reset_index(drop=True)
     units = queries[question.unit].to_numpy(str)
+    with TemporaryDirectory() as nulls:
+        by_unit = permutation_test(queries, question.unit, seed, Path(nulls))
     return Retrieval(
         question,
         queries,
@@ -84,7 +88,7 @@ def retrieve(
         _mean(queries[NEAREST], units, seed, n_resamples),
         float(queries[CHANCE].mean()),
         float(queries[PREVALENCE].mean()),
-        _by_unit(queries, question.unit, seed),
+        by_unit,
     )
 
 
@@ -137,6 +141,31 @@ def _ranked(profiles: Profiles, question: Question) -> pd.DataFrame:
     )
 
 
+def permutation_test(queries: pd.DataFrame, unit: str, seed: int, nulls: Path) -> pd.DataFrame:
+    """Every value of the column `unit` with its `mean_average_precision, p_value, corrected_p_value`.
+
+    Args:
+        queries: that ask, as in `Retrieval.queries`.
+        nulls: folder for what random orders give. copairs keeps it by the numbers of profiles and draws it by what else
+            is asked in the same call, so p is the same again only where the folder was empty, or was filled by the same
+            queries of other profiles.
+    """
+    columns = [unit, "mean_average_precision", "p_value", "corrected_p_value"]
+    named = queries.rename(columns={N_POSITIVES: "n_pos_pairs", N_RANKED: "n_total_pairs"})
+    # A column that copairs averages beside; it decides nothing here.
+    named["normalized_average_precision"] = named[AVERAGE_PRECISION]
+    tested: pd.DataFrame = mean_average_precision(
+        named,
+        sameby=[unit],
+        null_size=_NULL_SIZE,
+        threshold=0.05,
+        seed=seed,
+        progress_bar=False,
+        cache_dir=nulls,
+    )
+    return tested[columns].sort_values(unit).reset_index(drop=True)
+
+
 def expected_average_precision(n_positives: np.ndarray, n_ranked: np.ndarray) -> FloatArray:
     """Of a random order of `n_ranked` profiles, `n_positives` of which are right: the exact mean, NaN without any.
 
@@ -171,14 +200,3 @@ def _mean(values: pd.Series, units: StrArray, seed: int, n_resamples: int) -> Es
     own = values.to_numpy(np.float64)
     statistic = Statistic(lambda weights: weights @ own / weights.sum(1), "no profile is drawn")
     return bootstrap_interval(units, statistic, seed=seed, n_resamples=n_resamples)
-
-
-def _by_unit(queries: pd.DataFrame, unit: str, seed: int) -> pd.DataFrame:
-    columns = [unit, "mean_average_precision", "p_value", "corrected_p_value"]
-    named = queries.rename(columns={N_POSITIVES: "n_pos_pairs", N_RANKED: "n_total_pairs"})
-    # A column that copairs averages beside; it decides nothing here.
-    named["normalized_average_precision"] = named[AVERAGE_PRECISION]
-    tested: pd.DataFrame = mean_average_precision(
-        named, sameby=[unit], null_size=_NULL_SIZE, threshold=0.05, seed=seed, progress_bar=False
-    )
-    return tested[columns].sort_values(unit).reset_index(drop=True)

@@ -30,6 +30,30 @@ def screen(n_plates: int = 3) -> pd.DataFrame:
     )
 
 
+def stratified_screen() -> pd.DataFrame:
+    """On each of six plates of two batches two wells of each of 10 compounds of 5 mechanisms, and four controls. As in
+    Fig. 8 of CytoSummaryNet, plates of the first batch train (P0, P1), validate (P2) and test (P3); those of the other
+    (P4, P5) are out of distribution. Six compounds train, two validate, two test."""
+    drafts = [
+        WellDraft(f"{row}{n}", "compound", f"c{n}", 1.0, "µM", f"m{n // 2}", False)
+        for row in "AB"
+        for n in range(N_COMPOUNDS)
+    ]
+    drafts += [WellDraft(f"C{n}", "compound", "DMSO", is_control=True) for n in range(4)]
+    cells = {one.name: 7 for one in drafts}
+    wells = pd.concat([wells_table(f"P{n}", drafts, cells, {}) for n in range(6)], ignore_index=True)
+    batches = {f"P{n}": "Stain2" if n < 4 else "Stain5" for n in range(6)}
+    return split_wells(
+        wells,
+        WellSplitParameters(
+            validation_plates=("P2",),
+            held_out_plates=("P3",),
+            out_of_distribution_plates=("P4", "P5"),
+            batch_of_plate=batches,
+        ),
+    )
+
+
 def dose_series() -> pd.DataFrame:
     """On each of two plates two wells of each of 10 compounds of 5 mechanisms at 1 and 0.1 µM, and four controls; the
     higher dose alone is learned from, and two of five compounds are not."""
