@@ -13,9 +13,10 @@ from cell_assets.evaluation.profiling.mean_profiles import PlateProfilesRecord
 from cell_assets.evaluation.profiling.profile_numbers import CHANCE_REPORT, profile_numbers
 from cell_assets.evaluation.profiling.profile_scores import Gain, Score
 from cell_assets.evaluation.profiling.profile_selection import SelectedProfiles
-from cell_assets.evaluation.profiling.profile_study import SIGNIFICANT, ProfileStudy
+from cell_assets.evaluation.profiling.profile_study import ProfileStudy
 from cell_assets.evaluation.profiling.profile_tasks import Task
 from cell_assets.evaluation.profiling.relevance_numbers import relevance_numbers
+from cell_assets.evaluation.profiling.significance import SIGNIFICANT
 from cell_assets.evaluation.profiling.well_manifest import BATCH, COMPOUND, IS_CONTROL, MOA
 from cell_assets.evaluation.studies.published_report import NUMBERS_FILE
 from cell_assets.imaging.feature_tables.columns import PLATE, WELL
@@ -23,6 +24,7 @@ from cell_assets.imaging.parquet_tables import write_parquet
 from cell_assets.ledger.records import JsonValue, NumberDraft, ReadReceipt
 from cell_assets.reporting.dose_table import dose_groups
 from cell_assets.reporting.html import Card, ReportFigure, card, render_page
+from cell_assets.reporting.plate_table import plate_groups
 from cell_assets.reporting.profile_figures import TASK_TITLES, profile_figures
 from cell_assets.reporting.relevance_page import RelevancePage, relevance_words
 from cell_assets.reporting.wording import interval_text, seconds_text, title_text, value_text
@@ -164,6 +166,8 @@ def write_profile_report(
         gains=list(_gains(study)),
         relevance=None if relevance is None else relevance_words(relevance),
         doses=dose_groups(study),
+        by_plate=plate_groups(study, headline or study.parameters.reference),
+        headline=title_text(headline or study.parameters.reference),
         alone=[(str(row[COMPOUND]), str(row[MOA])) for _, row in study.without_sister.iterrows()],
         plates=[_plate_loss(one) for one in sources.plates],
         costs=[_cost(one) for one in sources.costs],
@@ -226,9 +230,12 @@ def _replicate_task(study: ProfileStudy, headline: str) -> Task:
 
 
 def _gains(study: ProfileStudy) -> Iterator[_GainGroup]:
-    """Of tasks that could be asked; the others stand among the numbers, with their reasons."""
+    """Of tasks that could be asked; the others stand among the numbers, with their reasons. Batches have a table of
+    their own, see `plate_groups`."""
     for (task, stratum), group in groupby(study.scores, key=lambda one: (one.task, one.stratum)):
         own = list(group)
+        if stratum.batch is not None:
+            continue
         reference = next(one for one in own if one.gain is None)
         rows = tuple(_gain(one, one.gain) for one in own if one.gain is not None)
         if rows and reference.mean_average_precision.value is not None:
@@ -316,12 +323,16 @@ def _plates_table(study: ProfileStudy) -> pd.DataFrame:
             "low": one.mean_average_precision.low,
             "high": one.mean_average_precision.high,
             "compounds": one.mean_average_precision.n_units,
+            "tested": one.significance.of_what,
+            "share_significant": one.significance.share.value,
+            "gain": None if one.gain is None else one.gain.absolute.value,
+            "relative_gain": None if one.gain is None else one.gain.relative.value,
             "why_missing": one.mean_average_precision.why_missing,
         }
         for one in study.plates
     ]
     table = pd.DataFrame(rows)
-    numeric = ["mean_average_precision", "low", "high"]
+    numeric = ["mean_average_precision", "low", "high", "share_significant", "gain", "relative_gain"]
     return table.astype(dict.fromkeys(numeric, "float64")) if len(table) else table
 
 

@@ -18,11 +18,18 @@ from cell_assets.evaluation.profiling.profile_study import ProfileStudy, UmapOfW
 from cell_assets.evaluation.profiling.profile_tasks import Task
 from cell_assets.evaluation.profiling.well_manifest import COMPOUND, MOA, DoseSplit
 from cell_assets.evaluation.profiling.well_representations import ProfileParameters, Representation
-from cell_assets.ledger.records import ReadReceipt
+from cell_assets.ledger.records import NumberDraft, ReadReceipt
 from cell_assets.reporting.dose_table import dose_groups
 from cell_assets.reporting.profile_figures import scores_figure
 from cell_assets.reporting.profile_report import OutputCost, ProfileSources, write_profile_report
-from cell_assets_tests.evaluation.profiling.screens import QUICK, dose_series, profiles, screen
+from cell_assets.reporting.wording import value_text
+from cell_assets_tests.evaluation.profiling.screens import (
+    QUICK,
+    dose_series,
+    profiles,
+    screen,
+    stratified_screen,
+)
 
 INPUTS = (ReadReceipt(1, "mean_profiles", "E|P0", "ab" * 32),)
 FIGURES = ["batch_effect", "compounds", "plates", "scores", "splits", "umap"]
@@ -155,6 +162,76 @@ def test_time_and_size_stand_in_a_table(study: ProfileStudy, tmp_path: Path) -> 
         ["training", "1", "26.0 h", "26.0 h", "15.0 MB", "15.0 MB"],
         ["profiles by cytosummary", "4", "2.0 s", "8.0 s", "812 B", "3.2 kB"],
     ]
+
+
+def test_plates_and_batches_stand_in_a_table_as_in_table_1(tmp_path: Path) -> None:
+    wells = stratified_screen()
+    found = study_profiles(
+        {"mean": profiles(wells, 0, mechanism=0.5), "cytosummary": profiles(wells, 1, mechanism=0.7)}, QUICK
+    )
+    numbers = write_profile_report(
+        tmp_path, "A", "cytosummary", found, [], ProfileSources(INPUTS, {}), "cytosummary"
+    )
+    stated = {(one.report, one.name, one.split): one for one in numbers}
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    table = page.partition("<h2>By plate and by batch</h2>")[2].partition("</table>")[0]
+    mechanisms = table.partition("mechanism, own plate (significant: mechanisms)")[2].partition(
+        'class="group"'
+    )[0]
+    rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in mechanisms.split("<tr>")[1:]]
+    assert [row[0] for row in rows if row] == [
+        "all plates",
+        "training plates",
+        "validation plates",
+        "test plates",
+        "out-of-distribution plates",
+        "batch Stain2",
+        "training plates of batch Stain2",
+        "validation plates of batch Stain2",
+        "test plates of batch Stain2",
+        "batch Stain5",
+        "out-of-distribution plates of batch Stain5",
+        *(f"plate P{n}" for n in range(6)),
+    ]
+
+    def number(representation: str, name: str, split: str) -> NumberDraft:
+        return stated[f"cytosummary/{representation}/mechanism_on_plate", name, split]
+
+    for label, split, n in (
+        ("all plates", "all compounds", 60),
+        ("training plates", "learned plates", 20),
+        ("test plates", "held out plates", 10),
+        ("batch Stain5", "batch Stain5", 20),
+        ("plate P4", "plate P4", 10),
+    ):
+        share = {
+            name: number(name, "share_of_mechanisms_significant", split).value
+            for name in ("mean", "cytosummary")
+        }
+        by_plates = stated.get(
+            ("cytosummary/cytosummary/mechanism_on_plate", "welch_p_over_mean_by_plates", split)
+        )
+        (row,) = (row for row in rows if row and row[0] == label)
+        assert row == [
+            label,
+            str(n),
+            value_text(number("mean", "mean_average_precision", split).value),
+            f"{round(5 * share['mean'])} of 5",
+            value_text(number("cytosummary", "mean_average_precision", split).value),
+            f"{round(5 * share['cytosummary'])} of 5",
+            f"{number('cytosummary', 'gain_over_mean', split).value:+.3f}",
+            f"{100 * number('cytosummary', 'relative_gain_over_mean', split).value:+.0f} %",
+            value_text(None if by_plates is None else by_plates.value),
+            value_text(number("cytosummary", "welch_p_over_mean_by_compounds", split).value),
+        ]
+    plates = pd.read_parquet(tmp_path / "plates.parquet")
+    own = plates[(plates["task"] == "mechanism_on_plate") & (plates["representation"] == "cytosummary")]
+    of_p4 = own.set_index("Metadata_Plate").loc["P4"]
+    assert (
+        of_p4["share_significant"]
+        == number("cytosummary", "share_of_mechanisms_significant", "plate P4").value
+    )
+    assert of_p4["gain"] == number("cytosummary", "gain_over_mean", "plate P4").value
 
 
 def test_doses_stand_side_by_side(tmp_path: Path) -> None:
