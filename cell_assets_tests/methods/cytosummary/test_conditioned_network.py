@@ -122,7 +122,7 @@ def test_relevance_is_of_gradients_through_film() -> None:
 def mirrored(name: str, seed: int, sign: int) -> PlateCells:
     """Compounds move feature 0 down or up, or not at all, and a plate may mirror it.
 
-    It mirrors feature 1, too, which is skewed in control cells alone, of zero mean and unit variance there as elsewhere:
+    It mirrors feature 1, too, which is skewed in control cells alone, of zero mean and unit variance there too:
     nothing else says what the plate does.
     """
     random = np.random.default_rng(seed)
