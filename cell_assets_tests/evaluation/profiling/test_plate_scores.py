@@ -12,6 +12,7 @@ from cell_assets.evaluation.profiling.profile_numbers import profile_numbers
 from cell_assets.evaluation.profiling.profile_scores import PLATE_TASKS, Stratum
 from cell_assets.evaluation.profiling.profile_study import ProfileStudy, study_profiles
 from cell_assets.evaluation.profiling.profile_tasks import TREATMENT, RankedTask, Task, rank, treated_only
+from cell_assets.evaluation.profiling.significance import share_found
 from cell_assets.evaluation.profiling.well_manifest import BATCH, COMPOUND, MOA, PlateSplit, is_treated
 from cell_assets.evaluation.retrieval.profiles import Profiles
 from cell_assets.evaluation.retrieval.retrieval import Question, retrieve
@@ -112,6 +113,18 @@ def test_significance_over_all_plates_is_that_of_copairs(
         )  # fmt: skip
         found = numbers[f"{name}/replicate_on_plate", "share_of_compounds_significant", "all compounds"]
         assert found.value == pytest.approx(tested["below_corrected_p"].mean())
+
+
+def test_what_is_found_is_told_by_corrected_p_alone() -> None:
+    table = pd.DataFrame(
+        {
+            COMPOUND: [f"c{n}" for n in range(5)],
+            "p_value": [0.001, 0.03, 0.04, 0.2, 0.9],
+            "corrected_p_value": [0.005, 0.04, 0.06, 0.25, 0.9],
+        }
+    )
+    found = share_found(table, COMPOUND, seed=0, n_resamples=100)
+    assert (found.value, found.n_units) == (2 / 5, 5)
 
 
 def test_shares_tell_representations_and_plates_apart(study: ProfileStudy) -> None:
