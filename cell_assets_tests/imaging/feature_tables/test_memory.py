@@ -1,43 +1,22 @@
 """A plate of cells is never in memory whole, neither when it comes in nor when it is made ready to learn from."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
+
+from cell_assets_tests.anonymous_memory import printed_mib
 
 N_FEATURES = 400
 MEASURE = """
 import sys
-import threading
-import time
 from pathlib import Path
 import pandas as pd
 from cell_assets.imaging.feature_tables.feature_table import open_source, write_feature_table
 from cell_assets.methods.contract import CellTable
 from cell_assets.methods.cytosummary.plate_reading import open_plate, standardised
-
-def anonymous():
-    # Pages of the memory map are the operating system's to drop, and not counted.
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("RssAnon")).split()[1]) / 1024
-
-class Peak:
-    def __enter__(self):
-        self.before, self.highest, self.on = anonymous(), 0.0, True
-        self.thread = threading.Thread(target=self.watch)
-        self.thread.start()
-        return self
-    def watch(self):
-        while self.on:
-            self.highest = max(self.highest, anonymous() - self.before)
-            time.sleep(0.002)
-    def __exit__(self, *_):
-        self.on = False
-        self.thread.join()
+from cell_assets_tests.anonymous_memory import Peak
 
 source, out = Path(sys.argv[1]), Path(sys.argv[2])
 with Peak() as coming_in:
@@ -48,7 +27,7 @@ with Peak() as made_ready:
     wells = pd.DataFrame({"Metadata_Plate": "P1", "Metadata_Well": ["A01", "A02"]})
     cells = standardised(plate, wells, out / "map")
 assert cells.features.shape[1] == 400
-print(coming_in.highest, made_ready.highest)
+print(coming_in.mib, made_ready.mib)
 """
 
 
@@ -70,16 +49,10 @@ def peaks_mib(folder: Path, n_cells: int) -> tuple[float, ...]:
     write_cells(folder / f"{n_cells}.parquet", n_cells)
     out = folder / f"table of {n_cells}"
     out.mkdir()
-    command = [sys.executable, "-c", MEASURE, str(folder / f"{n_cells}.parquet"), str(out)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=True, cwd=Path(__file__).resolve().parents[3]
-    )
-    return tuple(map(float, done.stdout.split()))
+    return printed_mib(MEASURE, folder / f"{n_cells}.parquet", out)
 
 
 def test_memory_does_not_grow_with_the_table(tmp_path: Path) -> None:
-    if not Path("/proc/self/status").exists():
-        pytest.skip("memory is measured by Linux's /proc")
     few, many = peaks_mib(tmp_path, 60_000), peaks_mib(tmp_path, 140_000)
     further_mib = 80_000 * N_FEATURES * 4 / 2**20
     grown = np.subtract(many, few) / further_mib

@@ -59,11 +59,12 @@ def write_plate(
     seed: int,
     change: Change = lambda cells: cells,
     compounds: Sequence[str] = COMPOUNDS,
+    rows_at_once: int = 100,
 ) -> CellTable:
     """The feature table of one plate, after `change` of its cells."""
     folder.mkdir(parents=True)
     change(cells_of(plate, seed, compounds)).to_parquet(folder / "given.parquet")
-    write_feature_table(CellParquet(folder / "given.parquet", rows_at_once=100), folder)
+    write_feature_table(CellParquet(folder / "given.parquet", rows_at_once=rows_at_once), folder)
     return CellTable(plate, folder)
 
 
