@@ -1,7 +1,8 @@
 """φ that sees its plate's control cells: they scale and shift what it makes of a cell (FiLM, Perez et al. 2018).
 
 Scaling by controls mends what a plate does to each feature alone. How it mixes features, or bends them, shows in the
-joint distribution of control cells, which should be the same everywhere; here a network learns what to make of it.
+joint distribution of scaled control cells, which should be the same everywhere; here a network learns what to make of
+it.
 """
 
 import copy
@@ -16,7 +17,7 @@ from cell_assets.methods.cytosummary.network import CytoSummaryNet, NetworkConfi
 from cell_assets.methods.cytosummary.summed_cells import NEGATIVE_SLOPE, Counts, summed_cells
 
 _WIDTH = 32
-"""Of the layers between control cells and scales: training sees few plates, and could learn each by heart."""
+"""Of the layer that sees control cells: training sees few plates, and could learn each by heart."""
 
 
 class CellsOfPlate(NamedTuple):
@@ -25,7 +26,7 @@ class CellsOfPlate(NamedTuple):
     begin: int
     end: int
     controls: Tensor
-    """(C, D) control cells of the plate, standardised over it and not yet scaled by controls."""
+    """(C, D) some of the plate's control cells, scaled by all of them as the cells are."""
 
 
 class ConditionedNet(nn.Module):
@@ -42,7 +43,6 @@ class ConditionedNet(nn.Module):
         # First, so that equal seeds begin with what is without conditioning.
         self.net = CytoSummaryNet(config)
         self.per_control = nn.Linear(config.features, _WIDTH)
-        self.of_controls = nn.Linear(2 * config.features + _WIDTH, _WIDTH)
         self.scale_and_shift = nn.Linear(_WIDTH, 2 * config.cell_width)
         nn.init.zeros_(self.scale_and_shift.weight)
         nn.init.zeros_(self.scale_and_shift.bias)
@@ -60,17 +60,13 @@ class ConditionedNet(nn.Module):
     def phi_on(self, controls: Tensor) -> tuple[Tensor, Tensor]:
         """Weight (cell_width, D) and bias (cell_width,) of φ on the plate of these control cells (C, D), in any order.
 
-        They are summarised by mean and standard deviation of every feature, which scaling takes off, and by a mean
-        over the scaled cells of what one layer makes of each.
+        They are summarised by a mean over them of what one layer makes of each. Means and standard deviations that
+        scaling took off are not seen: they tell plates apart, and a network learns those of training by heart.
         """
         # Differences between plates are small beside what they are of, and bfloat16 would round them off.
         with torch.autocast(controls.device.type, enabled=False):
-            mean, variance = controls.mean(0), controls.var(0, correction=0)
-            sd = torch.where(variance > 1e-12, variance, 1.0).sqrt()
-            of_each = F.leaky_relu(self.per_control((controls - mean) / sd), NEGATIVE_SLOPE)
-            summary = torch.cat([mean, sd, of_each.mean(0)])
-            hidden = F.leaky_relu(self.of_controls(summary), NEGATIVE_SLOPE)
-            scale, shift = self.scale_and_shift(hidden).chunk(2)
+            of_each = F.leaky_relu(self.per_control(controls), NEGATIVE_SLOPE)
+            scale, shift = self.scale_and_shift(of_each.mean(0)).chunk(2)
             phi = self.net.phi
             return (1 + scale)[:, None] * phi.weight, (1 + scale) * phi.bias + shift
 

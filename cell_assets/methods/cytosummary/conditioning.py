@@ -81,12 +81,14 @@ def condition(plate: PlateCells, conditioning: Conditioning, seed: int = 0) -> P
     if conditioning is Conditioning.NONE:
         return plate
     controls = ControlMoments.of(plate)
-    if conditioning is Conditioning.LEARNED:
-        plate = replace(plate, controls=_some_controls(plate, seed))
     by = controls.map(conditioning)
     for block in _blocks(0, len(plate.features)):
         plate.features[block] = (plate.features[block] - controls.mean) @ by
-    return plate
+    return (
+        replace(plate, controls=_some_controls(plate, seed))
+        if conditioning is Conditioning.LEARNED
+        else plate
+    )
 
 
 def _some_controls(plate: PlateCells, seed: int) -> NDArray[np.float32]:

@@ -45,8 +45,8 @@ class Conditioning(StrEnum):
     WHITENED = "whitened by controls"
     """Control cells have zero mean and, beside what noise is left, no correlations."""
     LEARNED = "learned from controls"
-    """Cells are scaled, and what φ makes of them is scaled and shifted by a summary of 1024 of the plate's control
-    cells that is learned with it (FiLM, Perez et al. 2018)."""
+    """Cells are scaled, and what φ makes of them is scaled and shifted by a summary of up to 1024 of the plate's
+    scaled control cells that is learned with it (FiLM, Perez et al. 2018)."""
 
 
 class Positives(StrEnum):

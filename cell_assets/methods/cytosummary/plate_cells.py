@@ -27,8 +27,7 @@ class PlateCells:
     """W rows with `Metadata_Perturbation` and `Metadata_IsControl`, as `well_manifest` has them, and where batches are
     told apart `Metadata_Batch`."""
     controls: NDArray[np.float32] | None = None
-    """(C, D) some of the plate's control cells, of the same mean and variance over all of the plate's, where φ is to
-    see them."""
+    """(C, D) some of the plate's control cells, changed as all of its cells are, where φ is to see them."""
 
     def between(self, first: int, end: int) -> "PlateCells":
         """The wells from place `first` to before `end`; their features are a view."""

@@ -51,10 +51,8 @@ def some(n: int, seed: int) -> torch.Tensor:
 
 def film(network: ConditionedNet, cells: torch.Tensor, controls: torch.Tensor) -> torch.Tensor:
     """φ (N, W) of cells of the plate of these controls, feature by feature."""
-    mean, sd = controls.mean(0), controls.std(0, correction=0)
-    each = F.leaky_relu(network.per_control((controls - mean) / sd), NEGATIVE_SLOPE).mean(0)
-    hidden = F.leaky_relu(network.of_controls(torch.cat([mean, sd, each])), NEGATIVE_SLOPE)
-    scale, shift = network.scale_and_shift(hidden).split(CONFIG.cell_width)
+    each = F.leaky_relu(network.per_control(controls), NEGATIVE_SLOPE).mean(0)
+    scale, shift = network.scale_and_shift(each).split(CONFIG.cell_width)
     return F.leaky_relu((1 + scale) * network.net.phi(cells) + shift, NEGATIVE_SLOPE)
 
 
@@ -85,15 +83,8 @@ def test_wells_of_a_plate_are_profiled_as_film_has_them_whatever_the_order_of_co
     order = torch.randperm(30, generator=torch.Generator().manual_seed(6))
     again = network.on_plate(controls[order]).profiles_of(cells.numpy(), np.array([0, 4, 20]))
     np.testing.assert_allclose(again, found, rtol=1e-4, atol=1e-5)
-    other = network.on_plate(some(30, 7)).profiles_of(cells.numpy(), np.array([0, 4, 20]))
+    other = network.on_plate(2 * some(30, 7) + 1).profiles_of(cells.numpy(), np.array([0, 4, 20]))
     assert np.abs(other - found).max() > 0.1
-
-
-def test_a_feature_that_controls_agree_upon_does_no_harm() -> None:
-    controls = some(30, 2)
-    controls[:, 3] = 1
-    weight, bias = conditioned().phi_on(controls)
-    assert weight.isfinite().all() and bias.isfinite().all()
 
 
 def test_it_begins_as_the_network_without_conditioning() -> None:
@@ -149,7 +140,7 @@ def test_it_learns_from_controls_what_scaling_by_them_does_not_say() -> None:
             positives=Positives.ACROSS_PLATES,
             compounds_per_batch=3,
             learning_rate=1e-2,
-            max_epochs=240,
+            max_epochs=120,
             threads=1,
             precision=Precision.FLOAT32,
         )
@@ -182,23 +173,24 @@ def test_batches_say_whose_the_cells_are() -> None:
         np.testing.assert_array_equal(one.controls.numpy(), plate.controls)
 
 
-def test_so_many_control_cells_are_kept_as_they_were_before_scaling(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_so_many_scaled_control_cells_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     given = mirrored("P", 0, 1)
-    before, controls = given.features.copy(), given.features[9 * CELLS :].copy()
+    before = given.features.astype(np.float64)
+    before[:, 2] = given.features[:, 2] = 1
+    of_controls = before[9 * CELLS :]
+    sd = np.where(of_controls.std(0) > 0, of_controls.std(0), 1)
     kept = condition(given, Conditioning.LEARNED).controls
-    assert kept is not None and len(controls) < CONTROL_CELLS
-    np.testing.assert_array_equal(kept, controls)
-    np.testing.assert_allclose(
-        given.features, (before - controls.mean(0)) / controls.std(0), rtol=1e-4, atol=1e-4
-    )
+    assert kept is not None and len(of_controls) < CONTROL_CELLS
+    np.testing.assert_allclose(kept, (of_controls - of_controls.mean(0)) / sd, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(given.features, (before - of_controls.mean(0)) / sd, rtol=1e-4, atol=1e-4)
 
     monkeypatch.setattr(module, "CONTROL_CELLS", 40)
-    fewer = {seed: condition(mirrored("P", 0, 1), Conditioning.LEARNED, seed).controls for seed in (0, 1)}
-    again = condition(mirrored("P", 0, 1), Conditioning.LEARNED, 0).controls
-    assert fewer[0] is not None and fewer[1] is not None and again is not None
-    np.testing.assert_array_equal(again, fewer[0])
-    assert set(map(tuple, fewer[0])) <= set(map(tuple, controls)) and len(np.unique(fewer[0], axis=0)) == 40
-    assert not np.array_equal(fewer[0], fewer[1])
+    plates = [condition(mirrored("P", 0, 1), Conditioning.LEARNED, seed) for seed in (0, 0, 1)]
+    first, again, other = (plate.seen_controls() for plate in plates)
+    np.testing.assert_array_equal(again, first)
+    assert set(map(tuple, first)) <= set(map(tuple, plates[0].features[9 * CELLS :]))
+    assert len(np.unique(first, axis=0)) == 40
+    assert not np.array_equal(other, first)
 
 
 def test_a_plate_without_controls_is_named() -> None:
