@@ -93,7 +93,9 @@ class ChannelChoice(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     name: str
+    """As the plate names it."""
     kind: ChannelKind
+    """How it was imaged."""
 
 
 class PatchRequest(BaseModel):

@@ -8,7 +8,6 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
 from cell_assets.assets.annotations import AnnotationRequest
-from cell_assets.assets.chosen_in_launchpad import ASKED
 from cell_assets.assets.corrections import CorrectionRequest
 from cell_assets.assets.ingest_request import IngestRequest
 from cell_assets.assets.launchpad import as_config, config_fields, request_fields, stated_request
@@ -151,21 +150,6 @@ def test_every_field_of_what_people_hand_in_is_described(request_of: type[BaseMo
 def test_a_type_that_config_cannot_say_is_named() -> None:
     with pytest.raises(TypeError, match=r"Loose\.anything"):
         config_fields(Loose)
-
-
-@pytest.mark.parametrize("step", ASKED)
-def test_every_field_of_every_step_is_described(step: str) -> None:
-    def undescribed(fields: dict[str, dg.Field], place: str) -> list[str]:
-        found = []
-        for name, field in fields.items():
-            words = (field.description or "").partition("Default:")[0]
-            if not words and "Default:" not in (field.description or ""):
-                found.append(f"{place}.{name}")
-            inner = getattr(field.config_type, "inner_type", field.config_type)
-            found += undescribed(getattr(inner, "fields", None) or {}, f"{place}.{name}")
-        return found
-
-    assert undescribed(dict(ASKED[step].config), step) == []
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)

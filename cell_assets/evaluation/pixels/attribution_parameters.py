@@ -41,6 +41,7 @@ class AttributionParameters(BaseModel):
     """Of one operation on the CPU. The many small passes gain little from a second one, and lose much where it shares
     its core with other programs: 450 occluded patches took 0.9 s of processor time by one and 7 s by two."""
     device: Literal["cpu", "cuda"] = "cpu"
+    """Kind of processor that explains; results differ between kinds."""
     n_resamples: int = Field(default=1000, ge=100)
     """Bootstrap resamples of tracks."""
     seed: int = Field(default=0, ge=0)

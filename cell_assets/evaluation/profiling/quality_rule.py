@@ -20,11 +20,14 @@ from cell_assets.imaging.record_files import read_record
 class Condition(BaseModel):
     """A bound on one feature."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     feature: str
+    """Name of a column of the cells' table."""
     side: Literal["<=", ">"]
+    """Of the threshold, on which a cell's value lies."""
     threshold: float
+    """In the feature's own unit."""
 
     def __str__(self) -> str:
         return f"{self.feature} {self.side} {self.threshold:.3g}"

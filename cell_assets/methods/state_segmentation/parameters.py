@@ -62,13 +62,16 @@ class StateSegmentationParameters(BaseModel):
     """Epochs without a lower validation loss before stopping; None never stops early. The weights that are kept are
     those of the lowest validation loss in either case."""
     class_weights: ClassWeights = ClassWeights.INVERSE_FREQUENCY
+    """How much a pixel counts in the loss, by its class."""
     intensity_scale: float = Field(default=0.2, ge=0, lt=1)
     """Augmentation: each channel of a tile is multiplied by 1 + α, α in [-intensity_scale, intensity_scale], beside
     flips and quarter turns."""
     seed: int = Field(default=0, ge=0)
+    """Of every random draw of the training."""
     threads: int = Field(default=2, ge=1)
     """Threads of one operation on the CPU."""
     device: Device = Device.CPU
+    """Kind of processor that trains; results differ between kinds."""
     precision: Precision = Precision.FLOAT32
     """On a CPU bfloat16 does not pay: the network of `quick` took 0.07 s of processor time for two tiles of 64 px,
     forward and backward, in float32, and 1.03 s in bfloat16."""
