@@ -15,6 +15,7 @@ from cell_assets.evaluation.profiling.profile_scores import Gain, Score
 from cell_assets.evaluation.profiling.profile_selection import SelectedProfiles
 from cell_assets.evaluation.profiling.profile_study import ProfileStudy
 from cell_assets.evaluation.profiling.profile_tasks import Task
+from cell_assets.evaluation.profiling.published_profiles import SIMILARITY_FUSION
 from cell_assets.evaluation.profiling.relevance_numbers import relevance_numbers
 from cell_assets.evaluation.profiling.significance import SIGNIFICANT
 from cell_assets.evaluation.profiling.well_manifest import BATCH, COMPOUND, IS_CONTROL, MOA
@@ -162,6 +163,7 @@ def write_profile_report(
         significant=SIGNIFICANT,
         reference=title_text(study.parameters.reference),
         features=[(title_text(name), n, study.left_out[name]) for name, n in study.n_features.items()],
+        fuses=SIMILARITY_FUSION in study.representations,
         has_batch=BATCH in study.wells.columns,
         gains=list(_gains(study)),
         relevance=None if relevance is None else relevance_words(relevance),

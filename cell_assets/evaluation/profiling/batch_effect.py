@@ -31,7 +31,7 @@ class BatchScore:
     of_what: str
     """`plate` or `batch`."""
     same: Estimate
-    """Share of wells whose nearest neighbour (cosine, see `Among`) is of their own plate or batch, with the interval
+    """Share of wells whose nearest neighbour (see `Among`) is of their own plate or batch, with the interval
     over plates or batches. As expected is best: neither drawn together by the plate nor pushed apart."""
     expected: Estimate
     """Share of those that may be compared that are of the same: what neighbours without a batch effect would show."""

@@ -8,13 +8,13 @@ import numpy as np
 from cell_assets.evaluation.units import FloatArray
 from cell_assets.imaging.feature_tables.well_statistics import CellsByWell
 
-_NAME = "Cells_CovarianceSketch"
+SKETCH = "Cells_CovarianceSketch"
 """pycytominer takes for a feature what begins with a compartment."""
 
 
 def sketch_names(size: int) -> tuple[str, ...]:
     """Names of the K = size · (size + 1) / 2 columns of a sketch."""
-    return tuple(f"{_NAME}_{row}_{column}" for row, column in zip(*np.triu_indices(size), strict=True))
+    return tuple(f"{SKETCH}_{row}_{column}" for row, column in zip(*np.triu_indices(size), strict=True))
 
 
 def covariance_sketches(

@@ -36,6 +36,7 @@ from cell_assets.evaluation.profiling.well_manifest import (
 )
 from cell_assets.evaluation.resampling import Estimate
 from cell_assets.evaluation.retrieval.cross_fitted import AskingProfiles, CrossFittedProfiles
+from cell_assets.evaluation.retrieval.fused_profiles import FusedProfiles
 from cell_assets.evaluation.retrieval.profiles import Profiles
 from cell_assets.evaluation.umap_axes import COMPONENTS, umap_axes
 from cell_assets.evaluation.units import FloatArray, require_columns
@@ -229,6 +230,8 @@ def _umap(name: str, wells: AskingProfiles, seed: int) -> UmapOfWells:
     if isinstance(wells, CrossFittedProfiles):
         why = f"its {len(wells.by_fold)} models each lay wells out in a space of their own"
         return UmapOfWells(name, None, why)
+    if isinstance(wells, FusedProfiles):
+        return UmapOfWells(name, None, "it is a similarity, and lays wells out in no space")
     unit = wells.features / np.linalg.norm(wells.features, axis=1, keepdims=True)
     n = min(COMPONENTS, *unit.shape)
     components = PCA(n, svd_solver="full").fit_transform(unit)

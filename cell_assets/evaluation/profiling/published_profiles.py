@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from cell_assets.errors import BadInputError
 from cell_assets.evaluation.profiling.learned_doses import ALL_DOSES
 from cell_assets.evaluation.profiling.mean_profiles import (
     PlateProfilesRecord,
@@ -42,11 +43,16 @@ from cell_assets.evaluation.profiling.well_manifest import (
     PLATE_SPLIT,
     read_well_manifest,
 )
-from cell_assets.evaluation.profiling.well_representations import Representation
+from cell_assets.evaluation.profiling.well_representations import Representation, kinds_of_fusion
 from cell_assets.evaluation.retrieval.cross_fitted import AskingProfiles
+from cell_assets.evaluation.retrieval.fused_profiles import FusedProfiles
+from cell_assets.evaluation.retrieval.fusion_parameters import SimilarityFusionParameters
 from cell_assets.evaluation.retrieval.profiles import PROFILES_PARQUET, Profiles, read_profiles
 from cell_assets.imaging.feature_tables.columns import PLATE, WELL
 from cell_assets.ledger.records import NumberDraft
+
+SIMILARITY_FUSION = "similarity_network_fusion"
+"""Representation: the features of `fusion`, of which the similarities of each kind are fused."""
 
 
 @dataclass(frozen=True)
@@ -96,10 +102,17 @@ def study_published_profiles(
     common = [one for one in Representation if all(one in record.features for record in records.values())]
     chosen = {one: selected_profiles(folders.mean_profiles, one, parameters.selection) for one in common}
     found: dict[str, AskingProfiles] = {one.value: kept.profiles for one, kept in chosen.items()}
-    supervision: tuple[str, ...] = ()
+    said: list[str] = []
+    if parameters.similarity_fusion is not None and Representation.FUSION in chosen:
+        try:
+            kinds = kinds_of_fusion(chosen[Representation.FUSION].profiles)
+            found[SIMILARITY_FUSION] = FusedProfiles(kinds, parameters.similarity_fusion)
+            said.append(_fusing(parameters.similarity_fusion, len(kinds)))
+        except BadInputError as error:
+            said.append(f"Similarities are not fused: {error}.")
     if folders.supervised is not None:
         found |= read_supervised_profiles(folders.supervised)
-        supervision = (_supervision(read_supervised_record(folders.supervised)),)
+        said.append(_supervision(read_supervised_record(folders.supervised)))
     for learned, by_plate in folders.learned.items():
         found[learned] = _of_plates(
             [read_profiles(folder / PROFILES_PARQUET) for folder in by_plate.values()]
@@ -116,10 +129,22 @@ def study_published_profiles(
         tuple(records.values()),
         {one.value: kept for one, kept in chosen.items()},
         (
-            *supervision,
+            *said,
             *(f"{one.value} profiles are left out, because a plate has none." for one in unshared),
         ),
         relevance,
+    )
+
+
+def _fusing(fusion: SimilarityFusionParameters, n_kinds: int) -> str:
+    """What a reader should know of the fused similarity."""
+    return (
+        f"{SIMILARITY_FUSION.replace('_', ' ').capitalize()} (Wang et al. 2014), as Rohban et al. (2019) fuse "
+        "profiles: the cosines of medians, of median absolute deviations and of the sketch of covariances, "
+        f"{n_kinds} kinds here, become one similarity by {fusion.iterations} rounds of diffusion along "
+        f"{fusion.neighbours} nearest neighbours (mu {fusion.mu:g}). It has the features of fusion, which sets them "
+        "side by side. All profiles that a question ranks are fused together, so that what one is like depends on the "
+        "others."
     )
 
 

@@ -7,9 +7,10 @@ from enum import StrEnum
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from cell_assets.evaluation.profiling.cell_covariance import covariance_sketches, sketch_names
+from cell_assets.evaluation.profiling.cell_covariance import SKETCH, covariance_sketches, sketch_names
 from cell_assets.evaluation.profiling.cell_histograms import cell_histograms, histogram_names
 from cell_assets.evaluation.profiling.quality_rule import Condition
+from cell_assets.evaluation.retrieval.profiles import Profiles
 from cell_assets.evaluation.units import BoolArray, FloatArray
 from cell_assets.imaging.feature_tables.well_statistics import (
     CellsByWell,
@@ -28,8 +29,8 @@ class Representation(StrEnum):
     """Mean and standard deviation."""
     FUSION = "fusion"
     """Median, median absolute deviation and covariances (Rohban et al. 2019). Covariances are a sketch of fixed seed,
-    and in place of fusing the similarities of the three, they stand side by side, each weighing the same: divided by
-    the root of its number of features."""
+    and the three stand side by side, each weighing the same: divided by the root of its number of features. Reports
+    also fuse the similarities of the three, as the paper does."""
     HISTOGRAM = "histogram"
     """Shares of the cells in bins of each feature."""
 
@@ -64,6 +65,9 @@ class Block:
     values: FloatArray
 
 
+_MAD = "_mad"
+"""Ending of the names of median absolute deviations."""
+
 _NEEDS: dict[Representation, tuple[WellStatistic, ...]] = {
     Representation.MEAN: (WellStatistic.MEAN,),
     Representation.MEDIAN: (WellStatistic.MEDIAN,),
@@ -96,13 +100,30 @@ def representations_of(
             sd = _block(statistics, WellStatistic.SD, "_sd")
             blocks[representation] = (_block(statistics, WellStatistic.MEAN), sd)
         elif representation is Representation.FUSION:
-            mad = _block(statistics, WellStatistic.MAD, "_mad")
+            mad = _block(statistics, WellStatistic.MAD, _MAD)
             sketch = _sketch(cells, statistics, is_control, parameters)
             blocks[representation] = (_block(statistics, WellStatistic.MEDIAN), mad, sketch)
         else:
             values = cell_histograms(cells, features, is_control, parameters.bins)
             blocks[representation] = (Block(histogram_names(features, parameters.bins), values),)
     return blocks
+
+
+def kinds_of_fusion(fusion: Profiles) -> tuple[Profiles, ...]:
+    """Medians, median absolute deviations and covariances apart, of `Representation.FUSION`; those of which no feature
+    is left are missing.
+
+    Raises:
+        BadInputError: all features of one kind are 0 in a well.
+    """
+    is_sketch = np.array([name.startswith(SKETCH) for name in fusion.names])
+    is_mad = np.array([name.endswith(_MAD) for name in fusion.names]) & ~is_sketch
+    names = np.array(fusion.names)
+    return tuple(
+        Profiles(fusion.metadata, fusion.features[:, columns], tuple(names[columns].tolist()))
+        for columns in (~(is_mad | is_sketch), is_mad, is_sketch)
+        if columns.any()
+    )
 
 
 def _block(statistics: WellProfiles, which: WellStatistic, suffix: str = "") -> Block:

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cell_assets.errors import BadInputError
+from cell_assets.evaluation.retrieval.fused_profiles import FusedProfiles
 from cell_assets.evaluation.retrieval.profiles import Profiles
 from cell_assets.evaluation.units import require_columns
 
@@ -80,5 +81,5 @@ class CrossFittedProfiles:
         return pd.concat(parts).sort_index() if parts else answers(self.by_fold[0])
 
 
-AskingProfiles = Profiles | CrossFittedProfiles
-"""Profiles that are the same whoever asks, or that depend on it."""
+AskingProfiles = Profiles | CrossFittedProfiles | FusedProfiles
+"""Profiles that are the same whoever asks, that depend on it, or that are compared by a fused similarity."""

@@ -80,6 +80,12 @@ class Profiles:
         """`answers` (N rows, one for every profile) of these."""
         return answers(self)
 
+    def similarity(self) -> FloatArray:
+        """(N, N): cosines."""
+        unit = self.features / np.linalg.norm(self.features, axis=1, keepdims=True)
+        similarity: FloatArray = unit @ unit.T
+        return similarity
+
     def _say(self, row: int) -> str:
         known = zip(self.metadata.columns, self.metadata.iloc[row], strict=True)
         return ", ".join(f"{name.removeprefix(METADATA)} {value}" for name, value in known)

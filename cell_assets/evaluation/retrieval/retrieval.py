@@ -1,7 +1,8 @@
 """Mean average precision: whether the profiles nearest to one are those that it belongs with.
 
-Similarity is the cosine. Average precision and its significance are copairs' (Kalinin et al. 2025), which the field
-compares by; what is around them is here: who may be compared, who has no partner, intervals, and chance.
+Similarity is the cosine, or what is fused of several. Average precision and its significance are copairs' (Kalinin et
+al. 2025), which the field compares by; what is around them is here: who may be compared, who has no partner, intervals,
+and chance.
 """
 
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from copairs.map import average_precision, mean_average_precision
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.resampling import Estimate, Statistic, bootstrap_interval
 from cell_assets.evaluation.retrieval.cross_fitted import AskingProfiles
+from cell_assets.evaluation.retrieval.fused_profiles import FusedProfiles
 from cell_assets.evaluation.retrieval.profiles import Profiles
 from cell_assets.evaluation.units import BoolArray, FloatArray, StrArray, require_columns
 
@@ -99,10 +101,12 @@ def ranked_queries(profiles: AskingProfiles, question: Question) -> pd.DataFrame
     Raises:
         BadInputError: a column is missing, no profile has a partner, or none can be taken for one.
     """
+    if isinstance(profiles, FusedProfiles):
+        return _ranked(profiles, question)
     return profiles.asked(partial(_ranked, question=question))
 
 
-def _ranked(profiles: Profiles, question: Question) -> pd.DataFrame:
+def _ranked(profiles: Profiles | FusedProfiles, question: Question) -> pd.DataFrame:
     known = profiles.metadata
     require_columns(known, [question.label, *question.apart, question.unit], "profiles'")
     comparable = _comparable(known, question.apart)
@@ -119,26 +123,45 @@ def _ranked(profiles: Profiles, question: Question) -> pd.DataFrame:
             f"all profiles that may be compared are of one {question.label}, so that every order is right; bring in "
             "profiles of another"
         )
-    found = average_precision(
-        known,
-        profiles.features,
-        pos_sameby=[question.label],
-        pos_diffby=list(question.apart),
-        neg_sameby=[],
-        neg_diffby=[question.label, *question.apart],
-        progress_bar=False,
-    )
-    nearest = _nearest_is_right(profiles.features, comparable, positive)
+    similarity = np.where(comparable, profiles.similarity(), -np.inf)
+    nearest = positive[np.arange(len(known)), similarity.argmax(1)].astype(np.float64)
+    if isinstance(profiles, FusedProfiles):
+        precision = similarity_precision(similarity, positive)
+    else:
+        found = average_precision(
+            known,
+            profiles.features,
+            pos_sameby=[question.label],
+            pos_diffby=list(question.apart),
+            neg_sameby=[],
+            neg_diffby=[question.label, *question.apart],
+            progress_bar=False,
+        )
+        precision = found["average_precision"].to_numpy(np.float64)
     return known.assign(
         **{
             N_POSITIVES: n_positives,
             N_RANKED: n_ranked,
             PREVALENCE: n_positives / np.maximum(n_ranked, 1),
-            AVERAGE_PRECISION: np.where(n_positives > 0, found["average_precision"], np.nan),
+            AVERAGE_PRECISION: np.where(n_positives > 0, precision, np.nan),
             CHANCE: expected_average_precision(n_positives, n_ranked),
             NEAREST: np.where(n_positives > 0, nearest, np.nan),
         }
     )
+
+
+def similarity_precision(similarity: FloatArray, positive: BoolArray) -> FloatArray:
+    """Average precision (N,) of every profile, from similarities in place of vectors, of which copairs makes its own in
+    single precision; 0 of a profile without a right one. Of equally similar profiles the right come first, as there.
+
+    Args:
+        similarity: (N, N), minus infinity where two profiles are not compared.
+        positive: (N, N), where two that are compared belong together.
+    """
+    order = np.lexsort((~positive, -similarity), axis=-1)
+    right = np.take_along_axis(positive, order, 1)
+    precision = np.cumsum(right, 1) / np.arange(1, len(right) + 1)
+    return np.where(right, precision, 0.0).sum(1) / np.maximum(right.sum(1), 1)
 
 
 def permutation_test(queries: pd.DataFrame, unit: str, seed: int, nulls: Path) -> pd.DataFrame:
@@ -188,12 +211,6 @@ def _comparable(known: pd.DataFrame, apart: Sequence[str]) -> BoolArray:
         values = known[column].to_numpy()
         allowed &= values[:, None] != values[None, :]
     return allowed
-
-
-def _nearest_is_right(features: FloatArray, comparable: BoolArray, positive: BoolArray) -> FloatArray:
-    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
-    similarity = np.where(comparable, unit @ unit.T, -np.inf)
-    return positive[np.arange(len(unit)), similarity.argmax(1)].astype(np.float64)
 
 
 def _mean(values: pd.Series, units: StrArray, seed: int, n_resamples: int) -> Estimate:

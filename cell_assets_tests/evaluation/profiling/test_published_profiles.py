@@ -2,30 +2,46 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import average_precision_score
 
 from cell_assets.errors import BadInputError
-from cell_assets.evaluation.profiling.mean_profiles import write_given_profiles
+from cell_assets.evaluation.profiling.mean_profiles import (
+    PROFILES_JSON,
+    read_profiles_record,
+    write_given_profiles,
+)
 from cell_assets.evaluation.profiling.profile_parameters import (
     ProfileReportParameters,
     ProfileSelectionParameters,
 )
 from cell_assets.evaluation.profiling.profile_study import ProfileStudy
 from cell_assets.evaluation.profiling.profile_tasks import Task
-from cell_assets.evaluation.profiling.published_profiles import ProfileFolders, study_published_profiles
+from cell_assets.evaluation.profiling.published_profiles import (
+    SIMILARITY_FUSION,
+    ProfileFolders,
+    PublishedProfiles,
+    study_published_profiles,
+)
 from cell_assets.evaluation.profiling.well_manifest import (
     BATCH,
+    COMPOUND,
     COMPOUND_SPLIT,
     DOSE_SPLIT,
+    IS_CONTROL,
+    MOA,
     PLATE_SPLIT,
     WellSplitParameters,
     with_batch,
     write_well_manifest,
 )
 from cell_assets.evaluation.profiling.well_representations import Representation
+from cell_assets.evaluation.retrieval.fusion_parameters import SimilarityFusionParameters
+from cell_assets.evaluation.retrieval.similarity_fusion import fused_similarity
 from cell_assets.imaging.feature_tables.columns import PLATE, WELL
-from cell_assets_tests.evaluation.profiling.screens import QUICK, dose_series, profiles
+from cell_assets_tests.evaluation.profiling.screens import QUICK, dose_series, profiles, screen
 
 BATCHES = {"P0": "week 1", "P1": "week 2"}
 
@@ -81,3 +97,90 @@ def test_without_batches_nobody_asks_between_them(tmp_path: Path) -> None:
 def test_a_plate_without_a_batch_is_named_in_the_manifest_too() -> None:
     with pytest.raises(BadInputError, match="batch_of_plate: plate P1 has no batch"):
         with_batch(dose_series(), {"P0": "week 1"})
+
+
+KINDS = (tuple("abc"), ("a_mad", "b_mad", "c_mad"), tuple(f"CovarianceSketch_{n}" for n in range(3)))
+"""Names of medians, dispersions and covariances, without their compartment."""
+
+
+def with_fusion(root: Path, n_kinds: int = 3) -> tuple[ProfileFolders, pd.DataFrame]:
+    """Two plates that have means and `fusion` profiles, these of so many kinds; the table of the latter."""
+    wells = screen(2).drop(columns=[COMPOUND_SPLIT, PLATE_SPLIT])
+    made = profiles(wells, seed=1, mechanism=0.5)
+    names = [f"Cells_{name}" for kind in KINDS[:n_kinds] for name in kind]
+    table = wells.join(pd.DataFrame(made.features[:, : len(names)], columns=names))
+    folders = {}
+    for plate, own in table.groupby(PLATE):
+        folder = root / str(plate)
+        folder.mkdir(parents=True)
+        write_given_profiles(own[[WELL, *names]], str(plate), own[list(wells.columns)], folder)
+        record = read_profiles_record(folder)
+        both = {**record.features, Representation.FUSION: len(names)}
+        (folder / "fusion.parquet").write_bytes((folder / "mean.parquet").read_bytes())
+        (folder / PROFILES_JSON).write_text(record.model_copy(update={"features": both}).model_dump_json())
+        folders[str(plate)] = folder
+    return ProfileFolders(folders), table
+
+
+def of_fusion(folders: ProfileFolders, fusion: SimilarityFusionParameters | None) -> PublishedProfiles:
+    parameters = ProfileReportParameters(
+        study=QUICK, selection=ProfileSelectionParameters(steps=()), similarity_fusion=fusion
+    )
+    return study_published_profiles("cytosummary", folders, parameters)
+
+
+def precisions(profiles: pd.DataFrame, fusion: SimilarityFusionParameters) -> list[float]:
+    """Of mechanisms, by hand: fused from the cosines of each kind, ranked without the own compound."""
+    distances = []
+    for kind in KINDS:
+        values = profiles[[f"Cells_{name}" for name in kind]].to_numpy()
+        unit = values / np.linalg.norm(values, axis=1, keepdims=True)
+        distances.append(np.clip(1 - unit @ unit.T, 0, None))
+        np.fill_diagonal(distances[-1], 0)
+    fused = fused_similarity(distances, fusion)
+    compound, mechanism = profiles[COMPOUND].to_numpy(str), profiles[MOA].to_numpy(str)
+    return [
+        float(average_precision_score(mechanism[others] == mechanism[row], fused[row, others]))
+        for row in range(len(profiles))
+        for others in [compound != compound[row]]
+    ]
+
+
+def test_similarities_are_fused_of_exactly_what_a_question_ranks(tmp_path: Path) -> None:
+    folders, table = with_fusion(tmp_path)
+    fusion = SimilarityFusionParameters(neighbours=4, iterations=5)
+    found = of_fusion(folders, fusion)
+    treated = table[~table[IS_CONTROL].astype(bool)]
+    features = [name for name in table.columns if name.startswith("Cells_")]
+
+    def treatments(wells: pd.DataFrame) -> pd.DataFrame:
+        return wells.groupby([COMPOUND, MOA])[features].median().reset_index()
+
+    stated = {(one.report, one.name, one.split): one.value for one in found.numbers}
+    about = f"cytosummary/{SIMILARITY_FUSION}"
+    of_all = precisions(treatments(treated), fusion)
+    assert stated[f"{about}/mechanism", "mean_average_precision", "all compounds"] == pytest.approx(
+        np.mean(of_all)
+    )
+    by_plate = [precisions(treatments(own), fusion) for _, own in treated.groupby(PLATE)]
+    on_plate = stated[f"{about}/mechanism_on_plate", "mean_average_precision", "all compounds"]
+    assert on_plate == pytest.approx(np.mean(by_plate))
+    both = treated.groupby([PLATE, COMPOUND, MOA])[features].median().reset_index()
+    of_plates = stated[f"{about}/mechanism_of_plates", "mean_average_precision", "all compounds"]
+    assert of_plates == pytest.approx(np.mean(precisions(both, fusion)))
+    assert len({round(float(np.mean(one)), 6) for one in (of_all, by_plate, precisions(both, fusion))}) == 3
+    assert found.study.n_features[SIMILARITY_FUSION] == 9
+    assert any("3 kinds here" in note and "Rohban et al. (2019)" in note for note in found.notes)
+    # Left out, it is missed by no other number.
+    without = of_fusion(folders, None)
+    assert [one for one in found.numbers if SIMILARITY_FUSION not in one.report] == list(without.numbers)
+    assert not any("fus" in note for note in without.notes)
+
+
+def test_of_one_kind_nothing_is_fused_and_the_notes_say_so(tmp_path: Path) -> None:
+    folders, _ = with_fusion(tmp_path, n_kinds=1)
+    found = of_fusion(folders, SimilarityFusionParameters())
+    assert found.study.representations == ("mean", "fusion")
+    assert [one.partition(" of profiles")[0] for one in found.notes] == [
+        "Similarities are not fused: 1 kinds"
+    ]
