@@ -49,6 +49,7 @@ def test_a_second_training_is_compared_with_the_first(
             "scores.png",
             "displacement.png",
             "explained_variance.png",
+            "division_trajectories.png",
         }
         made = session.ledger.latest("dynaclr_comparison", "E1")
         assert [one.asset for one in made.inputs] == ["dynaclr_report"] * 2
