@@ -218,10 +218,7 @@ def scores(
         draw = _Draw(known, why, seed, n_resamples)
         precision, nearest = ranked.average_precision[rows], ranked.nearest[rows]
         tested: Sequence[Significance | None] = [None] * len(representations)
-        # Between plates, orders are as long as all of them have wells, and drawn once.
-        if ranked.task in TESTED and (
-            stratum == EVERYONE or (stratum.is_of_plates and ranked.task.within_plates)
-        ):
+        if ranked.task in TESTED and (stratum == EVERYONE or stratum.is_of_plates):
             tested = significance(ranked.task, known, precision, why, seed, n_resamples)
         for place, representation in enumerate(representations):
             own = precision[:, place]

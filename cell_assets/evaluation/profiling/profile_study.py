@@ -222,7 +222,8 @@ def _found_compounds(
     tables = permutation_tests(ranked.known, ranked.average_precision, COMPOUND, seed)
     for name, table in zip(names, tables, strict=True):
         table.insert(1, MOA, table[COMPOUND].map(mechanism))
-        yield FoundCompounds(name, table, share_found(table, COMPOUND, seed, n_resamples))
+        corrected, compounds = table[CORRECTED_P].to_numpy(np.float64), table[COMPOUND].to_numpy(str)
+        yield FoundCompounds(name, table, share_found(corrected, compounds, seed, n_resamples))
 
 
 def _umap(name: str, wells: AskingProfiles, seed: int) -> UmapOfWells:

@@ -1,7 +1,7 @@
-"""Which compounds or mechanisms are found beyond a random order's luck, as copairs tests it.
+"""Which compounds or mechanisms are found beyond a random order's luck.
 
 A test is of all that one question asks in one place (on a plate, on the plates of a batch, in all), and p is corrected
-among these tests alone.
+among these tests alone. Where few are ranked, see `random_orders`; of compounds among all, as copairs tests them.
 """
 
 from collections.abc import Sequence
@@ -15,13 +15,15 @@ import pandas as pd
 from cell_assets.evaluation.profiling.profile_tasks import Task
 from cell_assets.evaluation.profiling.well_manifest import COMPOUND, MOA
 from cell_assets.evaluation.resampling import Estimate, Statistic, bootstrap_interval
+from cell_assets.evaluation.retrieval.random_orders import order_tests
 from cell_assets.evaluation.retrieval.retrieval import AVERAGE_PRECISION, permutation_test
-from cell_assets.evaluation.units import FloatArray
+from cell_assets.evaluation.units import FloatArray, StrArray
+from cell_assets.imaging.feature_tables.columns import PLATE
 
 SIGNIFICANT = 0.05
 """Corrected p (Benjamini-Hochberg) below which a compound or mechanism counts as found."""
 TESTED = (Task.MECHANISM_ON_PLATE, Task.REPLICATE_ON_PLATE, Task.REPLICATE_OTHER_PLATE)
-"""Tasks whose random orders are few enough to be drawn; `FoundCompounds` has those of compounds by mechanism."""
+"""`FoundCompounds` has mechanisms among all plates."""
 CORRECTED_P = "corrected_p_value"
 
 
@@ -43,7 +45,7 @@ def tested_of(task: Task) -> str:
 def permutation_tests(
     known: pd.DataFrame, average_precision: FloatArray, unit: str, seed: int
 ) -> tuple[pd.DataFrame, ...]:
-    """Of each of R representations, a row for every unit, see `retrieval.permutation_test`.
+    """Of each of R representations, a row for every unit, by copairs, see `retrieval.permutation_test`.
 
     Args:
         known: Q profiles that ask, as `RankedTask.known` has them.
@@ -56,11 +58,10 @@ def permutation_tests(
         )
 
 
-def share_found(table: pd.DataFrame, unit: str, seed: int, n_resamples: int) -> Estimate:
-    """Share of the units of a table of `permutation_tests` that are found."""
-    is_found = (table[CORRECTED_P] < SIGNIFICANT).to_numpy(np.float64)
+def share_found(corrected_p: FloatArray, units: StrArray, seed: int, n_resamples: int) -> Estimate:
+    """Share of the units (U,) whose corrected p (U,) says that they are found."""
+    is_found = (corrected_p < SIGNIFICANT).astype(np.float64)
     share = Statistic(lambda weights: weights @ is_found / weights.sum(1), "nothing is drawn")
-    units = table[unit].astype(str).to_numpy(str)
     return bootstrap_interval(units, share, seed=seed, n_resamples=n_resamples)
 
 
@@ -72,16 +73,20 @@ def significance(
     seed: int,
     n_resamples: int,
 ) -> Sequence[Significance]:
-    """Of each of R representations, on Q profiles that ask; see `permutation_tests`.
+    """Of each of R representations, on Q profiles that ask, by `random_orders.order_tests`; plates of tasks within
+    plates are lucky apart.
 
     Args:
+        known: as `RankedTask.known` has them.
+        average_precision: (Q, R).
         why_missing: where none asks.
     """
     unit = tested_of(task)
     of_what = "mechanisms" if unit == MOA else "compounds"
     if not len(known):
         return [Significance(of_what, Estimate.missing(why_missing))] * average_precision.shape[1]
-    return [
-        Significance(of_what, share_found(table, unit, seed, n_resamples))
-        for table in permutation_tests(known, average_precision, unit, seed)
-    ]
+    _, corrected = order_tests(
+        known, average_precision, unit, seed, apart=PLATE if task.within_plates else None
+    )
+    units = np.unique(known[unit].to_numpy(str))
+    return [Significance(of_what, share_found(own, units, seed, n_resamples)) for own in corrected.T]
