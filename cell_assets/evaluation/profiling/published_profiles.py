@@ -105,8 +105,9 @@ def study_published_profiles(
     said: list[str] = []
     if parameters.similarity_fusion is not None and Representation.FUSION in chosen:
         try:
-            kinds = kinds_of_fusion(chosen[Representation.FUSION].profiles)
-            found[SIMILARITY_FUSION] = FusedProfiles(kinds, parameters.similarity_fusion)
+            whole = chosen[Representation.FUSION].profiles
+            kinds = kinds_of_fusion(whole.names)
+            found[SIMILARITY_FUSION] = FusedProfiles(whole, kinds, parameters.similarity_fusion)
             said.append(_fusing(parameters.similarity_fusion, len(kinds)))
         except BadInputError as error:
             said.append(f"Similarities are not fused: {error}.")

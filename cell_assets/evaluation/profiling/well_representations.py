@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from cell_assets.evaluation.profiling.cell_covariance import SKETCH, covariance_sketches, sketch_names
 from cell_assets.evaluation.profiling.cell_histograms import cell_histograms, histogram_names
 from cell_assets.evaluation.profiling.quality_rule import Condition
-from cell_assets.evaluation.retrieval.profiles import Profiles
 from cell_assets.evaluation.units import BoolArray, FloatArray
 from cell_assets.imaging.feature_tables.well_statistics import (
     CellsByWell,
@@ -109,18 +108,13 @@ def representations_of(
     return blocks
 
 
-def kinds_of_fusion(fusion: Profiles) -> tuple[Profiles, ...]:
-    """Medians, median absolute deviations and covariances apart, of `Representation.FUSION`; those of which no feature
-    is left are missing.
-
-    Raises:
-        BadInputError: all features of one kind are 0 in a well.
-    """
-    is_sketch = np.array([name.startswith(SKETCH) for name in fusion.names])
-    is_mad = np.array([name.endswith(_MAD) for name in fusion.names]) & ~is_sketch
-    names = np.array(fusion.names)
+def kinds_of_fusion(names: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+    """Columns of medians, of median absolute deviations and of covariances, by the names of the features of
+    `Representation.FUSION`; those of which no feature is left are missing."""
+    is_sketch = np.array([name.startswith(SKETCH) for name in names])
+    is_mad = np.array([name.endswith(_MAD) for name in names]) & ~is_sketch
     return tuple(
-        Profiles(fusion.metadata, fusion.features[:, columns], tuple(names[columns].tolist()))
+        tuple(np.flatnonzero(columns).tolist())
         for columns in (~(is_mad | is_sketch), is_mad, is_sketch)
         if columns.any()
     )

@@ -8,7 +8,7 @@ import pandas as pd
 
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.retrieval.fusion_parameters import SimilarityFusionParameters
-from cell_assets.evaluation.retrieval.profiles import Profiles
+from cell_assets.evaluation.retrieval.profiles import Profiles, cosines
 from cell_assets.evaluation.retrieval.similarity_fusion import fused_similarity
 from cell_assets.evaluation.units import FloatArray
 
@@ -23,46 +23,53 @@ class FusedProfiles:
     known mechanism, where mechanisms are asked for. Who may not be compared, such as other doses of the own compound,
     is fused all the same and left out of the ranks afterwards. No label is looked at.
 
+    A profile that is 0 in all features of one kind is by that kind like no other, at distance 1 from all, and is still
+    compared by the other kinds: whatever can be asked of the features side by side can be asked of these.
+
     Raises:
-        BadInputError: there are fewer than two kinds, or they are not of the same wells.
+        BadInputError: there are fewer than two kinds.
     """
 
-    kinds: tuple[Profiles, ...]
-    """The same N of each kind, in one order."""
+    profiles: Profiles
+    """The features of all kinds side by side."""
+    kinds: tuple[tuple[int, ...], ...]
+    """By kind, the columns of its features."""
     fusion: SimilarityFusionParameters
 
     def __post_init__(self) -> None:
-        if len(self.kinds) < 2 or any(not one.metadata.equals(self.metadata) for one in self.kinds):
+        if len(self.kinds) < 2:
             raise BadInputError(
-                f"{len(self.kinds)} kinds of profiles are not two or more of the same wells in one order, whose "
-                "similarities could be fused; keep features of more kinds"
+                f"{len(self.kinds)} kinds of features are not two or more, whose similarities could be fused; keep "
+                "features of more kinds"
             )
 
     def __len__(self) -> int:
-        return len(self.metadata)
+        return len(self.profiles)
 
     @property
     def metadata(self) -> pd.DataFrame:
-        """N rows, the same for all kinds."""
-        return self.kinds[0].metadata
+        """N rows."""
+        return self.profiles.metadata
 
     @property
     def names(self) -> tuple[str, ...]:
         """Of the features of all kinds."""
-        return tuple(name for one in self.kinds for name in one.names)
+        return self.profiles.names
 
     def select(self, rows: Sequence[bool] | np.ndarray) -> "FusedProfiles":
         """Those of the rows (N,) that are True."""
         return self.each(lambda one: one.select(rows))
 
     def each(self, change: Callable[[Profiles], Profiles]) -> "FusedProfiles":
-        """`change` of every kind's profiles."""
-        return FusedProfiles(tuple(map(change, self.kinds)), self.fusion)
+        """`change`, which keeps the columns of features, of the profiles."""
+        return FusedProfiles(change(self.profiles), self.kinds, self.fusion)
 
     def similarity(self) -> FloatArray:
         """(N, N), of N ≥ 2: fused from 1 - cosine of each kind, where Rohban et al. take 1 - Pearson's correlation, so
         that only fusing tells it from profiles that are compared by the cosine."""
-        distances = [np.clip(1 - one.similarity(), 0, None) for one in self.kinds]
+        distances = [
+            np.clip(1 - cosines(self.profiles.features[:, list(one)]), 0, None) for one in self.kinds
+        ]
         for one in distances:
             np.fill_diagonal(one, 0)
         return fused_similarity(distances, self.fusion)

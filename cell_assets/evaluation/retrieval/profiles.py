@@ -82,13 +82,19 @@ class Profiles:
 
     def similarity(self) -> FloatArray:
         """(N, N): cosines."""
-        unit = self.features / np.linalg.norm(self.features, axis=1, keepdims=True)
-        similarity: FloatArray = unit @ unit.T
-        return similarity
+        return cosines(self.features)
 
     def _say(self, row: int) -> str:
         known = zip(self.metadata.columns, self.metadata.iloc[row], strict=True)
         return ", ".join(f"{name.removeprefix(METADATA)} {value}" for name, value in known)
+
+
+def cosines(features: FloatArray) -> FloatArray:
+    """(N, N) of features (N, P); 0 to all of a row that is 0 in all features, which points nowhere."""
+    length = np.linalg.norm(features, axis=1, keepdims=True)
+    unit = features / np.where(length > 0, length, 1)
+    similarity: FloatArray = unit @ unit.T
+    return similarity
 
 
 def read_profiles(path: Path) -> Profiles:

@@ -1,13 +1,31 @@
 """Made-up screens, whose mechanisms and plates have effects of known size."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
 from cell_assets.evaluation.profiling.learned_doses import DoseParameters, LearnedDoses
+from cell_assets.evaluation.profiling.mean_profiles import (
+    PROFILES_JSON,
+    read_profiles_record,
+    write_given_profiles,
+)
 from cell_assets.evaluation.profiling.profile_parameters import ProfileStudyParameters
-from cell_assets.evaluation.profiling.well_manifest import MOA, WellSplitParameters, split_wells, wells_table
+from cell_assets.evaluation.profiling.published_profiles import ProfileFolders
+from cell_assets.evaluation.profiling.well_manifest import (
+    COMPOUND,
+    COMPOUND_SPLIT,
+    MOA,
+    PLATE_SPLIT,
+    WellSplitParameters,
+    split_wells,
+    wells_table,
+)
+from cell_assets.evaluation.profiling.well_representations import Representation
 from cell_assets.evaluation.retrieval.profiles import Profiles
-from cell_assets.imaging.feature_tables.columns import PLATE
+from cell_assets.evaluation.units import FloatArray
+from cell_assets.imaging.feature_tables.columns import PLATE, WELL
 from cell_assets.ledger.records import WellDraft
 
 QUICK = ProfileStudyParameters(n_resamples=100, umap=False)
@@ -77,3 +95,34 @@ def profiles(wells: pd.DataFrame, seed: int, mechanism: float = 0.0, plate: floa
         codes = pd.factorize(wells[column])[0]
         features += size * random.normal(size=(codes.max() + 1, 12))[codes] * (codes >= 0)[:, None]
     return Profiles(wells, features, tuple(f"Cells_F{n}" for n in range(12)))
+
+
+KINDS = (tuple("abc"), ("a_mad", "b_mad", "c_mad"), tuple(f"CovarianceSketch_{n}" for n in range(3)))
+"""Names of medians, dispersions and covariances, without their compartment."""
+
+
+def with_fusion(
+    root: Path, n_kinds: int = 3, covariances_of_c0: FloatArray | None = None
+) -> tuple[ProfileFolders, pd.DataFrame]:
+    """Two plates that have means and `fusion` profiles, these of so many kinds; the table of the latter.
+
+    Args:
+        covariances_of_c0: (4, 3), of the two wells of compound c0 on each plate, in place of drawn ones.
+    """
+    wells = screen(2).drop(columns=[COMPOUND_SPLIT, PLATE_SPLIT])
+    made = profiles(wells, seed=1, mechanism=0.5)
+    names = [f"Cells_{name}" for kind in KINDS[:n_kinds] for name in kind]
+    table = wells.join(pd.DataFrame(made.features[:, : len(names)], columns=names))
+    if covariances_of_c0 is not None:
+        table.loc[table[COMPOUND] == "c0", names[-3:]] = covariances_of_c0
+    folders = {}
+    for plate, own in table.groupby(PLATE):
+        folder = root / str(plate)
+        folder.mkdir(parents=True)
+        write_given_profiles(own[[WELL, *names]], str(plate), own[list(wells.columns)], folder)
+        record = read_profiles_record(folder)
+        both = {**record.features, Representation.FUSION: len(names)}
+        (folder / "fusion.parquet").write_bytes((folder / "mean.parquet").read_bytes())
+        (folder / PROFILES_JSON).write_text(record.model_copy(update={"features": both}).model_dump_json())
+        folders[str(plate)] = folder
+    return ProfileFolders(folders), table

@@ -8,11 +8,7 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from cell_assets.errors import BadInputError
-from cell_assets.evaluation.profiling.mean_profiles import (
-    PROFILES_JSON,
-    read_profiles_record,
-    write_given_profiles,
-)
+from cell_assets.evaluation.profiling.mean_profiles import write_given_profiles
 from cell_assets.evaluation.profiling.profile_parameters import (
     ProfileReportParameters,
     ProfileSelectionParameters,
@@ -41,7 +37,7 @@ from cell_assets.evaluation.profiling.well_representations import Representation
 from cell_assets.evaluation.retrieval.fusion_parameters import SimilarityFusionParameters
 from cell_assets.evaluation.retrieval.similarity_fusion import fused_similarity
 from cell_assets.imaging.feature_tables.columns import PLATE, WELL
-from cell_assets_tests.evaluation.profiling.screens import QUICK, dose_series, profiles, screen
+from cell_assets_tests.evaluation.profiling.screens import KINDS, QUICK, dose_series, profiles, with_fusion
 
 BATCHES = {"P0": "week 1", "P1": "week 2"}
 
@@ -99,29 +95,6 @@ def test_a_plate_without_a_batch_is_named_in_the_manifest_too() -> None:
         with_batch(dose_series(), {"P0": "week 1"})
 
 
-KINDS = (tuple("abc"), ("a_mad", "b_mad", "c_mad"), tuple(f"CovarianceSketch_{n}" for n in range(3)))
-"""Names of medians, dispersions and covariances, without their compartment."""
-
-
-def with_fusion(root: Path, n_kinds: int = 3) -> tuple[ProfileFolders, pd.DataFrame]:
-    """Two plates that have means and `fusion` profiles, these of so many kinds; the table of the latter."""
-    wells = screen(2).drop(columns=[COMPOUND_SPLIT, PLATE_SPLIT])
-    made = profiles(wells, seed=1, mechanism=0.5)
-    names = [f"Cells_{name}" for kind in KINDS[:n_kinds] for name in kind]
-    table = wells.join(pd.DataFrame(made.features[:, : len(names)], columns=names))
-    folders = {}
-    for plate, own in table.groupby(PLATE):
-        folder = root / str(plate)
-        folder.mkdir(parents=True)
-        write_given_profiles(own[[WELL, *names]], str(plate), own[list(wells.columns)], folder)
-        record = read_profiles_record(folder)
-        both = {**record.features, Representation.FUSION: len(names)}
-        (folder / "fusion.parquet").write_bytes((folder / "mean.parquet").read_bytes())
-        (folder / PROFILES_JSON).write_text(record.model_copy(update={"features": both}).model_dump_json())
-        folders[str(plate)] = folder
-    return ProfileFolders(folders), table
-
-
 def of_fusion(folders: ProfileFolders, fusion: SimilarityFusionParameters | None) -> PublishedProfiles:
     parameters = ProfileReportParameters(
         study=QUICK, selection=ProfileSelectionParameters(steps=()), similarity_fusion=fusion
@@ -177,10 +150,25 @@ def test_similarities_are_fused_of_exactly_what_a_question_ranks(tmp_path: Path)
     assert not any("fus" in note for note in without.notes)
 
 
+def test_a_treatment_that_is_0_in_one_kind_takes_nothing_from_other_representations(tmp_path: Path) -> None:
+    # No well is 0 in all covariances, and the medians of c0 are, over all plates and on each.
+    covariances = np.zeros((4, 3))
+    covariances[:, 0] = [1, -1, 1, -1]
+    folders, _ = with_fusion(tmp_path, covariances_of_c0=covariances)
+    found, without = (of_fusion(folders, fusion) for fusion in (SimilarityFusionParameters(), None))
+    assert [one for one in found.numbers if SIMILARITY_FUSION not in one.report] == list(without.numbers)
+    fused, beside = (
+        {one.name: one for one in found.numbers if one.report == f"cytosummary/{name}/mechanism"}
+        for name in (SIMILARITY_FUSION, Representation.FUSION.value)
+    )
+    assert fused["mean_average_precision"].value != beside["mean_average_precision"].value
+    assert fused["mean_average_precision"].n == beside["mean_average_precision"].n == 10
+
+
 def test_of_one_kind_nothing_is_fused_and_the_notes_say_so(tmp_path: Path) -> None:
     folders, _ = with_fusion(tmp_path, n_kinds=1)
     found = of_fusion(folders, SimilarityFusionParameters())
     assert found.study.representations == ("mean", "fusion")
-    assert [one.partition(" of profiles")[0] for one in found.notes] == [
+    assert [one.partition(" of features")[0] for one in found.notes] == [
         "Similarities are not fused: 1 kinds"
     ]

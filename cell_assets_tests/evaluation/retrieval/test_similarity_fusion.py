@@ -1,8 +1,11 @@
 """Fused similarities: snfpy's numbers, what any fusion must keep, and ranks from a similarity as copairs has them."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics.pairwise import cosine_similarity
 
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.retrieval.fused_profiles import FusedProfiles
@@ -30,6 +33,15 @@ def drawn(n: int, seed: int = 0) -> list[Profiles]:
         Profiles(known, random.normal(size=(n, width)), tuple(f"F{i}" for i in range(width)))
         for width in (4, 6, 9)
     ]
+
+
+def side_by_side(kinds: Sequence[Profiles]) -> FusedProfiles:
+    ends = np.cumsum([len(one.names) for one in kinds])
+    columns = np.split(np.arange(ends[-1]), ends[:-1])
+    whole = Profiles(
+        kinds[0].metadata, np.hstack([one.features for one in kinds]), sum((one.names for one in kinds), ())
+    )
+    return FusedProfiles(whole, tuple(tuple(one.tolist()) for one in columns), SimilarityFusionParameters())
 
 
 def test_affinities_and_fusion_are_those_of_snfpy() -> None:
@@ -60,14 +72,14 @@ def test_affinities_and_fusion_are_those_of_snfpy() -> None:
 
 def test_it_is_symmetric_and_knows_no_order_of_profiles_or_kinds() -> None:
     kinds = drawn(24)
-    fused = FusedProfiles(tuple(kinds), SimilarityFusionParameters()).similarity()
+    fused = side_by_side(kinds).similarity()
     np.testing.assert_array_equal(fused, fused.T)
     order = np.random.default_rng(1).permutation(24)
     moved = [
         Profiles(one.metadata.iloc[order].reset_index(drop=True), one.features[order], one.names)
         for one in kinds
     ]
-    again = FusedProfiles((moved[2], moved[0], moved[1]), SimilarityFusionParameters()).similarity()
+    again = side_by_side([moved[2], moved[0], moved[1]]).similarity()
     np.testing.assert_allclose(again, fused[np.ix_(order, order)], rtol=1e-9)
 
 
@@ -77,7 +89,7 @@ def test_equal_similarities_keep_their_neighbourhoods() -> None:
     group = np.arange(24) % 3
     features = np.eye(3)[group] + 0.05 * random.normal(size=(24, 3))
     one = Profiles(pd.DataFrame({COMPOUND: group}), features, tuple("abc"))
-    fused = FusedProfiles((one, one, one), SimilarityFusionParameters()).similarity()
+    fused = side_by_side([one, one, one]).similarity()
     np.fill_diagonal(fused, -np.inf)
     nearest = np.argsort(-fused, axis=1)[:, :7]
     assert (group[nearest] == group[:, None]).all()
@@ -85,9 +97,9 @@ def test_equal_similarities_keep_their_neighbourhoods() -> None:
 
 def test_few_or_equal_profiles_have_finite_similarities() -> None:
     two = [one.select(np.arange(24) < 2) for one in drawn(24)]
-    assert np.isfinite(FusedProfiles(tuple(two), SimilarityFusionParameters()).similarity()).all()
+    assert np.isfinite(side_by_side(two).similarity()).all()
     same = [Profiles(one.metadata, np.ones_like(one.features), one.names) for one in drawn(12)]
-    assert np.isfinite(FusedProfiles(tuple(same), SimilarityFusionParameters()).similarity()).all()
+    assert np.isfinite(side_by_side(same).similarity()).all()
 
 
 def test_ranks_of_a_similarity_are_those_that_copairs_makes_of_vectors() -> None:
@@ -101,15 +113,22 @@ def test_ranks_of_a_similarity_are_those_that_copairs_makes_of_vectors() -> None
 
 
 def test_the_own_compound_is_fused_and_never_ranked() -> None:
-    found = ranked_queries(
-        FusedProfiles(tuple(drawn(40)), SimilarityFusionParameters()), Question(MOA, (COMPOUND,))
-    )
+    found = ranked_queries(side_by_side(drawn(40)), Question(MOA, (COMPOUND,)))
     assert (found["n_ranked"] == 38).all() and (found["n_positives"] == 2).all()
 
 
-def test_one_kind_or_other_wells_are_refused() -> None:
-    first, second, _ = drawn(8)
-    with pytest.raises(BadInputError, match="1 kinds of profiles are not two or more of the same wells"):
-        FusedProfiles((first,), SimilarityFusionParameters())
-    with pytest.raises(BadInputError, match="2 kinds of profiles are not two or more of the same wells"):
-        FusedProfiles((first, second.select(np.arange(8) < 6)), SimilarityFusionParameters())
+def test_a_profile_that_is_0_in_one_kind_is_like_no_other_by_it() -> None:
+    kinds = drawn(12)
+    kinds[1].features[3] = kinds[1].features[5] = 0
+    distances = [1 - cosine_similarity(one.features) for one in kinds]
+    for one in distances:
+        np.fill_diagonal(one, 0)
+    assert (np.delete(distances[1][3], 3) == 1).all()
+    np.testing.assert_allclose(
+        side_by_side(kinds).similarity(), fused_similarity(distances), rtol=1e-9, atol=1e-15
+    )
+
+
+def test_one_kind_is_refused() -> None:
+    with pytest.raises(BadInputError, match="1 kinds of features are not two or more"):
+        side_by_side(drawn(8)[:1])
