@@ -285,7 +285,7 @@ def _is_of_profiles(stated: Provenance) -> bool:
 
 def _from_profiles(store: Store, number: Number, stated: Provenance) -> NumberDraft:
     method = number.draft.report.partition("/")[0]
-    parameters = ProfileReportParameters.model_validate(dict(stated.run.parameters))
+    parameters = ProfileReportParameters.of_record(stated.run.parameters)
     folders = _profile_folders(store, stated, method)
     return _stated_again(number, study_published_profiles(method, folders, parameters).numbers)
 
@@ -296,7 +296,7 @@ def _is_of_relevance(number: Number) -> bool:
 
 def _from_relevance(store: Store, number: Number, stated: Provenance) -> NumberDraft:
     method = number.draft.report.partition("/")[0]
-    parameters = ProfileReportParameters.model_validate(dict(stated.run.parameters))
+    parameters = ProfileReportParameters.of_record(stated.run.parameters)
     with TemporaryDirectory() as scratch:
         cells = {
             artifact.partition: feature_table_folder(

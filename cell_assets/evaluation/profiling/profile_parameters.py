@@ -1,11 +1,13 @@
 """How profiles are compared and reported; free of scikit-learn and pycytominer, which definitions must not wait for."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cell_assets.evaluation.retrieval.fusion_parameters import SimilarityFusionParameters
+from cell_assets.ledger.records import JsonValue
 
 LEAST_RELEVANT = 0.2
 """Share of a well's cells that counts as its least relevant."""
@@ -117,3 +119,9 @@ class ProfileReportParameters(BaseModel):
     relevance: RelevanceParameters | None = RelevanceParameters()
     """What is asked of the relevance of cells, where a method says how much each has to say; None asks nothing, and
     reads no cell."""
+
+    @classmethod
+    def of_record(cls, recorded: Mapping[str, JsonValue]) -> Self:
+        """By which a report was made, as its run states them; where that says nothing of fusing similarities, none were
+        fused."""
+        return cls.model_validate({"similarity_fusion": None, **recorded})
