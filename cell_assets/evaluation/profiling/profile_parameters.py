@@ -114,8 +114,8 @@ class ProfileReportParameters(BaseModel):
     """Which features of profiles without learning are compared."""
     similarity_fusion: SimilarityFusionParameters | None = SimilarityFusionParameters()
     """How similarities of medians, dispersions and covariances are fused, as a representation of its own beside the
-    others, where all plates have `fusion` profiles; None fuses none. 8,000 wells that are ranked together, which are
-    the most, take minutes and 7 GB; 1,000 take a second."""
+    others, where all plates have `fusion` profiles; None fuses none. Fusing 1,000 profiles that are ranked together
+    took 0.8 s of one core, and 2,000 took 4.5 s; 8,000, which are the most, hold 13 matrices of 0.5 GB."""
     relevance: RelevanceParameters | None = RelevanceParameters()
     """What is asked of the relevance of cells, where a method says how much each has to say; None asks nothing, and
     reads no cell."""
