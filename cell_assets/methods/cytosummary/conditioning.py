@@ -69,7 +69,7 @@ class ControlMoments:
         return np.asarray((directions / np.sqrt(values)) @ directions.T)
 
 
-def condition(plate: PlateCells, conditioning: Conditioning, seed: int = 0) -> PlateCells:
+def condition(plate: PlateCells, conditioning: Conditioning, seed: int) -> PlateCells:
     """The plate with all of its cells changed, in place, to how they differ from those of its control wells.
 
     Args:
@@ -92,12 +92,14 @@ def condition(plate: PlateCells, conditioning: Conditioning, seed: int = 0) -> P
 
 
 def _some_controls(plate: PlateCells, seed: int) -> NDArray[np.float32]:
-    """(C, D) control cells, each as likely as any other."""
-    is_control = plate.wells[IS_CONTROL].to_numpy(np.bool_)
-    rows = np.flatnonzero(is_control.repeat(np.diff(plate.starts)))
+    """(C, D) control cells, each as likely as any other, and the same ones wherever wells of one cell lie."""
+    wells = np.flatnonzero(plate.wells[IS_CONTROL].to_numpy(np.bool_))
+    # Profiling lays wells of one cell last and training does not, while φ is to see the same cells in both.
+    wells = wells[np.argsort(np.diff(plate.starts)[wells] == 1, kind="stable")]
+    rows = np.concatenate([np.arange(plate.starts[well], plate.starts[well + 1]) for well in wells])
     n = min(CONTROL_CELLS, len(rows))
-    chosen = np.random.default_rng([seed, 3]).choice(rows, n, replace=False)
-    return np.array(plate.features[np.sort(chosen)])
+    chosen = np.random.default_rng([seed, 3]).choice(len(rows), n, replace=False)
+    return np.array(plate.features[rows[np.sort(chosen)]])
 
 
 def _blocks(begin: int, end: int) -> Iterator[slice]:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.profiling.well_manifest import COMPOUND, IS_CONTROL
 from cell_assets.methods.cytosummary import conditioning as module
+from cell_assets.methods.cytosummary import profiling, table_training
 from cell_assets.methods.cytosummary.batches import EpochSets
 from cell_assets.methods.cytosummary.building import on_plate
 from cell_assets.methods.cytosummary.checkpoint import load_checkpoint
@@ -28,7 +29,12 @@ from cell_assets.methods.cytosummary.sets import SetParameters
 from cell_assets.methods.cytosummary.summed_cells import NEGATIVE_SLOPE, Counts
 from cell_assets.methods.cytosummary.training import train_network
 from cell_assets.methods.processor import Precision
-from cell_assets_tests.methods.cytosummary.synthetic_plates import EMPTY_WELL, manifest, write_plate
+from cell_assets_tests.methods.cytosummary.synthetic_plates import (
+    CELLS_PER_WELL,
+    EMPTY_WELL,
+    manifest,
+    write_plate,
+)
 from cell_assets_tests.methods.cytosummary.test_method import digests, small
 
 CONFIG = NetworkConfig(features=5, cell_width=12, hidden_width=8, profile_width=6)
@@ -145,10 +151,10 @@ def test_it_learns_from_controls_what_scaling_by_them_does_not_say() -> None:
             precision=Precision.FLOAT32,
         )
         plates = [
-            condition(mirrored(f"{sign}", seed, sign), conditioning)
+            condition(mirrored(f"{sign}", seed, sign), conditioning, seed=0)
             for seed, sign in enumerate([1, -1, 1, -1, 1, -1])
         ]
-        held_out = [condition(mirrored(f"{sign}", 9 + sign, sign), conditioning) for sign in (1, -1)]
+        held_out = [condition(mirrored(f"{sign}", 9 + sign, sign), conditioning, seed=0) for sign in (1, -1)]
         treated = [plate.between(0, 9) for plate in held_out]
         network = train_network(plates, COMPOUNDS, parameters).network
         found[conditioning] = replicate_retrieval(
@@ -160,7 +166,9 @@ def test_it_learns_from_controls_what_scaling_by_them_does_not_say() -> None:
 
 
 def test_batches_say_whose_the_cells_are() -> None:
-    plates = [condition(mirrored(name, seed, 1), Conditioning.LEARNED) for seed, name in enumerate("PQ")]
+    plates = [
+        condition(mirrored(name, seed, 1), Conditioning.LEARNED, seed=0) for seed, name in enumerate("PQ")
+    ]
     for place, plate in enumerate(plates):
         plate.features[:, 2] = place
     parameters = small(conditioning=Conditioning.LEARNED, positives=Positives.ACROSS_PLATES)
@@ -179,7 +187,7 @@ def test_so_many_scaled_control_cells_are_kept(monkeypatch: pytest.MonkeyPatch) 
     before[:, 2] = given.features[:, 2] = 1
     of_controls = before[9 * CELLS :]
     sd = np.where(of_controls.std(0) > 0, of_controls.std(0), 1)
-    kept = condition(given, Conditioning.LEARNED).controls
+    kept = condition(given, Conditioning.LEARNED, seed=0).controls
     assert kept is not None and len(of_controls) < CONTROL_CELLS
     np.testing.assert_allclose(kept, (of_controls - of_controls.mean(0)) / sd, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(given.features, (before - of_controls.mean(0)) / sd, rtol=1e-4, atol=1e-4)
@@ -193,10 +201,40 @@ def test_so_many_scaled_control_cells_are_kept(monkeypatch: pytest.MonkeyPatch) 
     assert not np.array_equal(other, first)
 
 
+def test_profiling_shows_the_control_cells_of_training_where_a_control_well_has_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wells = manifest(["P"])
+    first = wells.loc[wells[IS_CONTROL], "Metadata_Well"].iloc[0]
+
+    def with_one(cells: pd.DataFrame) -> pd.DataFrame:
+        return cells[(cells["Metadata_Well"] != first) | (cells["Metadata_ObjectNumber"] == 0)]
+
+    table = write_plate(tmp_path / "P", "P", 0, with_one)
+    monkeypatch.setattr(module, "CONTROL_CELLS", CELLS_PER_WELL // 2)
+    plates: list[PlateCells] = []
+
+    def noted(plate: PlateCells, conditioning: Conditioning, seed: int) -> PlateCells:
+        plates.append(condition(plate, conditioning, seed))
+        return plates[-1]
+
+    for place in (table_training, profiling):
+        monkeypatch.setattr(place, "condition", noted)
+    for name in ("checkpoint", "profiles"):
+        (tmp_path / name).mkdir()
+    METHOD.train([table], wells, small(conditioning=Conditioning.LEARNED, seed=5), tmp_path / "checkpoint")
+    METHOD.profile(tmp_path / "checkpoint", table, wells, tmp_path / "profiles", {})
+    trained, profiled = plates
+    sizes = [np.diff(plate.starts)[plate.wells[IS_CONTROL].to_numpy()].tolist() for plate in plates]
+    assert sizes == [[1, CELLS_PER_WELL], [CELLS_PER_WELL, 1]]
+    assert len(trained.seen_controls()) == CELLS_PER_WELL // 2
+    np.testing.assert_allclose(profiled.seen_controls(), trained.seen_controls(), rtol=1e-5, atol=1e-6)
+
+
 def test_a_plate_without_controls_is_named() -> None:
     without = mirrored("P", 0, 1).between(0, 9)
     with pytest.raises(BadInputError, match="plate P: 0 cells of control wells are there to condition on"):
-        condition(without, Conditioning.LEARNED)
+        condition(without, Conditioning.LEARNED, seed=0)
     with pytest.raises(RuntimeError, match="plate P: φ is to see control cells"):
         train_network([without], COMPOUNDS, small(conditioning=Conditioning.LEARNED))
 
