@@ -118,7 +118,11 @@ class _Source:
         return np.concatenate(parts)
 
     def cells_of_plates(self, draw: SetDraw) -> tuple[CellsOfPlate, ...]:
-        """Of every plate that cells were drawn from."""
+        """Of every plate that cells were drawn from.
+
+        Control cells are the plates' own arrays, and no batch copies them on a CPU, where the loader has no other
+        processes and nothing moves; a GPU gets those of a batch's plates anew with it, 4 C D bytes a plate.
+        """
         ends = np.searchsorted(draw.cells, self.first)
         return tuple(
             CellsOfPlate(int(begin), int(end), torch.from_numpy(plate.seen_controls()))

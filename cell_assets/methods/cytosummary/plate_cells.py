@@ -27,10 +27,11 @@ class PlateCells:
     """W rows with `Metadata_Perturbation` and `Metadata_IsControl`, as `well_manifest` has them, and where batches are
     told apart `Metadata_Batch`."""
     controls: NDArray[np.float32] | None = None
-    """(C, D) some of the plate's control cells, changed as all of its cells are, where φ is to see them."""
+    """(C, D) some of the plate's control cells, changed as all of its cells are, where φ is to see them; in memory
+    throughout training, 4 C D bytes a plate."""
 
     def between(self, first: int, end: int) -> "PlateCells":
-        """The wells from place `first` to before `end`; their features are a view."""
+        """The wells from place `first` to before `end`; their features are a view, controls the plate's own."""
         starts = self.starts[first : end + 1]
         return replace(
             self,

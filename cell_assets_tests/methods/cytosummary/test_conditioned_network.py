@@ -172,13 +172,15 @@ def test_batches_say_whose_the_cells_are() -> None:
     for place, plate in enumerate(plates):
         plate.features[:, 2] = place
     parameters = small(conditioning=Conditioning.LEARNED, positives=Positives.ACROSS_PLATES)
-    batch = EpochSets(plates, trained_wells(plates, COMPOUNDS), parameters, 0)[0]
+    taught = [plate.between(0, 9) for plate in plates]
+    batch = EpochSets(taught, trained_wells(taught, COMPOUNDS), parameters, 0)[0]
     first, second = batch.plates
     assert (first.begin, first.end, second.end) == (0, second.begin, len(batch.cells))
     assert (batch.cells[: first.end, 2] == 0).all() and (batch.cells[second.begin :, 2] == 1).all()
     for one, plate in zip(batch.plates, plates, strict=True):
         assert plate.controls is not None
         np.testing.assert_array_equal(one.controls.numpy(), plate.controls)
+        assert np.shares_memory(one.controls.numpy(), plate.controls)
 
 
 def test_so_many_scaled_control_cells_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
