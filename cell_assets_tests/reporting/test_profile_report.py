@@ -190,7 +190,6 @@ def test_plates_and_batches_stand_in_a_table_as_in_table_1(tmp_path: Path) -> No
         "validation plates of batch Stain2",
         "test plates of batch Stain2",
         "batch Stain5",
-        "out-of-distribution plates of batch Stain5",
         *(f"plate P{n}" for n in range(6)),
     ]
 

@@ -166,7 +166,8 @@ class PlateScore:
 
 
 def strata_of(task: Task, wells: pd.DataFrame) -> tuple[Stratum, ...]:
-    """Whom a task is asked for, all together first: by split where a manifest has one, by batch where someone says it.
+    """Whom a task is asked for, all together first: by split where a manifest has one, by batch where there are
+    several.
 
     Args:
         wells: of all plates, as a well manifest has them; the columns of its splits and of batches may lack.
@@ -188,13 +189,17 @@ def strata_of(task: Task, wells: pd.DataFrame) -> tuple[Stratum, ...]:
 
 
 def _batches(wells: pd.DataFrame, has_splits: bool) -> tuple[Stratum, ...]:
-    """Every batch, followed by what its plates are for."""
+    """Every batch, followed by what its plates are for; nothing that would name the same wells again."""
+    batches = sorted(set(wells[BATCH].dropna().astype(str)))
+    if len(batches) < 2:
+        return ()
     found = []
-    for batch in sorted(set(wells[BATCH].dropna().astype(str))):
+    for batch in batches:
         found.append(Stratum(batch=batch))
         if has_splits:
             used = set(wells.loc[wells[BATCH].astype(str) == batch, PLATE_SPLIT].dropna())
-            found.extend(Stratum(plates=kind, batch=batch) for kind in PlateSplit if kind.value in used)
+            kinds = [kind for kind in PlateSplit if kind.value in used]
+            found.extend(Stratum(plates=kind, batch=batch) for kind in kinds if len(kinds) > 1)
     return tuple(found)
 
 

@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import false_discovery_control, ttest_ind
 
 from cell_assets.evaluation.profiling.profile_numbers import profile_numbers
-from cell_assets.evaluation.profiling.profile_scores import PLATE_TASKS, Stratum
+from cell_assets.evaluation.profiling.profile_scores import PLATE_TASKS, Stratum, strata_of
 from cell_assets.evaluation.profiling.profile_study import ProfileStudy, study_profiles
 from cell_assets.evaluation.profiling.profile_tasks import RankedTask, Task, rank, treated_only
 from cell_assets.evaluation.profiling.well_manifest import BATCH, COMPOUND, MOA, PlateSplit, is_treated
@@ -29,7 +29,6 @@ GROUPS = {
     "learned plates of batch Stain2": ("P0", "P1"),
     "validation plates of batch Stain2": ("P2",),
     "held out plates of batch Stain2": ("P3",),
-    "out-of-distribution plates of batch Stain5": ("P4", "P5"),
 }
 
 
@@ -160,6 +159,20 @@ def test_groups_that_no_plate_is_in_are_not_asked_for() -> None:
     kinds = {one.stratum.plates for one in found.scores}
     assert kinds == {None, PlateSplit.LEARNED, PlateSplit.HELD_OUT}
     assert all(one.stratum.batch is None for one in found.scores)
+
+
+def test_a_batch_is_asked_for_where_it_is_not_all_and_its_groups_where_they_are_not_the_batch() -> None:
+    wells = stratified_screen()
+    task = Task.REPLICATE_ON_PLATE
+    assert [one.name for one in strata_of(task, wells) if one.batch is not None] == [
+        "batch Stain2",
+        "learned plates of batch Stain2",
+        "validation plates of batch Stain2",
+        "held out plates of batch Stain2",
+        "batch Stain5",
+    ]
+    one_batch = wells.assign(**{BATCH: "Stain2"})
+    assert strata_of(task, one_batch) == strata_of(task, wells.drop(columns=BATCH))
 
 
 def test_strata_are_named_by_what_they_leave_out() -> None:
