@@ -60,7 +60,7 @@ class PlateSplit(StrEnum):
     HELD_OUT = "held out"
     """It tests: nothing is learned from it, and nothing chosen by it."""
     OUT_OF_DISTRIBUTION = "out-of-distribution"
-    """It tests as held-out plates do, and was made under conditions that no other plate shares."""
+    """It tests as held-out plates do, and was made under conditions that nothing which is learned from shares."""
 
 
 class DoseSplit(StrEnum):
@@ -90,8 +90,8 @@ class WellSplitParameters(BaseModel):
     validation_plates: tuple[str, ...] = Field(default=(), exclude_if=_names_nothing)
     """Plates that no weight is learned from, and whose validation compounds help to choose the epoch that is kept."""
     out_of_distribution_plates: tuple[str, ...] = Field(default=(), exclude_if=_names_nothing)
-    """Plates of other conditions than all that is learned from, such as Stain5 of the paper. They are held out as test
-    plates are, and reports give their numbers apart."""
+    """Plates of other conditions than all that is learned from, such as Stain5 of the paper, and so of none of its
+    batches. They are held out as test plates are, and reports give their numbers apart."""
     doses: DoseParameters = DoseParameters()
     """Doses that something is learned from."""
     batch_of_plate: dict[str, str] = Field(default_factory=dict)
@@ -182,7 +182,8 @@ def split_wells(wells: pd.DataFrame, parameters: WellSplitParameters) -> pd.Data
 
     Raises:
         BadInputError: a plate that is not to be learned from is none of these, no plate is left to learn from, a plate
-            lacks a batch, doses cannot be told apart as is asked for, or too few compounds are left.
+            lacks a batch, one that is out of distribution shares it with one that trains or validates, doses cannot be
+            told apart as is asked for, or too few compounds are left.
     """
     plates = list(dict.fromkeys(wells[PLATE].astype(str)))
     plate_splits = parameters.plate_splits
@@ -200,6 +201,7 @@ def split_wells(wells: pd.DataFrame, parameters: WellSplitParameters) -> pd.Data
         )
     treated = is_treated(wells)
     wells = with_batch(wells, parameters.batch_of_plate)
+    _refuse_familiar_batches(plates, parameters)
     taught = of_learned_doses(wells, plate_splits, parameters.doses)
     split = _compound_splits(wells[treated], taught[treated], parameters)
     n_learned = sum(one is Split.TRAIN for one in split.values())
@@ -241,6 +243,23 @@ def with_batch(wells: pd.DataFrame, batch_of_plate: Mapping[str, str]) -> pd.Dat
         plate = wells.loc[batch.isna(), PLATE].iloc[0]
         raise BadInputError(f"batch_of_plate: plate {plate} has no batch; name that of every plate")
     return wells.assign(**{BATCH: batch})
+
+
+def _refuse_familiar_batches(plates: Sequence[str], parameters: WellSplitParameters) -> None:
+    """Raise BadInputError where a plate is said to be out of distribution, and of a batch that trains or validates."""
+    splits, batches = parameters.plate_splits, parameters.batch_of_plate
+    uses = {plate: splits.get(plate, PlateSplit.LEARNED) for plate in plates if plate in batches}
+    familiar = {
+        batches[plate]: plate
+        for plate, use in reversed(uses.items())
+        if use in (PlateSplit.LEARNED, PlateSplit.VALIDATION)
+    }
+    for plate, use in uses.items():
+        if use is PlateSplit.OUT_OF_DISTRIBUTION and (other := familiar.get(batches[plate])) is not None:
+            raise BadInputError(
+                f"out_of_distribution_plates: {plate} is of batch {batches[plate]}, as is {other}, a {uses[other]} "
+                "plate; name it in held_out_plates, or correct batch_of_plate"
+            )
 
 
 def is_treated(wells: pd.DataFrame) -> BoolArray:

@@ -141,6 +141,24 @@ def test_a_plate_that_is_for_two_things_or_none_is_named(fields: dict[str, objec
         WellSplitParameters.model_validate(fields)
 
 
+@pytest.mark.parametrize(
+    ("familiar", "said"),
+    [
+        ("P0", "is of batch 2, as is P0, a learned plate"),
+        ("P1", "is of batch 2, as is P1, a validation plate"),
+    ],
+)
+def test_out_of_distribution_plates_are_of_no_batch_that_trains_or_validates(
+    familiar: str, said: str
+) -> None:
+    apart = {"P0": "1", "P1": "1", "P2": "2", "P3": "2", "P4": "1"}
+    allowed = fig_8().model_copy(update={"batch_of_plate": apart})
+    assert split_wells(screen(5), allowed)[PLATE_SPLIT].nunique() == 4
+    shared = fig_8().model_copy(update={"batch_of_plate": apart | {familiar: "2"}})
+    with pytest.raises(BadInputError, match=f"out_of_distribution_plates: P3 {said}; name it in held_out"):
+        split_wells(screen(5), shared)
+
+
 def test_same_seed_same_bytes_and_read_back(tmp_path: Path) -> None:
     folders = [tmp_path / name for name in "ab"]
     for folder in folders:
