@@ -37,12 +37,15 @@ class WellLeakage:
 
     n_held_out_compounds: int
     n_held_out_plates: int
+    """Those that test; validation plates choose the epoch."""
     n_held_out_doses: int
     """Each of a compound."""
     compounds: tuple[str, ...]
     """Held-out ones that are learned from under the same name, or one that differs in case or spaces."""
     plates: tuple[str, ...]
     """Held-out ones of which a well is learned from."""
+    validation_plates: tuple[str, ...]
+    """Validation plates of which a well is learned from beyond choosing the epoch."""
     doses: tuple[str, ...]
     """Held-out ones, in words with their compound, that are learned from under the same name or another."""
     copies: tuple[tuple[str, str], ...]
@@ -52,7 +55,7 @@ class WellLeakage:
     @property
     def leaks(self) -> bool:
         """Whether what was held out was not, or a well comes twice."""
-        return bool(self.compounds or self.plates or self.doses or self.copies)
+        return bool(self.compounds or self.plates or self.validation_plates or self.doses or self.copies)
 
     def sentence(self) -> str:
         """What is wrong, for a person; empty when nothing is."""
@@ -63,6 +66,9 @@ class WellLeakage:
             )
         if self.plates:
             said.append(f"{len(self.plates)} held-out plates are learned from too ({_first(self.plates)})")
+        if self.validation_plates:
+            n, first = len(self.validation_plates), _first(self.validation_plates)
+            said.append(f"{n} validation plates do more than choose the epoch ({first})")
         if self.doses:
             said.append(f"{len(self.doses)} held-out doses are learned from too ({_first(self.doses)})")
         if self.copies:
@@ -90,10 +96,10 @@ def find_well_leakage(wells: pd.DataFrame) -> WellLeakage:
     learned |= learned_from(wells, Split.VAL)
     tested = (wells[COMPOUND_SPLIT] == Split.TEST.value).fillna(False).to_numpy(bool)
     held_dose = (wells[DOSE_SPLIT] == DoseSplit.HELD_OUT.value).fillna(False).to_numpy(bool)
-    # A validation plate may choose the epoch, but weights are learned from it as little as from any that is held out.
-    held_plate = (wells[PLATE_SPLIT] != PlateSplit.LEARNED.value).to_numpy(bool)
-    validates = (wells[PLATE_SPLIT] == PlateSplit.VALIDATION.value).to_numpy(bool)
-    shared_plates = set(wells.loc[held_plate, PLATE]) & set(wells.loc[learned & ~validates, PLATE])
+    by_use = {use: (wells[PLATE_SPLIT] == use.value).fillna(False).to_numpy(bool) for use in PlateSplit}
+    held_plate = by_use[PlateSplit.HELD_OUT] | by_use[PlateSplit.OUT_OF_DISTRIBUTION]
+    validates = by_use[PlateSplit.VALIDATION]
+    beyond_epochs = set(wells.loc[learned & ~validates, PLATE])
     plain = wells[COMPOUND].str.casefold().str.replace(r"[\s_-]+", "", regex=True)
     known = set(plain[learned].dropna())
     compounds = wells.loc[tested & plain.isin(known).to_numpy(bool), COMPOUND]
@@ -106,7 +112,8 @@ def find_well_leakage(wells: pd.DataFrame) -> WellLeakage:
         n_held_out_plates=wells.loc[held_plate, PLATE].nunique(),
         n_held_out_doses=len(wells.loc[held_dose, [COMPOUND, DOSE, DOSE_UNIT]].drop_duplicates()),
         compounds=_sorted(compounds),
-        plates=_sorted(shared_plates),
+        plates=_sorted(set(wells.loc[held_plate, PLATE]) & set(wells.loc[learned, PLATE])),
+        validation_plates=_sorted(set(wells.loc[validates, PLATE]) & beyond_epochs),
         doses=_learned_doses(wells, plain, held_dose, learned),
         copies=tuple(zip(names[twice], first[twice], strict=True)),
     )

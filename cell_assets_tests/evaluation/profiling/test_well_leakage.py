@@ -103,7 +103,10 @@ def test_a_validation_plate_validates_without_a_leak_and_leaks_where_a_well_of_i
         screen(4), WellSplitParameters(validation_plates=("P1",), out_of_distribution_plates=("P2",))
     )
     found = find_well_leakage(wells)
-    assert (found.n_held_out_plates, found.plates) == (2, ())
+    assert (found.n_held_out_plates, found.plates, found.leaks) == (1, (), False)
     trains = (wells["Metadata_Plate"] == "P1") & (wells[COMPOUND_SPLIT] == "train").fillna(False)
     wells.loc[trains.idxmax(), PLATE_SPLIT] = PlateSplit.LEARNED.value
-    assert find_well_leakage(wells).plates == ("P1",)
+    found = find_well_leakage(wells)
+    assert (found.n_held_out_plates, found.plates, found.validation_plates) == (1, (), ("P1",))
+    with pytest.raises(BadInputError, match=r"1 validation plates do more than choose the epoch \(P1\)"):
+        found.refuse("the well manifest of E")
