@@ -56,6 +56,8 @@ class PlateGroup:
     of_what: str
     """What is tested: `compounds` or `mechanisms`; empty where nothing is."""
     rows: tuple[PlateRow, ...]
+    unlisted: str
+    """How many plates could not be asked, and why the first could not; empty where all could."""
 
 
 def plate_groups(study: ProfileStudy, headline: str) -> tuple[PlateGroup, ...]:
@@ -85,7 +87,8 @@ def _group(study: ProfileStudy, task: Task, headline: str) -> PlateGroup:
     ]
     rows = tuple(_rows([*pairs, *plates]))
     tested = study.score(task, reference).significance
-    return PlateGroup(TASK_TITLES[task], "" if tested is None else tested.of_what, rows)
+    of_what = "" if tested is None else tested.of_what
+    return PlateGroup(TASK_TITLES[task], of_what, rows, _unlisted([own for _, _, own in plates]))
 
 
 def _group_text(stratum: Stratum) -> str:
@@ -101,6 +104,14 @@ def _rows(pairs: list[tuple[str, Score | PlateScore, Score | PlateScore]]) -> It
     for plates, reference, own in pairs:
         if own.mean_average_precision.value is not None:
             yield PlateRow(plates, own.n_queries, _cell(reference), _cell(own), *_gained(own.gain))
+
+
+def _unlisted(plates: list[PlateScore]) -> str:
+    silent = [one for one in plates if one.mean_average_precision.value is None]
+    if not silent:
+        return ""
+    first = f"plate {silent[0].plate}: {silent[0].mean_average_precision.why_missing}"
+    return f"{len(silent)} of {len(plates)} plates could not be asked ({'first ' if len(silent) > 1 else ''}{first})"
 
 
 def _cell(score: Score | PlateScore) -> PlateCell:

@@ -18,6 +18,7 @@ from cell_assets.evaluation.profiling.profile_study import ProfileStudy, UmapOfW
 from cell_assets.evaluation.profiling.profile_tasks import Task
 from cell_assets.evaluation.profiling.well_manifest import COMPOUND, MOA, DoseSplit
 from cell_assets.evaluation.profiling.well_representations import ProfileParameters, Representation
+from cell_assets.imaging.feature_tables.columns import PLATE
 from cell_assets.ledger.records import NumberDraft, ReadReceipt
 from cell_assets.reporting.dose_table import dose_groups
 from cell_assets.reporting.profile_figures import scores_figure
@@ -231,6 +232,31 @@ def test_plates_and_batches_stand_in_a_table_as_in_table_1(tmp_path: Path) -> No
         == number("cytosummary", "share_of_mechanisms_significant", "plate P4").value
     )
     assert of_p4["gain"] == number("cytosummary", "gain_over_mean", "plate P4").value
+
+
+def test_plates_that_could_not_be_asked_are_counted_with_the_reason(tmp_path: Path) -> None:
+    wells = screen()
+    wells[MOA] = wells[MOA].mask(wells[PLATE] == "P1")
+    wells[COMPOUND] = wells[COMPOUND].mask(wells[PLATE] == "P1", wells[COMPOUND] + "b")
+    found = study_profiles({"mean": profiles(wells, 0), "cytosummary": profiles(wells, 1)}, QUICK)
+    numbers = write_profile_report(
+        tmp_path, "A", "cytosummary", found, [], ProfileSources(INPUTS, {}), "cytosummary"
+    )
+    why = "no well has a compound of known mechanism"
+    own = [
+        (one.value, one.why_missing)
+        for one in numbers
+        if (one.report, one.split) == ("cytosummary/cytosummary/mechanism_on_plate", "plate P1")
+    ]
+    assert len(own) == 5 and set(own) == {(None, why)}
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    table, _, below = page.partition("<h2>By plate and by batch</h2>")[2].partition("</table>")
+    mechanisms = table.partition("mechanism, own plate")[2].partition('class="group"')[0]
+    assert re.findall("<td>(plate .*?)</td>", mechanisms) == ["plate P0", "plate P2"]
+    assert below.strip().startswith(
+        f"<p>mechanism, own plate: 1 of 3 plates could not be asked (plate P1: {why}).</p>"
+    )
+    assert below.partition("<h2>")[0].count("could not be asked") == 1
 
 
 def test_doses_stand_side_by_side(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ from cell_assets.imaging.feature_tables.columns import PLATE
 TREATMENT = "Metadata_Treatment"
 """Compound and dose, in words."""
 _TREATMENT_OF = (COMPOUND, DOSE, DOSE_UNIT, TREATMENT)
+_NO_MECHANISM = "no well has a compound of known mechanism"
 MOST_COMPARED = 8_000
 """Profiles of one question: of each two of them the similarity is held, and those are 64 million."""
 
@@ -152,14 +153,16 @@ def rank(task: Task, wells: Sequence[AskingProfiles]) -> RankedTask:
         return _unasked(task, len(wells), "nobody says that some doses were not learned from")
     profiles = [profiles_of(task, one) for one in wells]
     if not len(profiles[0]):
-        return _unasked(task, len(wells), "no well has a compound of known mechanism")
+        return _unasked(task, len(wells), _NO_MECHANISM)
     if task.within is None:
         try:
             return _answers(task, [_asked(task, one) for one in profiles])
         except BadInputError as error:
             return _unasked(task, len(wells), str(error))
     within = profiles[0].metadata[task.within].astype(str)
-    parts, unanswered = [], dict[str, str]()
+    # A plate none of whose wells has a mechanism has no profile, and is listed with that reason.
+    silent = set(wells[0].metadata[task.within].astype(str)) - set(within)
+    parts, unanswered = [], dict.fromkeys(sorted(silent), _NO_MECHANISM)
     for value in dict.fromkeys(within):
         own = (within == value).to_numpy(np.bool_)
         try:
