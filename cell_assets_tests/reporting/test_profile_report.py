@@ -257,6 +257,7 @@ def test_plates_that_could_not_be_asked_are_counted_with_the_reason(tmp_path: Pa
         f"<p>mechanism, own plate: 1 of 3 plates could not be asked (plate P1: {why}).</p>"
     )
     assert below.partition("<h2>")[0].count("could not be asked") == 1
+    assert "saw nothing of test and\nout-of-distribution plates but which features all plates have." in page
 
 
 def test_doses_stand_side_by_side(tmp_path: Path) -> None:
