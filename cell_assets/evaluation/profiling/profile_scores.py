@@ -106,7 +106,7 @@ class Welch:
     """Welch's t-test (unequal variances, two-sided, not paired) of average precisions against the reference's."""
 
     over: str
-    """`plates` or `compounds`: the precisions of each are averaged first."""
+    """`plates` or `compounds`: the precisions of each are averaged first, and each counts once."""
     n: int
     p_value: float | None
     why_missing: str | None
@@ -117,7 +117,7 @@ class Gain:
     """What a representation has over the reference, on the same profiles and resamples."""
 
     absolute: Estimate
-    """Difference of mean average precisions."""
+    """Difference of mean average precisions over the profiles that ask: a plate or compound counts by how many do."""
     relative: Estimate
     """That difference as a share of the reference's mean average precision."""
     welch: tuple[Welch, ...]
@@ -301,6 +301,13 @@ class _Draw:
 
 
 def _gain(draw: _Draw, own: FloatArray, reference: FloatArray) -> Gain:
+    """Absolute and relative gain pool all Q profiles that ask; Welch's tests are of the means of plates and of
+    compounds, so that where these ask unequally often a test is not of the very gain beside it.
+
+    Args:
+        own: (Q,) average precisions.
+        reference: (Q,), on the same profiles.
+    """
     difference = own - reference
 
     def relative(weights: FloatArray) -> FloatArray:

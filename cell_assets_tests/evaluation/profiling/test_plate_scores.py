@@ -8,12 +8,12 @@ import pytest
 from scipy.stats import false_discovery_control, ttest_ind
 
 from cell_assets.evaluation.profiling.profile_numbers import profile_numbers
-from cell_assets.evaluation.profiling.profile_scores import PLATE_TASKS, Stratum, strata_of
+from cell_assets.evaluation.profiling.profile_scores import EVERYONE, PLATE_TASKS, Stratum, scores, strata_of
 from cell_assets.evaluation.profiling.profile_study import ProfileStudy, study_profiles
 from cell_assets.evaluation.profiling.profile_tasks import RankedTask, Task, rank, treated_only
 from cell_assets.evaluation.profiling.well_manifest import BATCH, COMPOUND, MOA, PlateSplit, is_treated
 from cell_assets.evaluation.retrieval.profiles import Profiles
-from cell_assets.evaluation.retrieval.retrieval import Question, retrieve
+from cell_assets.evaluation.retrieval.retrieval import CHANCE, PREVALENCE, Question, retrieve
 from cell_assets.evaluation.splits import Split
 from cell_assets.imaging.feature_tables.columns import PLATE
 from cell_assets.ledger.records import NumberDraft
@@ -137,6 +137,25 @@ def test_each_plate_is_stated_with_what_is_gained_there(
         expected = ttest_ind(own, mean, equal_var=False).pvalue
         assert numbers[about, "welch_p_over_mean_by_compounds", of_plate].value == pytest.approx(expected)
         assert (about, "welch_p_over_mean_by_plates", of_plate) not in numbers
+
+
+def test_gains_pool_profiles_and_welch_tests_means_of_plates() -> None:
+    """Three profiles ask on P0, one on P1. Means of plates are .8 and .4, against .3 and .7: they differ by .1, where
+    the profiles' means differ by .3. Both have variance .08, so t² = .1² / .08 = 1/8 on 2 degrees of freedom, of which
+    p = 1 - sqrt(t² / (2 + t²)) = 1 - 1 / sqrt(17)."""
+    known = pd.DataFrame(
+        {PLATE: ["P0", "P0", "P0", "P1"], COMPOUND: ["a", "b", "c", "a"], CHANCE: 0.2, PREVALENCE: 0.1}
+    )
+    precision = np.array([[0.2, 0.9], [0.3, 0.8], [0.4, 0.7], [0.7, 0.4]])
+    answers = RankedTask(Task.MECHANISM_OF_PLATES, known, precision, np.zeros((4, 2)))
+    _, rival = scores(answers, ["mean", "rival"], 0, [EVERYONE], 0, 100)
+    assert rival.gain is not None
+    assert rival.mean_average_precision.value == pytest.approx(0.7)
+    assert rival.gain.absolute.value == pytest.approx(0.3)
+    assert rival.gain.relative.value == pytest.approx(0.75)
+    by_plates = next(one for one in rival.gain.welch if one.over == "plates")
+    assert by_plates.n == 2
+    assert by_plates.p_value == pytest.approx(1 - 1 / np.sqrt(17))
 
 
 def test_compounds_are_crossed_with_all_four_groups_of_plates(
