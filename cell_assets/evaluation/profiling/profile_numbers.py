@@ -70,8 +70,11 @@ def _significant(found: Significance, about: str, split: str) -> NumberDraft:
 
 
 def _by_plate(study: ProfileStudy) -> Iterator[NumberDraft]:
+    """Plate after plate within each report, so that pages head each report once."""
     reference, simulated = study.parameters.reference, study.parameters.simulated
-    for one in study.plates:
+    reports = dict.fromkeys((one.task, one.representation) for one in study.plates)
+    place = {report: n for n, report in enumerate(reports)}
+    for one in sorted(study.plates, key=lambda one: place[one.task, one.representation]):
         split = stated_split(f"plate {one.plate}", simulated)
         about = f"{one.representation}/{one.task.value}"
         yield _of(one.mean_average_precision, about, "mean_average_precision", split)

@@ -139,6 +139,17 @@ def test_each_plate_is_stated_with_what_is_gained_there(
         assert (about, "welch_p_over_mean_by_plates", of_plate) not in numbers
 
 
+def test_plates_follow_each_other_within_a_report(study: ProfileStudy) -> None:
+    stated = profile_numbers(study, "cytosummary")
+    of_plates = [(one.report, one.split) for one in stated if one.split.startswith("plate ")]
+    assert list(dict.fromkeys(of_plates)) == [
+        (f"cytosummary/{name}/{task}", f"plate P{plate}")
+        for task in ("mechanism_on_plate", "replicate_on_plate")
+        for name in ("mean", "cytosummary")
+        for plate in range(6)
+    ]
+
+
 def test_gains_pool_profiles_and_welch_tests_means_of_plates() -> None:
     """Three profiles ask on P0, one on P1. Means of plates are .8 and .4, against .3 and .7: they differ by .1, where
     the profiles' means differ by .3. Both have variance .08, so t² = .1² / .08 = 1/8 on 2 degrees of freedom, of which
