@@ -1,5 +1,5 @@
 """What profiles find on each plate, each batch and each group of plates, and what one representation has over the
-reference there (upper half of Table 1 of CytoSummaryNet, with copairs' significance)."""
+reference there (upper half of Table 1 of CytoSummaryNet, with what is found beyond luck)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -18,7 +18,7 @@ CHANCE_REPORT = "chance"
 def profile_numbers(study: ProfileStudy, method: str) -> tuple[NumberDraft, ...]:
     """Every number, in the order of the study; what could not be computed says why. Of a part of the compounds, mean
     average precision and what it gains; the study holds the rest. Of plates, batches and what plates are for, all that
-    Table 1 of CytoSummaryNet states, with Welch's tests and the share that copairs finds significant.
+    Table 1 of CytoSummaryNet states, with Welch's tests and the share that is found beyond luck.
 
     Args:
         method: that the report is about, for example `cytosummary`; begins the name of every number's report.
