@@ -91,6 +91,7 @@ def write_features(folder: Path, seed: int) -> None:
     write_plate(folder, folder.name, seed, enlarged, rows_at_once=4000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "write"),
     [
