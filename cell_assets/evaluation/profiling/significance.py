@@ -23,7 +23,8 @@ from cell_assets.imaging.feature_tables.columns import PLATE
 SIGNIFICANT = 0.05
 """Corrected p (Benjamini-Hochberg) below which a compound or mechanism counts as found."""
 TESTED = (Task.MECHANISM_ON_PLATE, Task.REPLICATE_ON_PLATE, Task.REPLICATE_OTHER_PLATE)
-"""`FoundCompounds` has mechanisms among all plates."""
+"""Tasks of which this is asked by plate and by group of plates; mechanisms among all plates are tested compound by
+compound, see `FoundCompounds`."""
 CORRECTED_P = "corrected_p_value"
 
 

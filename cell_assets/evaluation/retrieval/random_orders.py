@@ -14,10 +14,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import false_discovery_control
 
-from cell_assets.evaluation.retrieval.retrieval import N_POSITIVES, N_RANKED
+from cell_assets.evaluation.retrieval.retrieval import N_ORDERS, N_POSITIVES, N_RANKED
 from cell_assets.evaluation.units import FloatArray, IntArray
 
-N_ORDERS = 10_000
 _KEYS_AT_ONCE = 4_000_000
 _SAME = 1e-9
 """Means of average precisions that differ by less are rounded differently."""

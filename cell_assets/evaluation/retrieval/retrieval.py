@@ -28,7 +28,8 @@ PREVALENCE = "prevalence"
 AVERAGE_PRECISION = "average_precision"
 CHANCE = "chance"
 NEAREST = "nearest_is_right"
-_NULL_SIZE = 10_000
+N_ORDERS = 10_000
+"""Random orders that a permutation test draws."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,7 @@ def permutation_test(queries: pd.DataFrame, unit: str, seed: int, nulls: Path) -
     tested: pd.DataFrame = mean_average_precision(
         named,
         sameby=[unit],
-        null_size=_NULL_SIZE,
+        null_size=N_ORDERS,
         threshold=0.05,
         seed=seed,
         progress_bar=False,

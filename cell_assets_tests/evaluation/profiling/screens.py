@@ -34,14 +34,7 @@ N_COMPOUNDS = 10
 
 def screen(n_plates: int = 3) -> pd.DataFrame:
     """On each plate two wells of each of 10 compounds of 5 mechanisms, and four controls; plate P2 is held out."""
-    drafts = [
-        WellDraft(f"{row}{n}", "compound", f"c{n}", 1.0, "µM", f"m{n // 2}", False)
-        for row in "AB"
-        for n in range(N_COMPOUNDS)
-    ]
-    drafts += [WellDraft(f"C{n}", "compound", "DMSO", is_control=True) for n in range(4)]
-    cells = {one.name: 7 for one in drafts}
-    wells = pd.concat([wells_table(f"P{n}", drafts, cells, {}) for n in range(n_plates)], ignore_index=True)
+    wells = _unsplit(n_plates)
     held_out = ("P2",) if n_plates > 2 else ()
     return split_wells(
         wells, WellSplitParameters(test_fraction=0.4, val_fraction=0, held_out_plates=held_out)
@@ -52,17 +45,9 @@ def stratified_screen() -> pd.DataFrame:
     """On each of six plates of two batches two wells of each of 10 compounds of 5 mechanisms, and four controls. As in
     Fig. 8 of CytoSummaryNet, plates of the first batch train (P0, P1), validate (P2) and test (P3); those of the other
     (P4, P5) are out of distribution. Six compounds train, two validate, two test."""
-    drafts = [
-        WellDraft(f"{row}{n}", "compound", f"c{n}", 1.0, "µM", f"m{n // 2}", False)
-        for row in "AB"
-        for n in range(N_COMPOUNDS)
-    ]
-    drafts += [WellDraft(f"C{n}", "compound", "DMSO", is_control=True) for n in range(4)]
-    cells = {one.name: 7 for one in drafts}
-    wells = pd.concat([wells_table(f"P{n}", drafts, cells, {}) for n in range(6)], ignore_index=True)
     batches = {f"P{n}": "Stain2" if n < 4 else "Stain5" for n in range(6)}
     return split_wells(
-        wells,
+        _unsplit(6),
         WellSplitParameters(
             validation_plates=("P2",),
             held_out_plates=("P3",),
@@ -70,6 +55,17 @@ def stratified_screen() -> pd.DataFrame:
             batch_of_plate=batches,
         ),
     )
+
+
+def _unsplit(n_plates: int) -> pd.DataFrame:
+    drafts = [
+        WellDraft(f"{row}{n}", "compound", f"c{n}", 1.0, "µM", f"m{n // 2}", False)
+        for row in "AB"
+        for n in range(N_COMPOUNDS)
+    ]
+    drafts += [WellDraft(f"C{n}", "compound", "DMSO", is_control=True) for n in range(4)]
+    cells = {one.name: 7 for one in drafts}
+    return pd.concat([wells_table(f"P{n}", drafts, cells, {}) for n in range(n_plates)], ignore_index=True)
 
 
 def dose_series() -> pd.DataFrame:
