@@ -15,13 +15,16 @@ from cell_assets.definitions import defs
 
 
 def all_steps() -> dict[str, dg.AssetsDefinition]:
-    """Steps that make an asset and ask for config, by their name in a run's config; of others Dagster says Any."""
+    """Steps that make an asset and ask for config, by their name in a run's config; of others Dagster says Any.
+
+    Sorted, since the asset graph's own order changes between processes and workers must collect the same tests.
+    """
     found = {}
     for asset in defs.resolve_asset_graph().assets_defs:
         schema = asset.op.config_schema if asset.is_executable else None
         if schema is not None and schema.config_type.kind is not ConfigTypeKind.ANY:
             found[asset.op.name] = asset
-    return found
+    return dict(sorted(found.items()))
 
 
 STEPS = all_steps()
