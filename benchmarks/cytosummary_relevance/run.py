@@ -122,15 +122,20 @@ def study(wells: Profiles, seed: int) -> tuple[dict[str, object], dict[str, pd.D
     norm = cells.norm
     scores = {
         "combined relevance": trained.combined,
+        "lesser rank": trained.lesser_rank,
         "sensitivity": trained.sensitivity,
         "activation": trained.activation,
         "untrained, combined relevance": untrained.combined,
+        "untrained, lesser rank": untrained.lesser_rank,
         "low norm": norm,
         "high norm": -norm,
         "unusual norm": -np.abs(np.log(norm / medians_of_wells(norm, cells))),
     }
     rules, left_out = rules_of_plates(
-        screen, cells, {name: scores[name] for name in ("combined relevance", "sensitivity")}, seed
+        screen,
+        cells,
+        {name: scores[name] for name in ("combined relevance", "lesser rank", "sensitivity")},
+        seed,
     )
     kept = choices(cells, scores, left_out, seed)
     profiles = {name: mean_profiles(screen, cells, one) for name, one in kept.items()}
@@ -161,7 +166,7 @@ def scores_of_cells(
     parameters = TrainingParameters.quick().model_copy(
         update={"positives": Positives.ACROSS_PLATES, "max_epochs": 60, "seed": seed}
     )
-    parts = np.zeros((3, len(cells.features)))
+    parts = np.zeros((4, len(cells.features)))
     for held_out in range(N_FOLDS):
         learned = [one for one in compounds.tolist() if fold[one] != held_out]
         network = train_network(plates, learned, parameters).network
@@ -169,7 +174,7 @@ def scores_of_cells(
         own = np.array([fold.get(one) == held_out for one in name])
         share = np.where(is_control, 1 / N_FOLDS, own.astype(np.float64)).repeat(cells.per_well)
         found = cell_relevance(network, cells.features, cells.starts, codes)
-        parts += share * np.stack([found.sensitivity, found.activation, found.combined])
+        parts += share * np.stack([found.sensitivity, found.activation, found.combined, found.lesser_rank])
     torch.manual_seed(seed)
     fresh = network_of(parameters, cells.features.shape[1])
     assert isinstance(fresh, CytoSummaryNet)
@@ -238,10 +243,15 @@ def choices(cells: Cells, scores: Scores, left_out: Mapping[str, Kept], seed: in
     kept = {
         ALL: np.ones(len(cells.features), bool),
         "without the least relevant 20 %": kept_cells(scores["combined relevance"], cells.starts),
+        "without the 20 % of least lesser rank": kept_cells(scores["lesser rank"], cells.starts),
+        "without the 20 % of most lesser rank": kept_cells(-scores["lesser rank"], cells.starts),
         "without the least sensitive 20 %": kept_cells(scores["sensitivity"], cells.starts),
         "without the most relevant 20 %": kept_cells(-scores["combined relevance"], cells.starts),
         "untrained, without the least relevant 20 %": kept_cells(
             scores["untrained, combined relevance"], cells.starts
+        ),
+        "untrained, without the 20 % of least lesser rank": kept_cells(
+            scores["untrained, lesser rank"], cells.starts
         ),
         "without the 20 % of lowest norm": kept_cells(scores["low norm"], cells.starts),
         "without the 20 % of highest norm": kept_cells(scores["high norm"], cells.starts),

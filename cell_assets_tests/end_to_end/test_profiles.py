@@ -272,7 +272,7 @@ def test_the_report_says_what_the_cells_have_to_say(screen: Settings) -> None:
         }
         correlations = pd.read_parquet(folder / "relevance_correlations.parquet")
         assert correlations.groupby("score").size().to_dict() == dict.fromkeys(
-            ("activation", "combined", "sensitivity"), 12
+            ("activation", "combined", "lesser_rank", "sensitivity"), 12
         )
         combined = correlations[correlations["score"] == "combined"].set_index("feature")
         assert (combined["wells"] == N_WELLS[1] + N_WELLS[2]).all()

@@ -68,7 +68,7 @@ def test_page_numbers_and_files(study: RelevanceStudy, tmp_path: Path) -> None:
     assert read_quality_rule(tmp_path / "one" / "quality_rule.json") == rule.rule
     table = pd.read_parquet(tmp_path / "one" / "relevance_correlations.parquet")
     assert table.groupby("score").size().to_dict() == dict.fromkeys(
-        ("activation", "combined", "sensitivity"), N_FEATURES
+        ("activation", "combined", "lesser_rank", "sensitivity"), N_FEATURES
     )
     lowest = table[table["score"] == "combined"].iloc[-1]
     assert lowest["feature"] == DEBRIS_FEATURE and lowest["wells"] == 40

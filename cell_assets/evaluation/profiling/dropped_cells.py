@@ -17,6 +17,7 @@ from cell_assets.evaluation.profiling.profile_scores import EVERYONE, scores
 from cell_assets.evaluation.profiling.profile_selection import selected
 from cell_assets.evaluation.profiling.profile_tasks import Task, rank, treated_only
 from cell_assets.evaluation.profiling.relevance_study import kept_cells, randomly_kept_cells
+from cell_assets.evaluation.profiling.relevance_table import RelevanceScore
 from cell_assets.evaluation.profiling.well_manifest import is_treated
 from cell_assets.evaluation.resampling import Estimate
 from cell_assets.evaluation.retrieval.profiles import Profiles
@@ -29,6 +30,7 @@ class KeptCells(StrEnum):
     ALL = "all cells"
     WITHOUT_LEAST_RELEVANT = "without the least relevant"
     WITHOUT_MOST_RELEVANT = "without the most relevant"
+    WITHOUT_LEAST_BY_LESSER_RANK = "without the least relevant by the lesser rank"
     WITHOUT_RANDOM = "without as many at random"
     BY_RULE = "without those that the rule leaves out"
     WITHOUT_RANDOM_AS_RULE = "without as many at random as the rule leaves out"
@@ -39,6 +41,7 @@ BY_RELEVANCE = (
     KeptCells.WITHOUT_LEAST_RELEVANT,
     KeptCells.WITHOUT_RANDOM,
     KeptCells.WITHOUT_MOST_RELEVANT,
+    KeptCells.WITHOUT_LEAST_BY_LESSER_RANK,
 )
 BY_RULE = (KeptCells.ALL, KeptCells.BY_RULE, KeptCells.WITHOUT_RANDOM_AS_RULE)
 
@@ -76,15 +79,18 @@ class DroppingStudy:
 
 
 def kept_by_relevance(
-    relevance: FloatArray, starts: IntArray, share: float, seed: int
+    scores: Mapping[RelevanceScore, FloatArray], starts: IntArray, share: float, seed: int
 ) -> dict[KeptCells, BoolArray]:
-    """Cells (n,) that are left of every well without a share of them."""
+    """Cells (n,) that are left of every well without a share of them, by the combined relevance where nothing else is
+    said."""
+    relevance = scores[RelevanceScore.COMBINED]
     least = kept_cells(relevance, starts, share)
     return {
         KeptCells.ALL: np.ones(len(relevance), bool),
         KeptCells.WITHOUT_LEAST_RELEVANT: least,
         KeptCells.WITHOUT_RANDOM: randomly_kept_cells(least, starts, seed=seed),
         KeptCells.WITHOUT_MOST_RELEVANT: kept_cells(-relevance, starts, share),
+        KeptCells.WITHOUT_LEAST_BY_LESSER_RANK: kept_cells(scores[RelevanceScore.LESSER_RANK], starts, share),
     }
 
 

@@ -216,7 +216,7 @@ def _read(
     """
     starts, scores = cells.starts, {one: cells.score(one) for one in RelevanceScore}
     table = np.stack(list(scores.values()), 1)
-    kept = kept_by_relevance(scores[RelevanceScore.COMBINED], starts, rule.least_relevant, seed)
+    kept = kept_by_relevance(scores, starts, rule.least_relevant, seed)
     drawn = drawn_cells(len(cells), examples_at_most, rule.seed)
     shape = (len(cells.wells), len(features))
     correlations, mean, sd = np.empty((len(scores), *shape)), np.empty(shape[1]), np.empty(shape[1])
@@ -274,7 +274,7 @@ def _sides(
 
 
 def _distilled(plates: Sequence[_Plate], features: tuple[str, ...], parameters: RuleParameters) -> _Distilled:
-    """The rule of the first score that a tree foretells, of the combined one before its parts.
+    """The rule of the first score that a tree foretells, of those of both parts before the parts.
 
     Raises:
         BadInputError: there is none, and why.

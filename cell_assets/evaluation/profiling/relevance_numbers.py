@@ -16,6 +16,7 @@ NAMES = {
     KeptCells.ALL: "all_cells",
     KeptCells.WITHOUT_LEAST_RELEVANT: "without_least_relevant",
     KeptCells.WITHOUT_MOST_RELEVANT: "without_most_relevant",
+    KeptCells.WITHOUT_LEAST_BY_LESSER_RANK: "without_least_by_lesser_rank",
     KeptCells.WITHOUT_RANDOM: "without_random",
     KeptCells.BY_RULE: "by_rule",
     KeptCells.WITHOUT_RANDOM_AS_RULE: "without_random",

@@ -18,7 +18,9 @@ class RelevanceScore(StrEnum):
     """How much a cell has to say, from 0 (least of its well) to 1 (most)."""
 
     COMBINED = "combined"
-    """Both of the others together."""
+    """Sensitivity and activation together (paper): the more of one makes up for the less of the other."""
+    LESSER_RANK = "lesser_rank"
+    """The lower of the ranks by sensitivity and by activation: high only where both are."""
     SENSITIVITY = "sensitivity"
     """How far the loss moves with the cell's features."""
     ACTIVATION = "activation"

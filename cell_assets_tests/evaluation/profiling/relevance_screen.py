@@ -85,11 +85,12 @@ def write_relevance(profiles: Path, table: pd.DataFrame, debris: np.ndarray, wel
         **{
             ROW: np.arange(len(table)),
             "combined": score,
+            "lesser_rank": score,
             "sensitivity": score,
             "activation": random.random(len(table)),
         }
     )
     by_well = [scored[scored[WELL] == name] for name in wells[WELL]]
-    scores = ["combined", "sensitivity", "activation"]
+    scores = ["combined", "lesser_rank", "sensitivity", "activation"]
     ordered = pd.concat(by_well, ignore_index=True).astype(dict.fromkeys(scores, "float32"))
     write_parquet(ordered, profiles / RELEVANCE_PARQUET)

@@ -86,7 +86,7 @@ def means_found(folders: dict[str, RelevanceFolders], plates: range, without_deb
 def test_correlations_are_scipys_over_all_wells(
     study: RelevanceStudy, folders: dict[str, RelevanceFolders]
 ) -> None:
-    assert [len(study.correlations[score]) for score in RelevanceScore] == [N_FEATURES] * 3
+    assert [len(study.correlations[score]) for score in RelevanceScore] == [N_FEATURES] * 4
     for score in RelevanceScore:
         found = {one.feature: one.correlation for one in study.correlations[score]}
         for feature in (DEBRIS_FEATURE, "Cells_Shape_3", "Cells_Shape_66"):
@@ -108,7 +108,8 @@ def test_means_without_the_least_relevant_are_those_without_debris(
     found = study.dropping.found
     everything, clean = (means_found(folders, range(4), without) for without in (False, True))
     assert found[KeptCells.ALL].value == pytest.approx(everything)
-    assert found[KeptCells.WITHOUT_LEAST_RELEVANT].value == pytest.approx(clean)
+    for without_debris in (KeptCells.WITHOUT_LEAST_RELEVANT, KeptCells.WITHOUT_LEAST_BY_LESSER_RANK):
+        assert found[without_debris].value == pytest.approx(clean)
     assert clean > everything + 0.1
     gains = study.dropping.gains
     assert gains[KeptCells.ALL].value == pytest.approx(clean - everything)
@@ -151,7 +152,7 @@ def test_equal_folders_give_equal_studies_in_any_order(
 
 def test_numbers_state_what_the_page_shows(study: RelevanceStudy) -> None:
     numbers = {(one.report, one.name): one for one in relevance_numbers(study, "cytosummary")}
-    assert len(numbers) == 3 * 10 + (4 + 1 + 3) + 2 + (3 + 1 + 2)
+    assert len(numbers) == 4 * 10 + (5 + 1 + 4) + 2 + (3 + 1 + 2)
     one = numbers["cytosummary/relevance_of_features", f"combined_with_{DEBRIS_FEATURE}"]
     assert (one.n, one.unit, one.split) == (80, "wells", "all wells")
     gain = numbers["cytosummary/quality_rule", "gain_of_by_rule_over_without_random"]

@@ -5,6 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from scipy.stats import rankdata
 
 from cell_assets.errors import BadInputError
 from cell_assets.methods.cytosummary.network import CytoSummaryNet, NetworkConfig
@@ -44,6 +45,11 @@ def test_against_autograd_through_all_cells(denominator: Denominator, cells_at_o
     np.testing.assert_allclose(found.sensitivity, sensitivity, atol=1e-4)
     np.testing.assert_allclose(found.activation, activation, atol=1e-5)
     np.testing.assert_allclose(found.combined, scaled(sensitivity + activation), atol=1e-4)
+    ranks = [
+        np.minimum(*(rankdata(score[a:b]) for score in (sensitivity, activation)))
+        for a, b in pairwise(STARTS)
+    ]
+    np.testing.assert_allclose(found.lesser_rank, scaled(np.concatenate(ranks)))
 
 
 def test_a_cell_that_phi_answers_most_has_the_highest_activation() -> None:
@@ -53,14 +59,15 @@ def test_a_cell_that_phi_answers_most_has_the_highest_activation() -> None:
     assert found.activation[28:].argmax() == 2 and found.activation[30] == 1
     assert all(
         score.min() >= 0 and score.max() == 1
-        for score in (found.sensitivity, found.activation, found.combined)
+        for score in (found.sensitivity, found.activation, found.combined, found.lesser_rank)
     )
 
 
 def test_cells_that_are_all_alike_have_none_above_another() -> None:
     network, features = plate()
     features[:5] = features[0]
-    assert (cell_relevance(network, features, STARTS, COMPOUND).combined[:5] == 0).all()
+    found = cell_relevance(network, features, STARTS, COMPOUND)
+    assert (found.combined[:5] == 0).all() and (found.lesser_rank[:5] == 0).all()
 
 
 def test_a_well_of_one_cell_is_named() -> None:
