@@ -144,7 +144,7 @@ def main() -> None:
         columns = list(QUESTIONS[question])
         print(f"\n### {question}\n\n| | {' | '.join(columns)} |\n|{'---|' * (len(columns) + 1)}")
         for variant, measured in by_variant.items():
-            cells = ["<br>".join(said(one) for one in measured[name].values()) for name in columns]
+            cells = ["<br>".join(said(one) for one in over_seeds(measured[name])) for name in columns]
             print(f"| {variant} | {' | '.join(cells)} |")
     draw(summary["questions"])
 
@@ -169,6 +169,14 @@ def answers(
         }
         for name, (report, number) in asked.items()
     }
+
+
+def over_seeds(by_seed: dict[str, Value]) -> list[Value]:
+    """What is said of every seed and, where all have a value, their mean, whose interval seeds do not give."""
+    values = [value for value, _, _ in by_seed.values() if value is not None]
+    if len(values) < len(by_seed):
+        return list(by_seed.values())
+    return [*by_seed.values(), (sum(values) / len(values), None, None)]
 
 
 def said(one: Value) -> str:
