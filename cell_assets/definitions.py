@@ -27,7 +27,7 @@ from cell_assets.automation.retention import retention_schedule
 from cell_assets.resources.lab import retention_resource, store_resource, workers_resource
 from cell_assets.resources.mlflow_registry import registry_resource
 from cell_assets.resources.progress import ProgressDisplay, progress_resource
-from cell_assets.settings import Settings
+from cell_assets.settings import Executor, Settings
 from cell_assets.store.boundaries import Observer, unobserved
 
 
@@ -40,28 +40,23 @@ def build_defs(
 
     Args:
         observer: told of every write boundary; tests stop a process there.
+
+    Raises:
+        BadInputError: steps are to be pods, and could not reach database or store.
     """
     settings = settings or Settings()
+    assets = _assets()
+    executor = dg.in_process_executor
+    if settings.executor is Executor.K8S:
+        # Its packages are needed, and take their time to load, where Kubernetes is used.
+        from cell_assets.automation.kubernetes import kubernetes_of, pod_executor
+        from cell_assets.automation.pods import in_pods
+
+        kubernetes = kubernetes_of(settings)
+        assets = [in_pods(asset, kubernetes) for asset in assets]
+        executor = pod_executor(kubernetes)
     return dg.Definitions(
-        assets=[
-            raw_acquisition,
-            plate_qc,
-            track_corrections,
-            fov_chain,
-            annotations,
-            single_cell_features,
-            experiment_manifest,
-            manifest_patches,
-            state_segmentation,
-            *method_assets(),
-            *comparison_assets(),
-            *pixel_study_assets(),
-            mean_profiles,
-            supervised_profiles,
-            mean_profiles_report,
-            well_manifest,
-            *profile_method_assets(),
-        ],
+        assets=assets,
         jobs=[arrival_job],
         schedules=[*nightly_schedules(), retention_schedule()],
         sensors=[arrivals_sensor(settings), follow_through],
@@ -72,8 +67,30 @@ def build_defs(
             "workers": workers_resource(settings),
             "retention": retention_resource(settings),
         },
-        executor=dg.in_process_executor,
+        executor=executor,
     )
+
+
+def _assets() -> list[dg.AssetsDefinition]:
+    return [
+        raw_acquisition,
+        plate_qc,
+        track_corrections,
+        fov_chain,
+        annotations,
+        single_cell_features,
+        experiment_manifest,
+        manifest_patches,
+        state_segmentation,
+        *method_assets(),
+        *comparison_assets(),
+        *pixel_study_assets(),
+        mean_profiles,
+        supervised_profiles,
+        mean_profiles_report,
+        well_manifest,
+        *profile_method_assets(),
+    ]
 
 
 defs = build_defs()

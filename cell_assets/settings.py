@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,15 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 _SEPARATOR = re.compile(rf"{re.escape(os.pathsep)}(?!//)")
 """Between paths; the colon of `s3://` is none."""
+
+
+class Executor(StrEnum):
+    """Where the steps of a run that Dagster launches execute."""
+
+    IN_PROCESS = "in_process"
+    """One after the other, in the process of the run."""
+    K8S = "k8s"
+    """Each in a Kubernetes pod of its own."""
 
 
 class Settings(BaseSettings):
@@ -31,6 +41,12 @@ class Settings(BaseSettings):
 
     workers: int | None = Field(default=None, ge=1)
     """Processes that work on FOVs side by side; unset: one per processor core."""
+
+    executor: Executor = Executor.IN_PROCESS
+    """Of the code location; what a command runs, it runs in its own process."""
+
+    kubernetes: Path | None = None
+    """YAML file that says what pods get, `automation.kubernetes_settings`; read with executor `k8s` alone."""
 
     landing: Annotated[tuple[str, ...], NoDecode] = ()
     """Landing folders to watch: paths or fsspec URLs, separated like those of PATH (`:`), or a list in JSON, which

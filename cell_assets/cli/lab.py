@@ -19,11 +19,16 @@ def open_lab() -> Iterator["Session"]:
     from cell_assets.automation.session import open_session
     from cell_assets.settings import Settings
 
-    with open_session(Settings(), _definitions) as session:
+    with open_session(Settings(), definitions_of_command) as session:
         yield session
 
 
-def _definitions(settings: "Settings", observer: "Observer", display: "ProgressDisplay") -> "dg.Definitions":
+def definitions_of_command(
+    settings: "Settings", observer: "Observer", display: "ProgressDisplay"
+) -> "dg.Definitions":
+    """The definitions for a process that executes runs itself, also where those that Dagster launches have pods."""
     from cell_assets.definitions import build_defs
+    from cell_assets.settings import Executor
 
-    return build_defs(settings, observer, display)
+    here = settings.model_copy(update={"executor": Executor.IN_PROCESS})
+    return build_defs(here, observer, display)

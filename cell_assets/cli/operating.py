@@ -8,6 +8,7 @@ import click
 
 from cell_assets.cli.lab import open_lab
 from cell_assets.cli.options import AS_JSON
+from cell_assets.errors import BadInputError
 
 
 @click.command()
@@ -38,13 +39,18 @@ def dev(port: int | None, mlflow_port: int | None) -> None:
     """
     from cell_assets.automation.serving import Ports, Served, serve
     from cell_assets.database.embedded import open_database
-    from cell_assets.settings import Settings
+    from cell_assets.settings import Executor, Settings
 
     def say(served: Served) -> None:
         click.echo(f"Dagster UI  {served.dagster}\nMLflow UI   {served.mlflow}\nlogs        {served.logs}")
         click.echo("Ctrl-C stops everything.")
 
     settings = Settings()
+    if settings.executor is Executor.K8S:
+        raise BadInputError(
+            "CELL_ASSETS_EXECUTOR=k8s: `cell-assets dev` launches runs on this machine, which have no pods for their "
+            "steps; unset it here, and serve a cluster with docker/k8s/values.yaml"
+        )
     with open_database(settings) as addresses:
         serve(settings, addresses, Ports(port, mlflow_port), say)
 

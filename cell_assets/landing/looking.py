@@ -9,13 +9,13 @@ from cell_assets.errors import BadInputError
 from cell_assets.landing.places import Place
 from cell_assets.landing.side_files import (
     EXPERIMENT_FILE,
-    MAX_BYTES,
     PLATE_FILE,
     ExperimentFile,
     PlateFile,
     parse_experiment_file,
     parse_plate_file,
 )
+from cell_assets.landing.typed_yaml import MAX_BYTES
 
 _MAX_SIDE_BYTES = 64 * 2**20
 """So much of a plate map, a table of states or a list of checksums goes into the digest by its bytes."""

@@ -1,21 +1,19 @@
 """`plate.yaml` and `experiment.yaml`: what a lab writes beside its plates, read without trusting it."""
 
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
-import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
 from cell_assets.errors import BadInputError
 from cell_assets.landing.checksums import ChecksumKind
+from cell_assets.landing.typed_yaml import parse_yaml
 from cell_assets.ledger.names import check_name
 
 PLATE_FILE = "plate.yaml"
 EXPERIMENT_FILE = "experiment.yaml"
-MAX_BYTES = 2**20
-"""Of such a file: more is not what a person writes."""
 
-_File = TypeVar("_File", bound=BaseModel)
+_EXAMPLE = "experiment: E1"
 
 
 def _inside(path: str) -> str:
@@ -109,7 +107,7 @@ def parse_plate_file(content: bytes, where: str) -> PlateFile:
     Raises:
         BadInputError: one sentence that names file, field and value.
     """
-    return _parse(PlateFile, content, where)
+    return parse_yaml(PlateFile, content, where, _EXAMPLE)
 
 
 def parse_experiment_file(content: bytes, where: str) -> ExperimentFile:
@@ -118,37 +116,4 @@ def parse_experiment_file(content: bytes, where: str) -> ExperimentFile:
     Raises:
         BadInputError: one sentence that names file, field and value.
     """
-    return _parse(ExperimentFile, content, where)
-
-
-def _parse(kind: type[_File], content: bytes, where: str) -> _File:
-    if len(content) > MAX_BYTES:
-        raise BadInputError(
-            f"{where}: is larger than {MAX_BYTES} bytes, write only the plate's fields into it"
-        )
-    try:
-        values = yaml.safe_load(content)
-    except yaml.MarkedYAMLError as error:
-        line = "" if error.problem_mark is None else f"line {error.problem_mark.line + 1}: "
-        raise BadInputError(f"{where}: {line}{error.problem}; write it as YAML") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        said = " ".join(str(error).split())[:200]
-        raise BadInputError(f"{where}: cannot be read as YAML ({said}); write it anew") from None
-    if not isinstance(values, dict):
-        raise BadInputError(f"{where}: holds {_short(values)}, give fields such as `experiment: E1`")
-    try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        said = str(first["msg"]).removeprefix("Value error, ")
-        if first["type"] in ("missing", "extra_forbidden"):
-            raise BadInputError(f"{where}: field {field}: {said}") from None
-        if not field:
-            raise BadInputError(f"{where}: {said}") from None
-        raise BadInputError(f"{where}: field {field} is {_short(first['input'])}: {said}") from None
-
-
-def _short(value: object) -> str:
-    said = repr(value)
-    return said if len(said) <= 80 else f"{said[:77]}…"
+    return parse_yaml(ExperimentFile, content, where, _EXAMPLE)
