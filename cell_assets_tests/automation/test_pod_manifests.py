@@ -237,6 +237,9 @@ def test_every_pod_reaches_store_database_and_instance_once(manifests: dict[str,
         pod, container = manifest["spec"]["template"]["spec"], container_of(manifest)
         for named in (pod["volumes"], container["volumeMounts"], container["env"]):
             assert len({one["name"] for one in named}) == len(named)
+        assert len({mount["mountPath"] for mount in container["volumeMounts"]}) == len(
+            container["volumeMounts"]
+        )
         mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
         assert mounts["cell-assets-home"] == "/lab"
         assert mounts["cell-assets-kubernetes"] == "/etc/cell-assets"

@@ -110,7 +110,7 @@ def test_other_assets_ask_for_cores_and_memory(steps: dict[str, Any]) -> None:
 
 
 def test_threads_and_workers_are_the_cores_that_were_asked_for(steps: dict[str, Any]) -> None:
-    """Whatever the node has: a training's digest depends on the number of its threads."""
+    """Whatever the node has: more would wait for each other and hold memory."""
     for name, config in steps.items():
         cores = "6" if name in GPU_ASSETS else "3"
         env = {one["name"]: one["value"] for one in config["container_config"]["env"]}
