@@ -9,13 +9,16 @@ import dagster as dg
 import pytest
 from dagster._core.execution.api import create_execution_plan
 
+from cell_assets.assets.fov_chain import fov_chain
 from cell_assets.assets.gpu_assets import gpu_assets
+from cell_assets.automation.failures import failure_sentence
 from cell_assets.automation.kubernetes_settings import KubernetesSettings
 from cell_assets.automation.pods import GPU_POOL, POD_CONFIG, in_pods
 from cell_assets.definitions import build_defs
 from cell_assets.errors import BadInputError, NotFoundError
 from cell_assets.settings import Executor, Settings
 from cell_assets_tests.automation.test_kubernetes_settings import NEEDED, written
+from cell_assets_tests.end_to_end.lab import instance_of, opened
 
 pytest.importorskip("dagster_k8s", reason="dagster-k8s is not installed")
 
@@ -185,3 +188,28 @@ def test_what_a_person_has_to_mend_is_not_tried_again(error: type[Exception]) ->
     said = attempts(refuse)
     assert "STEP_UP_FOR_RETRY" not in said
     assert said[-1] == "STEP_FAILURE"
+
+
+def test_a_real_body_says_once_what_a_person_has_to_mend(
+    postgres_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    url = postgres_url.replace("/cell_assets?", "/pods?")
+    home = tmp_path_factory.mktemp("home")
+    kubernetes = KubernetesSettings.model_validate(NEEDED | {"retries": {"attempts": 2, "first_delay_s": 0}})
+    with (
+        opened(Settings(home=home, database_url=url, workers=1)) as session,
+        instance_of(session) as instance,
+    ):
+        instance.add_dynamic_partitions("plate", ["P9"])
+        instance.add_dynamic_partitions("position", ["A/1/000"])
+        resources = build_defs(session.settings).resources
+        defs = dg.Definitions([in_pods(fov_chain, kubernetes)], resources=resources)
+        result = defs.resolve_implicit_global_asset_job_def().execute_in_process(
+            instance=instance,
+            asset_selection=[dg.AssetKey("segmentation")],
+            partition_key=dg.MultiPartitionKey({"plate": "P9", "position": "A/1/000"}),
+            raise_on_error=False,
+        )
+        said = [event.event_type_value for event in result.all_events]
+        assert (said.count("STEP_FAILURE"), said.count("STEP_UP_FOR_RETRY")) == (1, 0)
+        assert failure_sentence(result.all_events) == "plate P9 has no position A/1/000"
