@@ -5,10 +5,12 @@ import os
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from cell_assets.errors import BadInputError
 
 _SEPARATOR = re.compile(rf"{re.escape(os.pathsep)}(?!//)")
 """Between paths; the colon of `s3://` is none."""
@@ -32,9 +34,13 @@ class Settings(BaseSettings):
     """Folder of the artifact store and of the Dagster instance; of the embedded database too, unless that
     cannot be reached by the user that PostgreSQL runs as."""
 
-    database_url: str | None = None
+    database_url: str | None = Field(default=None, repr=False)
     """`postgresql://user:password@host/name`; the databases `name_dagster`, `name_ledger` and `name_mlflow`
     are derived from it. Unset: the CLI starts an embedded PostgreSQL under `home`."""
+
+    database_url_file: Path | None = None
+    """File whose text is the `database_url`, such as a secret that Docker or Kubernetes mounts; an empty variable is
+    none. What was read is in `database_url`."""
 
     verify_on_read: bool = False
     """Re-hash every artifact when it is read, before its bytes are used."""
@@ -54,6 +60,17 @@ class Settings(BaseSettings):
 
     still_s: float = Field(default=60.0, ge=0)
     """A plate has arrived when its files have looked the same for so many seconds."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_url_of_file(cls, given: dict[str, Any]) -> dict[str, Any]:
+        if not given.get("database_url_file"):
+            return {**given, "database_url_file": None}
+        if given.get("database_url") is not None:
+            raise BadInputError(
+                "CELL_ASSETS_DATABASE_URL and CELL_ASSETS_DATABASE_URL_FILE are both set: unset one of them"
+            )
+        return {**given, "database_url": _text_of(Path(given["database_url_file"]))}
 
     @field_validator("landing", mode="before")
     @classmethod
@@ -87,3 +104,22 @@ class Settings(BaseSettings):
     def dagster_home(self) -> Path:
         """Folder of the Dagster instance (`dagster.yaml`, compute logs)."""
         return self.home / "dagster"
+
+
+def _text_of(file: Path) -> str:
+    """What a file of one line says. No error quotes it, because it holds a password."""
+    try:
+        text = file.read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError:
+        raise BadInputError(f"{file}, named by CELL_ASSETS_DATABASE_URL_FILE, is not text in UTF-8") from None
+    except OSError as error:
+        raise BadInputError(
+            f"{file}, named by CELL_ASSETS_DATABASE_URL_FILE, cannot be read: {error.strerror}; let the user that "
+            "runs cell_assets read it"
+        ) from None
+    if not text:
+        raise BadInputError(
+            f"{file}, named by CELL_ASSETS_DATABASE_URL_FILE, is empty: write postgresql://user:password@host/name "
+            "into it"
+        )
+    return text

@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cell_assets.database.addresses import DatabaseAddresses
+from cell_assets.database.addresses import DatabaseAddresses, making_tables
 from cell_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ def process_environment(settings: Settings, addresses: DatabaseAddresses) -> dic
     variables = {
         "CELL_ASSETS_HOME": str(settings.home.expanduser().absolute()),
         "CELL_ASSETS_DATABASE_URL": addresses.base,
+        # Whatever this process was told; both at once are refused.
+        "CELL_ASSETS_DATABASE_URL_FILE": "",
         "CELL_ASSETS_DAGSTER_URL": addresses.dagster,
         "CELL_ASSETS_VERIFY_ON_READ": json.dumps(settings.verify_on_read),
         "CELL_ASSETS_LANDING": json.dumps(settings.landing),
@@ -77,7 +79,10 @@ def open_instance(settings: Settings, addresses: DatabaseAddresses) -> Iterator[
     home = prepare_dagster_home(settings)
     with _carried(process_environment(settings, addresses)):
         ref = InstanceRef.from_dir(str(home), overrides=_SHOW_OUTPUT_HERE)
-        with DagsterInstance.from_ref(ref) as opened:
+        # Its processes race when several find the tables missing.
+        with making_tables(addresses.dagster):
+            instance = DagsterInstance.from_ref(ref)
+        with instance as opened:
             # By default Dagster connects anew for every event, three times.
             opened.optimize_for_webserver(statement_timeout=0, pool_recycle=3600, max_overflow=8)
             yield opened

@@ -2,7 +2,9 @@
 
 import contextlib
 import re
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Self
 
 import psycopg2
@@ -13,23 +15,29 @@ from cell_assets.errors import BadInputError, CellAssetsError
 _DAGSTER = "_dagster"
 
 _BASE_URL = re.compile(
-    r"postgres(?:ql)?(?:\+\w+)?://(?P<server>[^/?]*)/(?P<name>[^/?]+)(?P<options>\?[^?]*)?"
+    r"postgres(?:ql)?(?:\+\w+)?://(?P<server>(?:[^/?@\s]*@)?[^/?@\s]*)/(?P<name>[^/?@\s]+)"
+    r"(?P<options>\?[^?\s]*)?"
 )
+_LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_SECRET_OPTION = re.compile(r"[?&](password|sslpassword)=")
+_MAKING_TABLES = 4_283_510_117_736_420_911
+"""Number of the advisory lock; each database has its own of that number."""
+_LOCK_POLL_S = 0.05
 _MAINTENANCE_DATABASES = ("postgres", "template1")
 """Databases that every server has, tried in this order to ask for others to be created."""
 
 
 @dataclass(frozen=True)
 class DatabaseAddresses:
-    """URLs of one installation's databases."""
+    """URLs of one installation's databases. They hold its password, so that they are not shown with the object."""
 
-    base: str
+    base: str = field(repr=False)
     """`postgresql://user:password@host/name`: what `CELL_ASSETS_DATABASE_URL` may be set to for a child."""
-    dagster: str
+    dagster: str = field(repr=False)
     """Plain `postgresql://`, which both SQLAlchemy and libpq read; Dagster uses both."""
-    ledger: str
+    ledger: str = field(repr=False)
     """`postgresql+psycopg2://`, for SQLAlchemy."""
-    mlflow: str
+    mlflow: str = field(repr=False)
     """`postgresql+psycopg2://`, for SQLAlchemy."""
 
     @classmethod
@@ -68,14 +76,56 @@ def create_databases(base_url: str) -> DatabaseAddresses:
     return addresses
 
 
+def libpq_url(url: str) -> str:
+    """The same address for libpq, which knows no drivers."""
+    return url.replace("postgresql+psycopg2://", "postgresql://", 1)
+
+
+@contextlib.contextmanager
+def making_tables(url: str) -> Iterator[None]:
+    """Keep every other process that asks for it from making the tables of this database, or migrating them.
+
+    For programs that do so when they start, and trip over one another where several do at once. The lock ends
+    with its holder, however that ends. Raises CellAssetsError when the server cannot be reached.
+    """
+    try:
+        connection = psycopg2.connect(libpq_url(url))
+    except psycopg2.OperationalError as error:
+        raise CellAssetsError(f"the database cannot be reached: {_one_line(error)}") from None
+    with contextlib.closing(connection):
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            while not _has_lock(cursor):
+                time.sleep(_LOCK_POLL_S)
+            yield
+
+
+def _has_lock(cursor: "psycopg2.extensions.cursor") -> bool:
+    # Asked again and again, because a wait inside libpq would not let Ctrl-C through.
+    cursor.execute("SELECT pg_try_advisory_lock(%s)", (_MAKING_TABLES,))
+    return cursor.fetchone() == (True,)
+
+
+def _one_line(error: psycopg2.Error) -> str:
+    return " ".join(str(error).split())
+
+
 def _parts(base_url: str) -> tuple[str, str, str]:
+    """Server, name and options of a URL that libpq reads as it is meant; else libpq's own words quote passwords."""
     match = _BASE_URL.fullmatch(base_url)
-    if match is None:
+    if match is None or _LONE_PERCENT.search(base_url):
         raise BadInputError(
             "the database URL cannot be used: CELL_ASSETS_DATABASE_URL must read "
-            "postgresql://user:password@host/name"
+            "postgresql://user:password@host/name, with each of % @ / ? and blanks in the password "
+            "percent-encoded (%25 %40 %2F %3F %20)"
         )
-    return match["server"], match["name"], match["options"] or ""
+    options = match["options"] or ""
+    if secret := _SECRET_OPTION.search(options):
+        raise BadInputError(
+            f"the database URL cannot be used: CELL_ASSETS_DATABASE_URL has {secret[1]} among its options, which "
+            "are shown in messages; give the password before the @, or a file by the option passfile"
+        )
+    return match["server"], match["name"], options
 
 
 def _connect(server: str, options: str, shown: str) -> "psycopg2.extensions.connection":
@@ -84,7 +134,7 @@ def _connect(server: str, options: str, shown: str) -> "psycopg2.extensions.conn
         try:
             return psycopg2.connect(f"postgresql://{server}/{database}{options}")
         except psycopg2.OperationalError as error:
-            reasons.append(" ".join(str(error).split()))
+            reasons.append(_one_line(error))
     raise CellAssetsError(f"the database server of {shown} cannot be reached: {reasons[0]}")
 
 

@@ -324,8 +324,12 @@ def _connect_arguments(url: sa.URL) -> dict[str, Any]:
 def _checked_url(url: str) -> sa.URL:
     try:
         parsed = sa.make_url(url)
-    except sa.exc.ArgumentError as error:
-        raise BadInputError(f"the ledger's database URL {url!r} cannot be read: {error}") from error
+    except (sa.exc.ArgumentError, ValueError):
+        # Neither it nor the reason is quoted, because both may hold a password.
+        raise BadInputError(
+            "the ledger's database URL cannot be read: give postgresql://user:password@host/name or "
+            "sqlite:///path/to/file"
+        ) from None
     backend = parsed.get_backend_name()
     if backend == "postgresql":
         return parsed.set(drivername="postgresql+psycopg2")

@@ -5,14 +5,14 @@ Versions are registered through the database address, because MLflow's server re
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from cell_assets.audit.agreement import RegisteredModel
-from cell_assets.database.addresses import DatabaseAddresses
+from cell_assets.database.addresses import DatabaseAddresses, making_tables
 from cell_assets.ledger.records import Artifact, JsonValue
 from cell_assets.resources.lab import require_database_url
 from cell_assets.settings import Settings
@@ -39,7 +39,8 @@ class MetricPoint:
 class ModelRegistry:
     """MLflow's tracking and registry database."""
 
-    url: str
+    url: str = field(repr=False)
+    """May hold a password."""
 
     def register(
         self,
@@ -107,7 +108,9 @@ class ModelRegistry:
         # Its account of creating tables would break the progress bar of whoever registers first.
         logging.getLogger("mlflow").setLevel(logging.WARNING)
 
-        return MlflowClient(tracking_uri=self.url, registry_uri=self.url)
+        # MLflow itself keeps only processes of one machine apart.
+        with making_tables(self.url):
+            return MlflowClient(tracking_uri=self.url, registry_uri=self.url)
 
     @staticmethod
     def _experiment_id(client: "MlflowClient", name: str) -> str:

@@ -30,12 +30,33 @@ def test_addresses_derive_from_the_base_url(base: str, ledger: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["", "lab", "sqlite:///lab.db", "postgresql://u:secret@h", "mysql://u:secret@h/lab"]
+    "url",
+    [
+        "",
+        "lab",
+        "sqlite:///lab.db",
+        "postgresql://u:secret@h",
+        "mysql://u:secret@h/lab",
+        # libpq would quote each of these in its own words.
+        "postgresql://u:x@secret@h/lab",
+        "postgresql://u:secret%zz@h/lab",
+        "postgresql://u:x secret@h/lab",
+    ],
 )
 def test_a_url_that_names_no_postgresql_database_is_refused_without_its_password(url: str) -> None:
     with pytest.raises(BadInputError, match="CELL_ASSETS_DATABASE_URL must read") as caught:
         DatabaseAddresses.of(url)
     assert "secret" not in str(caught.value)
+
+
+def test_a_password_among_the_options_is_refused() -> None:
+    with pytest.raises(BadInputError, match="has password among its options") as caught:
+        DatabaseAddresses.of("postgresql://u@h/lab?sslmode=require&password=secret")
+    assert "secret" not in str(caught.value)
+
+
+def test_addresses_do_not_show_their_password() -> None:
+    assert "secret" not in repr(DatabaseAddresses.of("postgresql://u:secret@h/lab"))
 
 
 def test_an_unreachable_server_is_one_sentence_without_its_password() -> None:

@@ -112,12 +112,14 @@ def test_truncation_is_an_edit_too(postgres_ledger_url: str) -> None:
     [
         ("sqlite://", "names no PostgreSQL database and no SQLite file"),
         ("mysql://u@h/d", "names no PostgreSQL database"),
-        ("not a url", "cannot be read"),
+        ("not a url: secret", "cannot be read"),
+        ("postgresql://u:p@h:secret/d", "cannot be read"),
     ],
 )
 def test_an_unusable_url_is_refused(url: str, said: str) -> None:
-    with pytest.raises(BadInputError, match=said):
+    with pytest.raises(BadInputError, match=said) as caught:
         Ledger.open(url)
+    assert "secret" not in str(caught.value)
 
 
 def test_sqlite_needs_no_driver_of_postgresql(tmp_path: Path) -> None:
