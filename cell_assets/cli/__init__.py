@@ -5,7 +5,7 @@ import sys
 
 import click
 
-from cell_assets.cli import annotating, arriving, auditing, making, operating, tables, tracking
+from cell_assets.cli import annotating, arriving, auditing, keeping, making, operating, tables, tracking
 from cell_assets.errors import CellAssetsError
 
 
@@ -31,6 +31,7 @@ for command in (
     *(auditing.numbers, auditing.explain, auditing.verify, auditing.impact, auditing.leakage),
     *(auditing.diff, auditing.same_pixels, auditing.reconcile, auditing.bundle, auditing.verify_bundle),
     *(operating.demo, operating.dev, operating.gc, operating.restore),
+    *(keeping.backup, keeping.restore_backup),
 ):
     commands.add_command(command)
 

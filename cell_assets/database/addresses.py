@@ -55,6 +55,12 @@ class DatabaseAddresses:
             mlflow=address("postgresql+psycopg2", f"{name}_mlflow"),
         )
 
+    @property
+    def by_name(self) -> dict[str, str]:
+        """URLs of the three databases by the databases' own names."""
+        urls = (self.dagster, self.ledger, self.mlflow)
+        return {_parts(url)[1]: url for url in urls}
+
 
 def create_databases(base_url: str) -> DatabaseAddresses:
     """Create those of the three databases that are missing, and return the addresses of all.
@@ -63,17 +69,42 @@ def create_databases(base_url: str) -> DatabaseAddresses:
     when the server cannot be reached or does not let its user create databases.
     """
     addresses = DatabaseAddresses.of(base_url)
+    names = list(addresses.by_name)
+    with _administering(base_url) as (cursor, shown):
+        there = _existing(cursor, names)
+        for missing in (one for one in names if one not in there):
+            _create(cursor, missing, names, shown)
+    return addresses
+
+
+def existing_databases(base_url: str) -> dict[str, str]:
+    """Those of the three databases that are there, and their URLs; raises as `create_databases` does."""
+    addresses = DatabaseAddresses.of(base_url).by_name
+    with _administering(base_url) as (cursor, _):
+        there = _existing(cursor, list(addresses))
+    return {name: url for name, url in addresses.items() if name in there}
+
+
+def drop_database(base_url: str, name: str) -> None:
+    """Remove one of the three databases and all that it holds; raises as `create_databases` does."""
+    with _administering(base_url) as (cursor, _):
+        cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@contextlib.contextmanager
+def _administering(base_url: str) -> Iterator[tuple["psycopg2.extensions.cursor", str]]:
+    """A cursor in a database that is none of the three, and the URL without its password."""
     server, name, options = _parts(base_url)
-    names = [name + _DAGSTER, f"{name}_ledger", f"{name}_mlflow"]
     shown = f"postgresql://{server.rpartition('@')[2]}/{name}{options}"
     with contextlib.closing(_connect(server, options, shown)) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
-            cursor.execute("SELECT datname FROM pg_database WHERE datname = ANY(%s)", (names,))
-            there = {row[0] for row in cursor.fetchall()}
-            for missing in (one for one in names if one not in there):
-                _create(cursor, missing, names, shown)
-    return addresses
+            yield cursor, shown
+
+
+def _existing(cursor: "psycopg2.extensions.cursor", names: list[str]) -> set[str]:
+    cursor.execute("SELECT datname FROM pg_database WHERE datname = ANY(%s)", (names,))
+    return {row[0] for row in cursor.fetchall()}
 
 
 def libpq_url(url: str) -> str:

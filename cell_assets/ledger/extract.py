@@ -57,7 +57,7 @@ def _copy_rows(engine: LedgerEngine, target: LedgerEngine, artifact_ids: Sequenc
     """Copy the rows and the entries that seal them from one snapshot; returns its head."""
     with engine.snapshot() as source, target.write() as transaction:
         sink = transaction.connection
-        head = _head(source)
+        head = chain_head(source)
         unsealed: dict[str, set[Key]] = {}
         where = _selection(engine, source, artifact_ids)
         for table in SEALED_TABLES:
@@ -76,7 +76,8 @@ def _copy_rows(engine: LedgerEngine, target: LedgerEngine, artifact_ids: Sequenc
     return head
 
 
-def _head(source: sa.Connection) -> ChainHead:
+def chain_head(source: sa.Connection) -> ChainHead:
+    """The newest entry that a connection sees."""
     table = schema.entry.c
     newest = sa.select(table.id, table.digest).order_by(table.id.desc()).limit(1)
     row = source.execute(newest).one_or_none()

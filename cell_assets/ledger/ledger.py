@@ -12,6 +12,7 @@ from blake3 import blake3
 from cell_assets.ledger import (
     changes,
     eviction,
+    exporting,
     extract,
     extract_check,
     intents,
@@ -23,6 +24,7 @@ from cell_assets.ledger import (
 )
 from cell_assets.ledger.chain import ChainReport, check_chain
 from cell_assets.ledger.engine import LedgerEngine
+from cell_assets.ledger.exporting import LedgerMoment
 from cell_assets.ledger.extract import ChainHead
 from cell_assets.ledger.extract_check import ExtractReport
 from cell_assets.ledger.migrations.upgrade import upgrade
@@ -421,6 +423,17 @@ class Ledger:
     def check_chain(self, step: Callable[[int, int], None] | None = None) -> ChainReport:
         """Hold every row of history against the entry that sealed it; linear in the number of rows."""
         return check_chain(self._engine, step)
+
+    def exported_moment(self) -> AbstractContextManager[LedgerMoment]:
+        """One moment, which PostgreSQL shows to other programs for as long as the block lasts.
+
+        Raises BadInputError for a ledger in a SQLite file.
+        """
+        return exporting.exported_moment(self._engine)
+
+    def holds_entry(self, head: ChainHead) -> bool:
+        """Whether an entry of that id and digest is in the chain: history goes on from there."""
+        return exporting.holds_entry(self._engine, head)
 
     def write_extract(self, artifact_ids: Iterable[int], path: Path) -> ChainHead:
         """Write what these artifacts rest on as a SQLite ledger; see `extract.write_extract`."""

@@ -1,0 +1,94 @@
+"""A lab with a report: backed up, wiped, restored elsewhere, and every number of it verified."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from cell_assets.automation.ingesting import ingest_plate
+from cell_assets.database.addresses import DatabaseAddresses, drop_database, existing_databases, libpq_url
+from cell_assets.database.programs import installed_programs
+from cell_assets.settings import Settings
+from cell_assets.store.tree import remove
+from cell_assets_tests.end_to_end.lab import (
+    PlateFolder,
+    assert_dagster_agrees,
+    assert_nothing_left,
+    cell_assets,
+    opened,
+    run,
+    small_run,
+)
+
+SECRET = "canary-5d1e"
+"""A password, which nothing that is written may hold. The server asks for none."""
+
+
+def with_secret(settings: Settings) -> Settings:
+    assert settings.database_url is not None
+    url = settings.database_url.replace("//postgres@", f"//postgres:{SECRET}@")
+    assert SECRET in url
+    return settings.model_copy(update={"database_url": url})
+
+
+def databases_as_text(url: str) -> str:
+    """All that the three databases hold."""
+    program = installed_programs() / "pg_dump"
+    texts = [
+        subprocess.run(
+            [program, "--inserts", libpq_url(one)], capture_output=True, text=True, check=True
+        ).stdout
+        for one in DatabaseAddresses.of(url).by_name.values()
+    ]
+    assert all("INSERT INTO" in text for text in texts)
+    return "\n".join(texts)
+
+
+def test_every_number_of_a_wiped_and_restored_lab_is_clean(
+    new_lab: Callable[[], Settings], two_fovs: PlateFolder, tmp_path: Path
+) -> None:
+    lab, folder = with_secret(new_lab()), tmp_path / "backup"
+    assert lab.database_url is not None
+    with opened(lab) as session:
+        ingest_plate(session, two_fovs.request("E1", "P1"))
+        outcome = run(session, small_run("E1"))
+        assert outcome.failed == (), outcome.failed
+        artifacts = session.ledger.artifacts()
+    numbers = cell_assets(lab, "numbers", "--experiment", "E1", "--json").out
+    said = cell_assets(lab, "backup", str(folder), "--json")
+    assert said.code == 0, said.err
+    taken = json.loads(said.out)
+    assert (taken["artifacts"], taken["copied_artifacts"]) == (len(artifacts), len(artifacts))
+    assert taken["damaged"] == [] and set(taken["database_bytes"]) == {"dagster", "mlflow", "ledger"}
+
+    written = [path for root in (lab.home, folder, tmp_path) for path in root.rglob("*") if path.is_file()]
+    assert [path for path in written if SECRET.encode() in path.read_bytes()] == []
+    assert SECRET not in databases_as_text(lab.database_url)
+    assert SECRET not in said.out + said.err
+
+    remove(lab.home)
+    for name in existing_databases(lab.database_url):
+        drop_database(lab.database_url, name)
+
+    other = with_secret(new_lab())
+    back = cell_assets(other, "restore-backup", str(folder), "--json")
+    assert back.code == 0, back.err
+    remove(folder)
+    assert cell_assets(other, "numbers", "--experiment", "E1", "--json").out == numbers
+    ids = [number["id"] for number in json.loads(numbers)]
+    assert len(ids) > 10
+    # Numbers of one report share what they rest on, and each is asked for by itself all the same.
+    for number in ids:
+        verified = cell_assets(other, "verify", str(number), "--quick", "--json")
+        assert verified.code == 0, verified.out
+    verified = cell_assets(other, "verify", str(ids[0]), "--recompute", "--json")
+    assert verified.code == 0, verified.out
+    assert {one["verdict"] for one in json.loads(verified.out)["artifacts"]} == {"verified"}
+    with opened(other) as session:
+        assert session.ledger.artifacts() == artifacts
+        assert_nothing_left(session)
+        assert_dagster_agrees(session)
+        assert session.reconcile(mend=True).left == ()
+        # Nothing has to be made again, and what is new can be.
+        assert run(session, small_run("E1")).dagster_runs == ()
+        assert run(session, small_run("E1", report_seed=1)).failed == ()
