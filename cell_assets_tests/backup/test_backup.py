@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from cell_assets.backup.taking import take_backup
 from cell_assets.database.addresses import create_databases, existing_databases
 from cell_assets.database.dumps import is_empty
 from cell_assets.errors import BadInputError, CellAssetsError, ChangedBytesError
@@ -141,6 +142,26 @@ def test_a_backup_while_a_writer_publishes_holds_all_that_its_ledger_names(
         assert {one.uri for one in artifacts} == {one.uri for one in second.manifest.artifacts}
         assert [one for one in artifacts if not store.verify(one).is_verified] == []
         assert store.ledger.check_chain().faults == ()
+
+
+def test_what_is_evicted_meanwhile_is_evicted_in_the_backup(new_home: NewLab, tmp_path: Path) -> None:
+    lab, other, folder = new_home(), new_home(), tmp_path / "backup"
+    with lab.opened() as store:
+        publish(store, "P1")
+        second = publish(store, "P2").artifact
+
+        def evict(done: int, total: int, what: str) -> None:
+            if second.id not in store.ledger.evicted():
+                store.evict(second)
+
+        taken = take_backup(store, lab.addresses(), folder, lab.settings.home, evict)
+    assert taken.manifest.damaged == ()
+    assert len(list((folder / "databases").iterdir())) == 1
+    other.restore(folder)
+    with other.opened() as store:
+        assert store.ledger.evicted() == {second.id}
+        assert not store.path_of(second).exists()
+        assert store.file_digests(second) is not None
 
 
 def _spoil_dump(folder: Path) -> str:
