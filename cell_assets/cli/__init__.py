@@ -31,7 +31,7 @@ for command in (
     *(auditing.numbers, auditing.explain, auditing.verify, auditing.impact, auditing.leakage),
     *(auditing.diff, auditing.same_pixels, auditing.reconcile, auditing.bundle, auditing.verify_bundle),
     *(operating.demo, operating.dev, operating.gc, operating.restore),
-    *(keeping.backup, keeping.restore_backup),
+    *(keeping.backup, keeping.restore_backup, keeping.prepare),
 ):
     commands.add_command(command)
 

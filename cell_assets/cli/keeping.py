@@ -99,3 +99,27 @@ def restore_backup(folder: Path, as_json: bool) -> None:
         f"{restored.home} is the lab as of {restored.manifest.made}: {restored.n_artifacts} artifacts, "
         f"{said_bytes(restored.n_bytes)}, each of its published digest"
     )
+
+
+@click.command()
+@AS_JSON
+def prepare(as_json: bool) -> None:
+    """Make the databases and tables that are missing, and bring the ledger to the schema of this version.
+
+    Every command does so for itself. Run it once before programs of Dagster or MLflow are started without
+    cell-assets, such as by containers, and after an upgrade.
+
+    \b
+    Example:
+      CELL_ASSETS_DATABASE_URL_FILE=/run/secrets/url cell-assets prepare
+    """
+    from dataclasses import asdict
+
+    from cell_assets.automation.preparing import prepare_databases
+    from cell_assets.settings import Settings
+
+    prepared = prepare_databases(Settings())
+    if as_json:
+        click.echo(json.dumps(asdict(prepared)))
+    else:
+        click.echo(f"ready: {', '.join(prepared.databases)}; ledger schema {prepared.ledger_revision}")

@@ -1,17 +1,14 @@
-"""A process that opens everything of a lab, as the first command of a container does, when it is told to start."""
+"""A process that prepares a lab's databases, as the first command of a container does, when it is told to start."""
 
 import logging
 import sys
 
-from cell_assets.automation.dagster_home import open_instance
-from cell_assets.database.embedded import open_database
-from cell_assets.ledger.ledger import Ledger
-from cell_assets.resources.mlflow_registry import ModelRegistry
+from cell_assets.automation.preparing import prepare_databases
 from cell_assets.settings import Settings
 
 
 def main() -> None:
-    """Say `ready`, wait for a line, then open databases, ledger, Dagster and MLflow, and say what they hold.
+    """Say `ready`, wait for a line, then make databases, ledger, Dagster's and MLflow's tables, and say what there is.
 
     Alembic says on standard error what it migrates.
     """
@@ -19,14 +16,8 @@ def main() -> None:
     sys.stdin.readline()
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("alembic.runtime.migration").setLevel(logging.INFO)
-    settings = Settings()
-    with (
-        open_database(settings) as addresses,
-        Ledger.open(addresses.ledger) as ledger,
-        open_instance(settings, addresses) as instance,
-    ):
-        models = ModelRegistry(addresses.mlflow).registered()
-        print(len(ledger.experiments()), instance.get_runs_count(), len(models), flush=True)
+    prepared = prepare_databases(Settings())
+    print(len(prepared.databases), prepared.ledger_revision, flush=True)
 
 
 if __name__ == "__main__":
