@@ -57,6 +57,8 @@ class BackupManifest:
     """UTC, ISO 8601, by the database's clock."""
     made_by: str
     """Version of cell_assets."""
+    store_root: str
+    """Of the store that was backed up: MLflow names the folders of models by it."""
     head: ChainHead
     """The ledger's newest entry."""
     databases: tuple[DumpedDatabase, ...]
@@ -121,6 +123,7 @@ def _parsed(path: Path, said: dict[str, Any]) -> BackupManifest:
         manifest = BackupManifest(
             made=said["made"],
             made_by=said["made_by"],
+            store_root=said["store_root"],
             head=ChainHead(**said["head"]),
             databases=tuple(DumpedDatabase(**one) for one in said["databases"]),
             artifacts=tuple(KeptArtifact(**one) for one in said["artifacts"]),

@@ -8,6 +8,7 @@ from pathlib import Path
 from cell_assets.backup import manifest as layout
 from cell_assets.backup.copying import copy_artifact, looks_whole
 from cell_assets.backup.manifest import BackupManifest, KeptArtifact, read_manifest
+from cell_assets.backup.moved_models import point_models_at
 from cell_assets.backup.taking import Step
 from cell_assets.database.addresses import (
     DatabaseAddresses,
@@ -73,6 +74,7 @@ def restore_backup(folder: Path, settings: Settings, step: Step) -> RestoredLab:
             for database in manifest.databases:
                 load(_address(addresses, database.name), folder / database.file)
             _check_history(addresses, manifest)
+            point_models_at(addresses.mlflow, manifest.store_root, str(store_root))
             partial.rename(store_root)
             flush_folder(home)
     kept = [one for one in manifest.artifacts if not one.is_evicted]

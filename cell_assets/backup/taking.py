@@ -143,6 +143,7 @@ def _take(store: Store, addresses: DatabaseAddresses, folder: Path, step: Step) 
     manifest = BackupManifest(
         made=dumped.at,
         made_by=importlib.metadata.version("cell-assets"),
+        store_root=str(store.root),
         head=dumped.head,
         databases=dumped.databases,
         artifacts=(*copied.kept, *(one for one in listed if one is not None)),
