@@ -40,7 +40,7 @@ def kubelet(plane: ControlPlane) -> Iterator[ProcessKubelet]:
 @pytest.fixture(scope="session")
 def core(plane: ControlPlane) -> client.CoreV1Api:
     """Pods, secrets, nodes."""
-    return client.CoreV1Api(plane.client())
+    return client.CoreV1Api(plane.api_client())
 
 
 @pytest.fixture

@@ -60,6 +60,7 @@ class Deployment:
                 *(sys.executable, "-m", "dagster", "job", "launch", "-m", _MODULE, "-j", "two_steps"),
                 *("--run-id", run_id, "--config-json", json.dumps(config)),
             ],
+            cwd=Path(__file__).parents[2],
             env={**os.environ, "DAGSTER_HOME": str(self.home)},
             capture_output=True,
             text=True,

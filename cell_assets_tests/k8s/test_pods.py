@@ -1,9 +1,9 @@
 """That pods are scheduled, run, reported and ended on the tests' Kubernetes as on any other."""
 
 import json
-import os
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from kubernetes import client
@@ -257,8 +257,9 @@ def _is_gone(core: client.CoreV1Api, namespace: str, name: str) -> bool:
 
 
 def _lives(pid: int) -> bool:
+    """Whether the process runs; one that is dead and not yet reaped does not."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        stat = Path("/proc", str(pid), "stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
         return False
-    return True
+    return stat.rpartition(")")[2].split()[0] != "Z"

@@ -18,15 +18,15 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_nothing_built_names_the_folder_and_the_command(cache: Path) -> None:
-    with pytest.raises(NotBuiltError, match=f"not built in {cache}: run `make test-k8s`$"):
+    with pytest.raises(NotBuiltError, match=rf"not built in {cache}: run `make test-k8s`$"):
         programs_folder()
 
 
 def test_half_a_build_is_not_taken_and_its_last_words_are_said(cache: Path, tmp_path: Path) -> None:
     script = _script(tmp_path, _BUILDS + "echo 'no archive answers'; exit 1\n")
-    with pytest.raises(NotBuiltError, match="the last build said: no archive answers$"):
+    with pytest.raises(NotBuiltError, match=r"the last build said: no archive answers$"):
         build(script)
-    with pytest.raises(NotBuiltError, match="the last build said: no archive answers$"):
+    with pytest.raises(NotBuiltError, match=r"the last build said: no archive answers$"):
         programs_folder(script)
     assert {path.name for path in cache.iterdir()} == {"lock", "build.log"}
 

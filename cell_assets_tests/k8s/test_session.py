@@ -25,7 +25,7 @@ from cell_assets_tests.k8s.pods import make_pod, wait_for_phase
 
 folder = Path(sys.argv[1])
 with control_plane(programs_folder(), folder) as plane, ProcessKubelet(plane, folder / "node", Node()):
-    core = client.CoreV1Api(plane.client())
+    core = client.CoreV1Api(plane.api_client())
     # One process of it leaves the pod's group.
     make_pod(core, "default", "endless", ["sh", "-c", "setsid sleep 1000 & sleep 1000"])
     wait_for_phase(core, "default", "endless", "Running")
@@ -35,7 +35,9 @@ with control_plane(programs_folder(), folder) as plane, ProcessKubelet(plane, fo
 
 
 def test_a_killed_session_leaves_no_process(plane: ControlPlane, tmp_path: Path) -> None:
-    session = subprocess.Popen([sys.executable, "-c", _SESSION, str(tmp_path)], stdout=subprocess.PIPE)
+    session = subprocess.Popen(
+        [sys.executable, "-c", _SESSION, str(tmp_path)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+    )
     try:
         assert session.stdout is not None
         mark = json.loads(session.stdout.readline())

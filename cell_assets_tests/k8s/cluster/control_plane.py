@@ -54,7 +54,7 @@ class ControlPlane:
         """Private key of `certificate`."""
         return self.folder / "certs" / "apiserver.key"
 
-    def client(self) -> client.ApiClient:
+    def api_client(self) -> client.ApiClient:
         """A new client of the API; changes nothing global."""
         return config.new_client_from_config(config_file=str(self.kubeconfig))
 
@@ -118,7 +118,7 @@ def _started(plane: ControlPlane, programs: Path) -> Iterator[None]:
         wait("ready API server", lambda: _is_ready(plane, api))
         start("kube-controller-manager", *_controller_manager(plane, controllers))
         start("kube-scheduler", *_scheduler(plane, scheduler))
-        core = client.CoreV1Api(plane.client())
+        core = client.CoreV1Api(plane.api_client())
         wait("default service account", lambda: has_service_account(core, "default"))
         yield
     finally:

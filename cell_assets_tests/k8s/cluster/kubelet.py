@@ -76,7 +76,7 @@ class ProcessKubelet:
         self._plane = plane
         self._folder = folder
         self._image = image or Image()
-        self._core = client.CoreV1Api(plane.client())
+        self._core = client.CoreV1Api(plane.api_client())
         self._pods: dict[str, PodProcess] = {}
         self._names: dict[tuple[str, str], str] = {}
         """Id of the latest pod of a namespace and name."""
