@@ -46,7 +46,8 @@ def test_a_log_is_followed_until_the_pod_ends(
 def test_exit_codes_and_signals_are_reported(
     core: client.CoreV1Api, kubelet: ProcessKubelet, namespace: str
 ) -> None:
-    commands = {"seven": "exit 7", "itself": "kill -9 $$", "absent": "exec /no/such/program"}
+    # The API's own syntax takes two dollars for one.
+    commands = {"seven": "exit 7", "itself": "kill -9 $$$$", "absent": "exec /no/such/program"}
     for name, command in commands.items():
         make_pod(core, namespace, name, ["sh", "-c", command])
     make_pod(core, namespace, "nothing", ["/no/such/program"])

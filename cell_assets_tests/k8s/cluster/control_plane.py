@@ -3,7 +3,6 @@
 import json
 import os
 import secrets
-import signal
 import socket
 import subprocess
 import sys
@@ -122,14 +121,11 @@ def _started(plane: ControlPlane, programs: Path) -> Iterator[None]:
         wait("default service account", lambda: has_service_account(core, "default"))
         yield
     finally:
-        # Those that ask before the one that answers, or their logs end in complaints.
+        # Nothing of theirs is kept, and the API server would first wait for whoever still watches it.
         for program in reversed(started):
-            program.send_signal(signal.SIGTERM)
-            try:
-                program.wait(20)
-            except subprocess.TimeoutExpired:
-                program.kill()
-                program.wait()
+            program.kill()
+        for program in started:
+            program.wait()
 
 
 def has_service_account(core: client.CoreV1Api, namespace: str) -> bool:
