@@ -1,4 +1,4 @@
-"""Runs that a killed `cell-assets dev` left unfinished are reported as failed.
+"""Runs that an ended code server left unfinished are reported as failed.
 
 Dagster's default run launcher cannot ask whether a run's process still lives: such a run would stay
 "started" for ever and take one of the places of `max_concurrent_runs`. Run as a program before the webserver
@@ -28,7 +28,7 @@ class CodeServer:
 
 
 def last_code_server(dagster_home: Path) -> CodeServer | None:
-    """The code server of the last `cell-assets dev` over this home."""
+    """The code server that last served this home."""
     workspace = dagster_home / WORKSPACE_FILE
     if not workspace.exists():
         return None
@@ -42,13 +42,13 @@ def fail_abandoned_runs(instance: DagsterInstance, gone: CodeServer) -> tuple[st
     for run in instance.get_runs(filters=RunsFilter(statuses=_UNFINISHED)):
         server = json.loads(run.tags.get(GRPC_INFO_TAG, "{}"))
         if (server.get("host"), server.get("port")) == (gone.host, gone.port):
-            instance.report_run_failed(run, "The `cell-assets dev` that executed this run was killed.")
+            instance.report_run_failed(run, "The code server that executed this run has ended.")
             failed.append(run.run_id)
     return tuple(failed)
 
 
 def main(dagster_home: Path) -> None:
-    """Create Dagster's tables where they are missing, and settle what the last dev left."""
+    """Create Dagster's tables where they are missing, and settle what the last code server left."""
     with DagsterInstance.from_config(str(dagster_home)) as instance:
         gone = last_code_server(dagster_home)
         failed = fail_abandoned_runs(instance, gone) if gone is not None else ()

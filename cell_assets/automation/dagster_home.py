@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dagster import DagsterInstance
 
 WORKSPACE_FILE = "workspace.yaml"
-"""In the Dagster home: where the code server of the last `cell-assets dev` listened."""
+"""In the Dagster home: where the last code server listens."""
 
 
 _NO_LOGS = "dagster._core.storage.noop_compute_log_manager"

@@ -5,7 +5,17 @@ import sys
 
 import click
 
-from cell_assets.cli import annotating, arriving, auditing, keeping, making, operating, tables, tracking
+from cell_assets.cli import (
+    annotating,
+    arriving,
+    auditing,
+    keeping,
+    making,
+    operating,
+    serving,
+    tables,
+    tracking,
+)
 from cell_assets.errors import CellAssetsError
 
 
@@ -32,6 +42,7 @@ for command in (
     *(auditing.diff, auditing.same_pixels, auditing.reconcile, auditing.bundle, auditing.verify_bundle),
     *(operating.demo, operating.dev, operating.gc, operating.restore),
     *(keeping.backup, keeping.restore_backup, keeping.prepare),
+    *(serving.serve, serving.healthy),
 ):
     commands.add_command(command)
 

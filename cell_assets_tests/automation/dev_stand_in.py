@@ -4,7 +4,8 @@ import json
 import sys
 from pathlib import Path
 
-from cell_assets.automation.serving import CodeLocation, Ports, Served, serve
+from cell_assets.automation.services import CodeLocation
+from cell_assets.automation.serving import Ports, Served, serve
 from cell_assets.database.embedded import open_database
 from cell_assets.errors import CellAssetsError
 from cell_assets.settings import Settings

@@ -1,0 +1,1 @@
+"""The files in docker/, and what they start, outside a container engine."""
