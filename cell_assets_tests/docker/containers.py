@@ -151,6 +151,24 @@ class Machine:
             timeout=120,
         )
 
+    @contextlib.contextmanager
+    def meanwhile(self, name: str, command: Sequence[str]) -> Iterator[None]:
+        """Let a command run inside the container of a service, from its first line on, while the block does."""
+        process = subprocess.Popen(
+            self._confined(name, command),
+            env=self._environment(name),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline()
+            yield
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
     def ask(
         self,
         port: int,
@@ -247,8 +265,13 @@ def machine(
     try:
         yield made
     finally:
+        for name, process in made.running.items():
+            # The signal that PostgreSQL's image asks for: at SIGTERM it waits until its last client has gone.
+            process.send_signal(signal.SIGINT if name == "postgres" else signal.SIGTERM)
         for process in made.running.values():
-            process.terminate()
-        for name in list(made.running):
-            made.stop(name)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(30)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
         holder.communicate()

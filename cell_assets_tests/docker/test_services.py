@@ -6,6 +6,7 @@ PostgreSQL is the embedded one's programs, over TCP and with a password, in plac
 import json
 import secrets
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -35,6 +36,12 @@ _POSTGRES = f"""
   --auth scram-sha-256 --encoding UTF8 --no-sync --no-instructions
 exec postgres -D {_DATA} -c listen_addresses=127.0.0.1 -c unix_socket_directories=/tmp
 """
+_HOLD_THE_LEDGER = """
+export PGPASSWORD=$(cat /run/secrets/postgres_password)
+exec psql --host postgres --username cell_assets cell_assets_ledger --quiet \\
+  --command 'BEGIN; LOCK TABLE artifact IN ACCESS EXCLUSIVE MODE' --command '\\echo held' --command '\\! sleep 600'
+"""
+"""Lets a run begin and get no further."""
 _LAUNCH = """
 mutation($job: String!) { launchRun(executionParams: {
   selector: {repositoryLocationName: "cell_assets", repositoryName: "__repository__", jobName: $job}
@@ -101,16 +108,20 @@ def _runs(lab: Machine) -> dict[str, str]:
     return {run["runId"]: run["status"] for run in found}
 
 
+def _wait_for(lab: Machine, run: str, statuses: tuple[str, ...]) -> None:
+    until = time.monotonic() + 180
+    while _runs(lab)[run] not in statuses:
+        assert time.monotonic() < until, _runs(lab)
+        time.sleep(0.3)
+
+
 @pytest.fixture(scope="module")
 def ended_run(lab: Machine) -> str:
     """A run that the webserver launched, the daemon started and the code location executed."""
     launched = _graphql(lab, _WEBSERVER, "/dagster", _LAUNCH, job="compare_displays")["launchRun"]
     assert launched["__typename"] == "LaunchRunSuccess", launched
     run = str(launched["run"]["runId"])
-    until = time.monotonic() + 180
-    while _runs(lab)[run] not in ("SUCCESS", "FAILURE"):
-        assert time.monotonic() < until, _runs(lab)
-        time.sleep(0.5)
+    _wait_for(lab, run, ("SUCCESS", "FAILURE"))
     return run
 
 
@@ -241,6 +252,22 @@ def test_a_page_of_another_site_cannot_use_the_login(lab: Machine, origin: str |
         assert _by_proxy(lab, path, _LAB, "POST", sent, headers).status == status, path
 
 
+@pytest.mark.parametrize(
+    ("origin", "status"), [("http://lab.example:8080", 101), ("http://evil.example", 403)]
+)
+def test_live_pages_pass_through_the_proxy(lab: Machine, origin: str, status: int) -> None:
+    headers = {
+        "Host": "lab.example:8080",
+        "Origin": origin,
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": b64encode(bytes(16)).decode(),
+        "Sec-WebSocket-Protocol": "graphql-ws",
+    }
+    assert _by_proxy(lab, "/dagster/graphql", _LAB, headers=headers).status == status
+
+
 def _by_proxy(
     lab: Machine,
     path: str,
@@ -296,9 +323,14 @@ print(daemons_beat(Settings(), tolerance_s=-20), daemons_beat(Settings()))
 
 
 @pytest.mark.slow
-def test_a_restarted_code_location_is_found_again(lab: Machine) -> None:
-    lab.stop("code-location")
+def test_a_run_of_a_killed_code_location_is_reported_as_failed(lab: Machine) -> None:
+    with lab.meanwhile("postgres", ["sh", "-ec", _HOLD_THE_LEDGER]):
+        launched = _graphql(lab, _WEBSERVER, "/dagster", _LAUNCH, job="compare_displays")["launchRun"]
+        run = str(launched["run"]["runId"])
+        _wait_for(lab, run, ("STARTED",))
+        assert lab.stop("code-location", signal.SIGKILL) == -signal.SIGKILL
     assert lab.check("code-location").returncode == 1
+    assert _runs(lab)[run] == "STARTED"
     lab.start("code-location")
-    lab.wait_healthy("code-location", 120)
-    assert "raw_acquisition" in str(_graphql(lab, _WEBSERVER, "/dagster", _ASSETS))
+    lab.wait_healthy("code-location", 180)
+    assert _runs(lab)[run] == "FAILURE"
