@@ -28,7 +28,8 @@ _REASON = why_not() or next(
     ),
     None,
 )
-pytestmark = pytest.mark.skipif(_REASON is not None, reason=str(_REASON))
+# Slow: two minutes of a processor.
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(_REASON is not None, reason=str(_REASON))]
 
 _DATA = "/srv/var/lib/postgresql/data"
 _POSTGRES = f"""
