@@ -37,15 +37,19 @@ _PATH_PREFIX = click.option(
 
 
 def _port(usual: int) -> Callable[[Any], Any]:
-    return click.option("--port", type=click.IntRange(1, 65535), default=usual, show_default=True)
+    return click.option(
+        "--port", type=click.IntRange(1, 65535), default=usual, show_default=True, help="Where it listens."
+    )
 
 
 @click.group()
 def serve() -> None:
     """Run one service alone, over a PostgreSQL server of yours; `cell-assets dev` runs all of them.
 
+    Each has a container or a terminal of its own.
+
     \b
-    Example, each in a container or a terminal of its own:
+    Example:
       cell-assets serve code-location
       cell-assets serve webserver
       cell-assets serve daemon

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import click
 import pytest
@@ -33,23 +33,39 @@ def loaded_by(statement: str, names: tuple[str, ...]) -> list[str]:
     return done.stdout.splitlines()[-1].split()
 
 
-@pytest.mark.parametrize("name", sorted(commands.commands))
+def named_commands(group: click.Group, before: str = "") -> Iterator[tuple[str, click.Command]]:
+    """All commands at or below a group, by what is typed after `cell-assets`."""
+    for name, command in sorted(group.commands.items()):
+        yield f"{before}{name}", command
+        if isinstance(command, click.Group):
+            yield from named_commands(command, f"{before}{name} ")
+
+
+def options_of(command: click.Command) -> set[str]:
+    """A command's own, and a group's commands'."""
+    below = command.commands.values() if isinstance(command, click.Group) else ()
+    own = {option for parameter in command.params for option in parameter.opts if option[:2] == "--"}
+    return own.union(*map(options_of, below))
+
+
+COMMANDS = dict(named_commands(commands))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_help_has_an_example_that_names_its_own_options(name: str) -> None:
-    command = commands.commands[name]
-    said = CliRunner().invoke(commands, [name, "--help"])
+    said = CliRunner().invoke(commands, [*name.split(), "--help"])
     assert said.exit_code == 0
     _, mark, example = said.output.partition("Example:")
     assert mark, said.output
     assert f"cell-assets {name}" in example.partition("Options:")[0]
-    options = {option for parameter in command.params for option in parameter.opts if option[:2] == "--"}
     used = {word for word in example.partition("Options:")[0].split() if word.startswith("--")}
-    assert used <= options
+    assert used <= options_of(COMMANDS[name])
 
 
 def test_every_option_of_every_command_is_explained() -> None:
     unexplained = [
         f"{name} {parameter.opts[0]}"
-        for name, command in commands.commands.items()
+        for name, command in COMMANDS.items()
         for parameter in command.params
         if isinstance(parameter, click.Option) and not parameter.help
     ]
