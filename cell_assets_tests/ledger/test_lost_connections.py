@@ -144,12 +144,14 @@ def test_an_extract_that_is_cut_is_written_whole(cutter: Forwarder, tmp_path: Pa
         ledger.write_extract(ids, tmp_path / "uncut")
         whole = (tmp_path / "uncut").read_bytes()
         assert asked[-1] == "COMMIT"
-        for n in [*range(0, len(asked), 5), len(asked) - 1]:
-            cutter.plan = nth(n, cut)
+        # The last is named and not counted: on a slow machine a connection that lay idle is asked once more.
+        plans = [*(nth(n, cut) for n in range(0, len(asked) - 1, 5)), every_other_commit(cut, 0)]
+        for place, plan in enumerate(plans):
+            cutter.plan = plan
             before = cutter.n_cuts
-            ledger.write_extract(ids, tmp_path / f"{n}")
+            ledger.write_extract(ids, tmp_path / f"{place}")
             assert cutter.n_cuts == before + 1
-            assert (tmp_path / f"{n}").read_bytes() == whole
+            assert (tmp_path / f"{place}").read_bytes() == whole
     assert not list(tmp_path.glob(".*"))
 
 
