@@ -136,6 +136,8 @@ def deployment(
                 }
             }
         },
+        # Dagster's own queues a run until a daemon takes it.
+        "run_coordinator": {"module": "dagster.core.run_coordinator", "class": "DefaultRunCoordinator"},
         "run_launcher": {
             "module": "dagster_k8s",
             "class": "K8sRunLauncher",
