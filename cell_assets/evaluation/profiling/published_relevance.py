@@ -274,7 +274,9 @@ def _sides(
 
 
 def _distilled(plates: Sequence[_Plate], features: tuple[str, ...], parameters: RuleParameters) -> _Distilled:
-    """The rule of the first score that a tree foretells, of those of both parts before the parts.
+    """The rule of the first score that a tree foretells: of the combined one, then its parts, then their lesser rank,
+    whose rule gained less than sensitivity's where features hold no norm (.013 and .035 in
+    `benchmarks/cytosummary_relevance`).
 
     Raises:
         BadInputError: there is none, and why.

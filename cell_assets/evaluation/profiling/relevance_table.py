@@ -19,9 +19,9 @@ class RelevanceScore(StrEnum):
 
     COMBINED = "combined"
     """Sensitivity and activation together (paper): the more of one makes up for the less of the other."""
-    LESSER_RANK = "lesser_rank"
-    """The lower of the ranks by sensitivity and by activation: high only where both are."""
     SENSITIVITY = "sensitivity"
     """How far the loss moves with the cell's features."""
     ACTIVATION = "activation"
     """How large the cell is to the network."""
+    LESSER_RANK = "lesser_rank"
+    """The lower of the ranks by sensitivity and by activation: high only where both are."""

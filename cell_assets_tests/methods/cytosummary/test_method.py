@@ -344,7 +344,7 @@ def test_profiles_and_relevance_of_a_plate(
     relevance = pd.read_parquet(tmp_path / "one" / "relevance.parquet")
     assert relevance.columns.tolist() == [
         "Metadata_Plate", "Metadata_Well", "Metadata_ObjectNumber", "row",
-        "combined", "lesser_rank", "sensitivity", "activation",
+        "combined", "sensitivity", "activation", "lesser_rank",
     ]  # fmt: skip
     assert len(relevance) == len(given) and relevance["combined"].dtype == np.float32
     table = pd.read_parquet(two_plates[1].path / "cells.parquet").iloc[relevance["row"]]
