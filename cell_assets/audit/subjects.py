@@ -1,10 +1,12 @@
 """What an audit is about: a number, an artifact, or a part of a plate, as a person names it."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cell_assets.errors import BadInputError, NotFoundError
 from cell_assets.ledger.ledger import Ledger
+from cell_assets.ledger.records import Number
 
 _LONGEST_ID = 18
 """Digits of the largest ids that a database's 64-bit integers hold whatever their first digit."""
@@ -53,6 +55,11 @@ def find_subject(ledger: Ledger, named: str) -> Subject:
             f"{named!r} names nothing: give a number's id, artifact:ID, a plate, or PLATE|WELL or PLATE|FOV"
         )
     return _part_of_plate(ledger, match["plate"], match["within"])
+
+
+def every_number(numbers: Sequence[Number]) -> Subject:
+    """All of these numbers at once."""
+    return Subject("every number", tuple(sorted({number.artifact_id for number in numbers})))
 
 
 def _part_of_plate(ledger: Ledger, name: str, within: str | None) -> Subject:

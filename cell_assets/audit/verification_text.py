@@ -2,8 +2,10 @@
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 
+from cell_assets.audit.verified_numbers import VerifiedNumber
 from cell_assets.audit.verify import Verification, VerifiedArtifact
 from cell_assets.ledger.records import JsonValue
 from cell_assets.store.verdict import VerdictState
@@ -15,14 +17,19 @@ _NAMED_FILES = 10
 """So many files of one artifact are named for a person; JSON names all."""
 
 
-def to_text(found: Verification) -> str:
-    """What is wrong by artifact, file and pixels, then the counts of verdicts, bytes read, and the upshot."""
+def to_text(found: Verification, numbers: Sequence[VerifiedNumber] = ()) -> str:
+    """What is wrong by artifact, file and pixels, then the counts of verdicts, bytes read, and the upshot.
+
+    Args:
+        numbers: what that means for each number, where it was about all of them.
+    """
     lines: list[str] = []
     for node in found.nodes:
         if not node.verdict.is_verified:
             lines.extend(_wrong(node))
     faults = () if found.chain is None else found.chain.faults
     lines.extend(f"history: {fault.why}" for fault in faults)
+    lines.extend(_wrong_number(one) for one in numbers if not one.is_clean)
     counts = Counter(node.verdict.state for node in found.nodes)
     said = ", ".join(f"{counts[state]} {state.value}" for state in VerdictState if counts[state])
     if not found.certifies:
@@ -38,6 +45,10 @@ def to_text(found: Verification) -> str:
     if found.chain is not None:
         fits = "fits" if not faults else "does not fit"
         lines.append(f"history {fits} its {found.chain.n_entries} entries, newest {found.chain.head[:12]}")
+    if numbers:
+        n_clean = sum(one.is_clean for one in numbers)
+        how = "clean" if found.certifies else "untouched as far as a quick look tells"
+        lines.append(f"{n_clean} of {len(numbers)} numbers are {how}")
     return "\n".join(lines)
 
 
@@ -56,11 +67,26 @@ def _wrong(node: VerifiedArtifact) -> list[str]:
     return lines
 
 
-def to_json(found: Verification, recomputed: JsonValue = None) -> str:
+def _wrong_number(one: VerifiedNumber) -> str:
+    number, draft = one.number, one.number.draft
+    reasons = [f"artifact {artifact.id} is not what was published" for artifact in one.damaged]
+    if one.was_edited:
+        reasons.append("it was changed after it was recorded")
+    experiment = "" if number.experiment is None else f"{number.experiment} "
+    title = f"number {number.id} ({experiment}{draft.report} {draft.name}, {draft.split})"
+    return f"{title}: {', '.join(reasons)}"
+
+
+def to_json(
+    found: Verification,
+    recomputed: JsonValue = None,
+    numbers: Sequence[VerifiedNumber] | None = None,
+) -> str:
     """The verification as one JSON document, every artifact with its verdict and every file that differs.
 
     Args:
         recomputed: the number computed anew, `recompute.as_json`.
+        numbers: what that means for each number, where it was about all of them.
     """
     document: dict[str, JsonValue] = {
         "format": FORMAT,
@@ -97,5 +123,20 @@ def to_json(found: Verification, recomputed: JsonValue = None) -> str:
             ],
         },
         "recomputed": recomputed,
+        "numbers": None
+        if numbers is None
+        else [
+            {
+                "id": one.number.id,
+                "experiment": one.number.experiment,
+                "report": one.number.draft.report,
+                "name": one.number.draft.name,
+                "split": one.number.draft.split,
+                "clean": one.is_clean,
+                "damaged": [artifact.id for artifact in one.damaged],
+                "edited": one.was_edited,
+            }
+            for one in numbers
+        ],
     }
     return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from cell_assets.audit.subjects import find_subject
+from cell_assets.audit.impact import withdraw
+from cell_assets.audit.subjects import every_number, find_subject
 from cell_assets.audit.verification_text import to_json, to_text
+from cell_assets.audit.verified_numbers import standing_numbers, verified_numbers
 from cell_assets.audit.verify import Verification, verify
 from cell_assets.errors import BadInputError, NotFoundError
 from cell_assets.ledger.records import NumberDraft, PlateDraft, WellDraft
@@ -39,8 +41,20 @@ def history(store: Store) -> Store:
         fill(staged.path, {"report.html": b"<html>"})
         numbers = [NumberDraft("r", "auc", "test", 0.5, 3)]
         store.publish(staged, run_draft(), [receipt(tracks)], FORMAT, numbers, experiment="E1")
+    store.ledger.register_plate(PlateDraft("E2", "P2", "src", "ctc", (WellDraft("A/1"),), ("A/1/000",)))
     publish(store, "P2", {"unrelated": b"x"}, asset="raw_acquisition")
     return store
+
+
+@pytest.fixture
+def two_reports(history: Store) -> Store:
+    """A second report beside, of another plate, that states numbers 2 and 3."""
+    (other,) = (one for one in history.ledger.artifacts("raw_acquisition") if one.partition == "P2")
+    with history.write("dynaclr_report", "E2") as staged:
+        fill(staged.path, {"report.html": b"<html>"})
+        numbers = [NumberDraft("r", name, "test", 0.5, 3) for name in ("auc", "f1")]
+        history.publish(staged, run_draft(), [history.receipt(other)], FORMAT, numbers, experiment="E2")
+    return history
 
 
 def of(store: Store, subject: str = "1", **how: object) -> Verification:
@@ -184,7 +198,7 @@ def test_what_a_person_names(history: Store, named: str, assets: list[str]) -> N
     [
         ("77", NotFoundError, "number 77"),
         ("artifact:77", NotFoundError, "artifact 77"),
-        ("P9", NotFoundError, "plate 'P9' is not in the ledger; its plates are: P1"),
+        ("P9", NotFoundError, "plate 'P9' is not in the ledger; its plates are: P1, P2"),
         ("P1|B/1", NotFoundError, "plate P1 has no well or position B/1"),
         ("P1|A/1|000", BadInputError, "names nothing"),
     ],
@@ -192,3 +206,52 @@ def test_what_a_person_names(history: Store, named: str, assets: list[str]) -> N
 def test_what_names_nothing(history: Store, named: str, error: type[Exception], said: str) -> None:
     with pytest.raises(error, match=said.replace("|", r"\|")):
         find_subject(history.ledger, named)
+
+
+def test_every_number_is_verified_by_reading_each_artifact_once(two_reports: Store) -> None:
+    numbers = standing_numbers(two_reports.ledger)
+    found = verify(two_reports, every_number(numbers))
+    said = verified_numbers(two_reports.ledger, numbers, found)
+    assert [node.artifact.asset for node in found.nodes] == [
+        *("raw_acquisition", "tracks", "dynaclr_report", "raw_acquisition", "dynaclr_report")
+    ]
+    assert found.n_bytes_read == sum(node.artifact.n_bytes for node in found.nodes)
+    assert [(one.number.id, one.is_clean) for one in said] == [(1, True), (2, True), (3, True)]
+    assert to_text(found, said).endswith("3 of 3 numbers are clean")
+
+
+def test_a_changed_byte_is_said_of_the_numbers_that_rest_on_it_and_of_no_other(two_reports: Store) -> None:
+    edit(file_of(two_reports, "tracks", "tracks.parquet"), b"ROWS")
+    numbers = standing_numbers(two_reports.ledger)
+    found = verify(two_reports, every_number(numbers))
+    said = verified_numbers(two_reports.ledger, numbers, found)
+    (tracks,) = two_reports.ledger.artifacts("tracks")
+    assert [(one.number.id, [damaged.id for damaged in one.damaged]) for one in said] == [
+        (1, [tracks.id]),
+        (2, []),
+        (3, []),
+    ]
+    text = to_text(found, said)
+    assert f"number 1 (E1 r auc, test): artifact {tracks.id} is not what was published" in text
+    assert text.endswith("2 of 3 numbers are clean")
+    document = json.loads(to_json(found, numbers=said))
+    assert [(one["id"], one["clean"], one["damaged"]) for one in document["numbers"]] == [
+        (1, False, [tracks.id]),
+        (2, True, []),
+        (3, True, []),
+    ]
+
+
+def test_a_number_that_was_edited_in_the_ledger_is_named(two_reports: Store, ledger_url: str) -> None:
+    with unguarded(ledger_url) as connection:
+        connection.exec_driver_sql("UPDATE number SET value = 0.99 WHERE id = 2")
+    numbers = standing_numbers(two_reports.ledger)
+    found = verify(two_reports, every_number(numbers))
+    said = verified_numbers(two_reports.ledger, numbers, found)
+    assert [(one.number.id, one.was_edited) for one in said] == [(1, False), (2, True), (3, False)]
+    assert "number 2 (E2 r auc, test): it was changed after it was recorded" in to_text(found, said)
+
+
+def test_withdrawn_numbers_need_no_bytes(two_reports: Store) -> None:
+    withdraw(two_reports.ledger, find_subject(two_reports.ledger, "P2"), "contaminated")
+    assert [number.id for number in standing_numbers(two_reports.ledger)] == [1]
