@@ -104,10 +104,11 @@ def restore_backup(folder: Path, as_json: bool) -> None:
 @click.command()
 @AS_JSON
 def prepare(as_json: bool) -> None:
-    """Make the databases and tables that are missing, and bring the ledger to the schema of this version.
+    """Make the databases and tables that are missing, and bring those of ledger, Dagster and MLflow to the schemas of
+    the versions that are installed.
 
-    Every command does so for itself. Run it once before programs of Dagster or MLflow are started without
-    cell-assets, such as by containers, and after an upgrade.
+    Run it before programs of Dagster or MLflow are started without cell-assets, such as by containers, and after an
+    upgrade, with a backup at hand and nothing else running. Every command brings the ledger up to date for itself.
 
     \b
     Example:

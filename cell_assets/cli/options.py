@@ -28,6 +28,8 @@ def json_object(path: Path) -> dict[str, Any]:
         raise BadInputError(f"{path}: line {error.lineno}: {error.msg}; give a JSON object") from None
     except UnicodeDecodeError as error:
         raise BadInputError(f"{path}: byte {error.start} is no UTF-8; give a JSON object in UTF-8") from None
+    except RecursionError:
+        raise BadInputError(f"{path}: nests its values too deeply; give a JSON object of choices") from None
     if not isinstance(value, dict):
         raise BadInputError(f"{path}: holds a {type(value).__name__}, give a JSON object")
     return value

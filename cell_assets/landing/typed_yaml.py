@@ -13,6 +13,18 @@ MAX_BYTES = 2**20
 _File = TypeVar("_File", bound=BaseModel)
 
 
+class _PlainLoader(yaml.SafeLoader):
+    """Without aliases: a few lines of them stand for more values than any memory holds."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.constructor.ConstructorError(
+                None, None, f"*{event.anchor} stands for what is written elsewhere", event.start_mark
+            )
+        return super().compose_node(parent, index)
+
+
 def parse_yaml(kind: type[_File], content: bytes, where: str, example: str) -> _File:
     """The fields of a file, without trusting it.
 
@@ -26,7 +38,7 @@ def parse_yaml(kind: type[_File], content: bytes, where: str, example: str) -> _
     if len(content) > MAX_BYTES:
         raise BadInputError(f"{where}: is larger than {MAX_BYTES} bytes, write only its fields into it")
     try:
-        values = yaml.safe_load(content)
+        values = yaml.load(content, _PlainLoader)
     except yaml.MarkedYAMLError as error:
         line = "" if error.problem_mark is None else f"line {error.problem_mark.line + 1}: "
         raise BadInputError(f"{where}: {line}{error.problem}; write it as YAML") from None

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
+import sqlalchemy as sa
 
 from cell_assets.audit.agreement import RegisteredModel
 from cell_assets.database.addresses import DatabaseAddresses, making_tables
+from cell_assets.errors import BadInputError, CellAssetsError
 from cell_assets.ledger.records import Artifact, JsonValue
 from cell_assets.resources.lab import require_database_url
 from cell_assets.settings import Settings
@@ -102,15 +104,47 @@ class ModelRegistry:
             token = page.token or ""
         return tuple(found)
 
+    def migrate(self) -> None:
+        """Make MLflow's tables, or bring those that an older version made up to date.
+
+        Any number of processes may call this at once. Raises BadInputError when a newer MLflow made them.
+        """
+        from alembic.util import CommandError
+        from mlflow.store.db.utils import _upgrade_db, create_sqlalchemy_engine
+
+        with making_tables(self.url):
+            engine = create_sqlalchemy_engine(self.url)
+            try:
+                # Of an empty database, the first client makes the tables as they are in the newest schema.
+                if sa.inspect(engine).has_table("alembic_version"):
+                    _upgrade_db(engine)
+            except CommandError as error:
+                raise BadInputError(
+                    f"MLflow's database is of a newer version than the installed mlflow ({error}): install the version "
+                    "that made it"
+                ) from None
+            finally:
+                engine.dispose()
+        self._client()
+
     def _client(self) -> "MlflowClient":
         from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
 
         # Its account of creating tables would break the progress bar of whoever registers first.
         logging.getLogger("mlflow").setLevel(logging.WARNING)
 
         # MLflow itself keeps only processes of one machine apart.
         with making_tables(self.url):
-            return MlflowClient(tracking_uri=self.url, registry_uri=self.url)
+            try:
+                return MlflowClient(tracking_uri=self.url, registry_uri=self.url)
+            except MlflowException as error:
+                if "out-of-date database schema" not in str(error):
+                    raise
+                raise CellAssetsError(
+                    "MLflow's tables were made by another version of mlflow than is installed: back the lab up, then "
+                    "run `cell-assets prepare`"
+                ) from None
 
     @staticmethod
     def _experiment_id(client: "MlflowClient", name: str) -> str:

@@ -1,5 +1,6 @@
 """A database of what CellProfiler measured: one table per object type, as one of two programs wrote it."""
 
+import re
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -15,6 +16,8 @@ from cell_assets.imaging.feature_tables.compartments import IMAGE_NUMBER, OBJECT
 _NAMES = ("Image", *COMPARTMENTS)
 _MISSING = "nan"
 """What early versions of cytominer-database write as text instead of NULL."""
+_PLAIN_TABLE = re.compile(r"CREATE\s+TABLE\b", re.IGNORECASE)
+"""As SQLite itself keeps the statement, whatever was typed."""
 
 
 @dataclass(frozen=True)
@@ -156,8 +159,20 @@ class CellProfilerDatabase:
         return {column: number.get(column, column) for column in own}
 
     def _found(self, database: sqlite3.Connection, table: str) -> list[str]:
-        """Columns of a table; none where it is not there."""
+        """Columns of a table; none where it is not there.
+
+        Raises:
+            BadInputError: it is a view or a virtual table, whose rows a program of the file's makes up without end.
+        """
         try:
+            asked = (
+                "SELECT sql FROM sqlite_master WHERE name = ? COLLATE NOCASE AND type IN ('table', 'view')"
+            )
+            for (made_by,) in database.execute(asked, (table,)):
+                if not _PLAIN_TABLE.match(str(made_by)):
+                    raise BadInputError(
+                        f"{self.path}: {table} is no table but a view; write its rows into a table"
+                    )
             return [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
         except sqlite3.DatabaseError as error:
             raise BadInputError(
@@ -168,7 +183,10 @@ class CellProfilerDatabase:
         if not self.path.is_file():
             raise BadInputError(f"{self.path}: there is no such file; give CellProfiler's database")
         # Immutable: neither a lock nor a journal is written beside a file that may lie on a read-only disk.
-        return sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
+        database = sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
+        # The file is somebody else's: nothing that its schema names is run.
+        database.execute("PRAGMA trusted_schema=OFF")
+        return database
 
 
 def _quoted(name: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pandas as pd
+from anndata._io.specs.registry import IORegistryError
 from anndata.io import read_elem, sparse_dataset
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
@@ -25,6 +26,15 @@ GENE = {
     CountNormalization.COUNTS: "Cells_Counts_",
 }
 """Begins the name of a gene's feature."""
+_MOST_BYTES = 2**32
+"""Of `obs` and `var` in memory: ten million cells with fifty columns."""
+_MOST_GENES = 500_000
+_LONGEST_CHUNK = 2**30
+"""Bytes that HDF5 decodes at once, whatever part is asked for."""
+_UNREADABLE = (
+    OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RuntimeError, IORegistryError,
+)  # fmt: skip
+"""What h5py, SciPy and AnnData raise for files that were not written by AnnData, or were damaged since."""
 _PLATES, _WELLS = ("plate", PLATE), ("well", WELL)
 
 
@@ -37,8 +47,9 @@ class CountTable:
         write_feature_table(CountTable(path, parameters), folder)
 
     Raises:
-        BadInputError: the file is no AnnData, does not say the plate and well of its cells, names a gene twice, or is
-            stored by gene, so that cells cannot be read one after another.
+        BadInputError: the file is no AnnData, does not say the plate and well of its cells, names a gene twice, is
+            stored by gene, so that cells cannot be read one after another, takes parts from other files, or claims
+            what no memory holds.
     """
 
     def __init__(self, path: Path, parameters: CountParameters, rows_at_once: int = 1024) -> None:
@@ -52,7 +63,12 @@ class CountTable:
         self._normalization = parameters.normalization
         self._counts = "X" if parameters.layer is None else f"layers/{parameters.layer}"
         with closing(self._open()) as file:
+            for name in ("obs", "var", self._counts):
+                if name in file:
+                    self._refuse_hostile(file, name)
             obs, genes = self._frame(file, "obs"), [str(name) for name in self._frame(file, "var").index]
+            if len(genes) > _MOST_GENES:
+                raise BadInputError(f"{path}: has {len(genes)} genes; {_MOST_GENES} is the most")
             self._require_counts(file, (len(obs), len(genes)))
         self._genes = genes
         self._obs = self._known(obs, parameters)
@@ -91,12 +107,27 @@ class CountTable:
     def _rows(self) -> Iterator[tuple[int, csr_array]]:
         """First row and counts (n, G) of cells, n at once."""
         with closing(self._open()) as file:
-            stored = file[self._counts]
-            rows = stored if isinstance(stored, h5py.Dataset) else sparse_dataset(stored)
             for begin in range(0, len(self._obs), self._rows_at_once):
-                counts = csr_array(rows[begin : begin + self._rows_at_once]).astype(np.float64)
+                try:
+                    counts = self._counts_of(file, begin)
+                except _UNREADABLE as error:
+                    raise self._unreadable(self._counts, error) from error
                 self._refuse_no_counts(counts, begin)
                 yield begin, counts
+
+    def _counts_of(self, file: h5py.File, begin: int) -> csr_array:
+        stored = file[self._counts]
+        if isinstance(stored, h5py.Dataset):
+            return csr_array(stored[begin : begin + self._rows_at_once]).astype(np.float64)
+        ends = stored["indptr"][begin : begin + self._rows_at_once + 1].astype(np.int64)
+        n_values, n_genes = len(stored["data"]), len(self._genes)
+        in_order = (np.diff(ends) >= 0) & (np.diff(ends) <= n_genes)
+        if not (in_order.all() and ends[0] >= 0 and ends[-1] <= n_values):
+            raise ValueError(f"its indptr says where cells lie as no matrix of {n_genes} genes can")
+        counts = csr_array(sparse_dataset(stored)[begin : begin + self._rows_at_once])
+        # SciPy's own loops follow indices wherever they lead, out of the process's memory too.
+        counts.check_format(full_check=True)
+        return counts.astype(np.float64)
 
     def _variable(self, n: int) -> NDArray[np.intp]:
         """Places (n,) of the genes with the largest dispersion, in the file's order."""
@@ -195,14 +226,45 @@ class CountTable:
                 f"{shape[0]} and {shape[1]}; write the file again"
             )
 
+    def _refuse_hostile(self, file: h5py.File, name: str) -> None:
+        """Before a value is read: nothing from other files, and no sizes that no memory holds."""
+        try:
+            datasets = list(_datasets(file, name))
+        except _UNREADABLE as error:
+            raise self._unreadable(name, error) from error
+        for dataset in datasets:
+            if dataset.is_virtual or dataset.external:
+                raise BadInputError(
+                    f"{self.path}: {dataset.name} takes its values from other files; copy them in"
+                )
+            if (
+                dataset.chunks
+                and np.prod(dataset.chunks, dtype=float) * dataset.dtype.itemsize > _LONGEST_CHUNK
+            ):
+                raise BadInputError(
+                    f"{self.path}: {dataset.name} is stored in chunks of {dataset.chunks} values, which are decoded as "
+                    "a whole; write it with AnnData.write_h5ad"
+                )
+        claimed = sum(float(one.size or 0) * max(one.dtype.itemsize, 8) for one in datasets)
+        if name != self._counts and claimed > _MOST_BYTES:
+            raise BadInputError(
+                f"{self.path}: {name} claims {claimed / 1e9:.0f} GB; leave columns out that nobody needs, or split the "
+                "file"
+            )
+
+    def _unreadable(self, name: str, error: Exception) -> BadInputError:
+        said = " ".join(str(error).split())[:200]
+        return BadInputError(
+            f"{self.path}: has no {name} that can be read ({said}); write it with AnnData.write_h5ad"
+        )
+
     def _frame(self, file: h5py.File, name: str) -> pd.DataFrame:
         try:
             frame = read_elem(file[name])
-        except (KeyError, ValueError) as error:
-            raise BadInputError(
-                f"{self.path}: has no {name} that can be read ({error}); write it with AnnData.write_h5ad"
-            ) from error
-        assert isinstance(frame, pd.DataFrame)
+        except _UNREADABLE as error:
+            raise self._unreadable(name, error) from error
+        if not isinstance(frame, pd.DataFrame):
+            raise self._unreadable(name, TypeError(f"it is a {type(frame).__name__}"))
         return frame
 
     def _open(self) -> h5py.File:
@@ -212,6 +274,26 @@ class CountTable:
             raise BadInputError(
                 f"{self.path}: cannot be read as HDF5 ({error}); give AnnData's .h5ad"
             ) from error
+
+
+def _datasets(file: h5py.File, name: str) -> Iterator[h5py.Dataset]:
+    """Every dataset at or below a name; raises ValueError for a link that leads elsewhere, or in a circle."""
+    waiting, seen = [name], set[int]()
+    while waiting:
+        path = waiting.pop()
+        for end in range(1, path.count("/") + 2):
+            above = "/".join(path.split("/")[:end])
+            if not isinstance(file.get(above, getlink=True), h5py.HardLink):
+                raise ValueError(f"{above} is a link to another place or file")
+        found = file[path]
+        address = h5py.h5o.get_info(found.id).addr
+        if address in seen:
+            raise ValueError(f"{path} stands there twice")
+        seen.add(address)
+        if isinstance(found, h5py.Dataset):
+            yield found
+        else:
+            waiting += [f"{path}/{child}" for child in found]
 
 
 def _shares(counts: csr_array) -> tuple[csr_array, NDArray[np.bool_]]:

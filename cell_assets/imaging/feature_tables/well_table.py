@@ -1,14 +1,32 @@
 """Profiles of wells that another program made: CSV or Parquet with `Metadata_*` columns, one row per well."""
 
+import bz2
+import gzip
+import lzma
+import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Literal
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from cell_assets.errors import BadInputError
 from cell_assets.imaging.feature_tables.columns import METADATA, PLATE, WELL, require_place
 from cell_assets.imaging.plate_map import well_name
+
+_MOST_BYTES = 2**31
+"""Of a whole table: a hundred thousand wells of 2,000 features."""
+_VALUE_BYTES = 8
+_PIECE_BYTES = 2**20
+_COMPRESSED: dict[str, Callable[[Path, Literal["rb"]], IO[bytes]]] = {
+    ".gz": gzip.open,
+    ".bz2": bz2.open,
+    ".xz": lzma.open,
+}
+"""What a suffix of CSV says."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +83,8 @@ def read_well_table(path: Path) -> WellTable:
             with `Metadata_` holds no numbers.
     """
     try:
-        rows = pd.read_parquet(path) if path.suffix in (".parquet", ".pq") else _read_csv(path)
-    except (OSError, ValueError, pa.ArrowInvalid) as error:
+        rows = _read_parquet(path) if path.suffix in (".parquet", ".pq") else _read_csv(path)
+    except (OSError, ValueError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException) as error:
         raise BadInputError(
             f"{path}: cannot be read as profiles of wells ({error}); give CSV or Parquet as pycytominer writes it"
         ) from error
@@ -86,6 +104,33 @@ def read_well_table(path: Path) -> WellTable:
     return WellTable(path, rows.astype({PLATE: str, WELL: str}))
 
 
+def _read_parquet(path: Path) -> pd.DataFrame:
+    claims = pq.read_metadata(path)
+    # A column of one value takes some bytes in the file, however long it is.
+    _refuse_large(path, claims.num_rows * claims.num_columns * _VALUE_BYTES)
+    return pd.read_parquet(path)
+
+
 def _read_csv(path: Path) -> pd.DataFrame:
+    opened = _COMPRESSED.get(path.suffix)
+    if opened is not None:
+        with opened(path, "rb") as file:
+            n_bytes = 0
+            while piece := file.read(_PIECE_BYTES):
+                n_bytes += len(piece)
+                _refuse_large(path, n_bytes)
     # A plate 001 is not plate 1, and pandas' own way of reading numbers changes their last digit.
-    return pd.read_csv(path, dtype={PLATE: str, WELL: str}, float_precision="round_trip")
+    return pd.read_csv(
+        path,
+        dtype={PLATE: str, WELL: str},
+        float_precision="round_trip",
+        compression=None if opened is None else "infer",
+    )
+
+
+def _refuse_large(path: Path, n_bytes: int) -> None:
+    if n_bytes > _MOST_BYTES:
+        raise BadInputError(
+            f"{path}: unpacks to more than {_MOST_BYTES / 1e9:.0f} GB, which profiles of wells never are; give a "
+            "table of wells, or split it"
+        )

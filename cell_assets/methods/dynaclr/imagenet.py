@@ -6,6 +6,7 @@ the error.
 
 import pickle
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -95,12 +96,16 @@ def _read(path: Path) -> Mapping[str, Tensor]:
         unreadable = (SafetensorError, OSError)
     elif path.suffix in (".pth", ".pt"):
         # What PyTorch raises for a file that is not its own, or that holds more than tensors.
-        unreadable = (pickle.UnpicklingError, RuntimeError, OSError, EOFError, LookupError, ValueError)
+        unreadable = (
+            *(pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, OSError),
+            *(EOFError, LookupError, ValueError),
+        )
     else:
         raise BadInputError(f"weights {path.name} are neither .safetensors nor .pth; give one of these")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        _refuse_packed(path)
         given = torch.load(path, map_location="cpu", weights_only=True)
     except unreadable as error:
         reason = " ".join(str(error).split())
@@ -112,6 +117,16 @@ def _read(path: Path) -> Mapping[str, Tensor]:
             f"weights {path.name} hold more than tensors by name; save the bare state dict again"
         )
     return given
+
+
+def _refuse_packed(path: Path) -> None:
+    """PyTorch stores tensors as they are; one that is packed may unpack to more than any memory holds."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        packed = [one.filename for one in archive.infolist() if one.file_size != one.compress_size]
+    if packed:
+        raise ValueError(f"{packed[0]} in it is packed, as PyTorch packs nothing")
 
 
 def load_imagenet(backbone: Backbone, path: Path) -> InitialWeights:

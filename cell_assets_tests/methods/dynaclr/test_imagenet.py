@@ -1,5 +1,9 @@
 """ImageNet weights in foreign key names: all mapped, or named."""
 
+import json
+import pickle
+import struct
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +21,7 @@ from cell_assets.methods.dynaclr.network import Backbone, NetworkConfig
 from cell_assets.methods.dynaclr.parameters import TrainingParameters
 from cell_assets.methods.dynaclr.patches import PatchSource
 from cell_assets.methods.dynaclr.training import train_on
+from cell_assets_tests.anonymous_memory import Peak
 from cell_assets_tests.methods.dynaclr.library_convnext import LIBRARIES, LibraryConvnext, after_stem, weights
 from cell_assets_tests.methods.dynaclr.synthetic_cells import manifest_of, open_table
 from cell_assets_tests.methods.dynaclr.test_training import digests
@@ -191,10 +196,37 @@ def test_nothing_in_a_pickle_is_run(tmp_path: Path) -> None:
     assert not (tmp_path / "victim").exists()
 
 
+def test_a_tensor_that_would_unpack_to_gigabytes_is_refused(tmp_path: Path) -> None:
+    torch.save({"stem.1.weight": torch.zeros(2**20)}, tmp_path / "honest.pth")
+    path = tmp_path / "w.pth"
+    with (
+        zipfile.ZipFile(tmp_path / "honest.pth") as honest,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for one in honest.infolist():
+            how = zipfile.ZIP_DEFLATED if one.filename.endswith("data/0") else zipfile.ZIP_STORED
+            packed.writestr(one.filename, honest.read(one), how)
+    assert path.stat().st_size < 2**14
+    with pytest.raises(BadInputError, match=r"data/0 in it is packed, as PyTorch packs nothing"):
+        load_imagenet(Backbone(CONFIG), path)
+
+
+def test_a_tensor_that_claims_ten_gigabytes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    claims = json.dumps({"a": {"dtype": "F32", "shape": [25 * 10**8], "data_offsets": [0, 10**10]}}).encode()
+    for header in (struct.pack("<Q", 10**10) + b"{}", struct.pack("<Q", len(claims)) + claims):
+        path.write_bytes(header)
+        with Peak() as peak, pytest.raises(BadInputError, match="cannot be read as tensors by name"):
+            load_imagenet(Backbone(CONFIG), path)
+        assert peak.mib < 100
+
+
 def test_other_formats_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "w.onnx").write_bytes(b"")
-    with pytest.raises(BadInputError, match=r"w\.onnx are neither \.safetensors nor \.pth"):
-        load_imagenet(Backbone(CONFIG), tmp_path / "w.onnx")
+    for name in ("w.onnx", "w.ckpt", "w.npy", "w.joblib"):
+        (tmp_path / name).write_bytes(pickle.dumps(Bomb(tmp_path / "victim")))
+        with pytest.raises(BadInputError, match=rf"{name} are neither \.safetensors nor \.pth"):
+            load_imagenet(Backbone(CONFIG), tmp_path / name)
+    assert not (tmp_path / "victim").exists()
     (tmp_path / "w.safetensors").write_bytes(b"short")
     with pytest.raises(BadInputError, match="cannot be read as tensors by name"):
         load_imagenet(Backbone(CONFIG), tmp_path / "w.safetensors")
