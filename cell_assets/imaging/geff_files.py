@@ -5,6 +5,7 @@ Read and written by the format's own package, which tracks its changes. A node i
 Importing this module imports networkx and Zarr: only do so for a GEFF.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -217,8 +218,15 @@ def _refuse_hostile(path: Path, reader: GeffReader) -> None:
                 f"{path}: claims {array.shape[0]} {name}; {_MOST_ROWS} is the most for one FOV"
             )
     # Zarr 2 may name Python's pickle as a filter; version 3 has no such codec.
-    for file in path.rglob(".zarray"):
-        if "pickle" in file.read_text(encoding="utf-8", errors="replace").lower():
+    for file in (*path.rglob(".zarray"), *path.rglob(".zmetadata")):
+        try:
+            said = json.dumps(json.loads(file.read_bytes()))
+        except (ValueError, RecursionError) as error:
+            raise BadInputError(
+                f"{file}: cannot be read ({_first_line(error)}); export the graph again"
+            ) from error
+        # After decoding, as JSON has other spellings for every letter.
+        if "pickle" in said.lower():
             raise BadInputError(f"{file}: asks for pickled objects, which are not read; export numbers")
 
 

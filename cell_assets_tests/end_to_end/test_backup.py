@@ -155,7 +155,7 @@ def test_films_and_a_screen_are_clean_after_a_restore_and_one_byte_is_found(
     found = cell_assets(other, "verify", "--all", "--json")
     assert found.code == 0, found.out[-3000:]
     said = json.loads(found.out)
-    stated = {one["id"] for one in json.loads(numbers)["numbers"]}
+    stated = {one["id"] for one in json.loads(numbers)}
     assert {one["id"] for one in said["numbers"]} == stated and len(stated) > 20
     assert {one["experiment"] for one in said["numbers"]} == {"E1", "S1"}
     assert all(one["clean"] for one in said["numbers"])

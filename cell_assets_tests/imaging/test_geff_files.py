@@ -137,6 +137,8 @@ def broken(tmp_path: Path, change: str) -> Path:
             header.write_text(json.dumps(text))
     elif change == "no metadata":
         (path / "zarr.json").write_text("{}")
+    elif change in (".zarray", ".zmetadata"):
+        (path / "nodes" / change).write_text(r'{"filters": [{"id": "pick\u006ce"}]}')
     elif change == "cut off":
         chunk = next(p for p in (path / "nodes/props/y/values").rglob("*") if p.is_file() and p.suffix == "")
         chunk.write_bytes(chunk.read_bytes()[:7])
@@ -155,6 +157,8 @@ def broken(tmp_path: Path, change: str) -> Path:
         ("huge", "claims 1000000000000 nodes"),
         ("no metadata", "is no GEFF"),
         ("cut off", "cannot be read"),
+        (".zarray", "asks for pickled objects"),
+        (".zmetadata", "asks for pickled objects"),
     ],
 )
 def test_what_is_unsound_is_refused_in_one_sentence(tmp_path: Path, change: str, message: str) -> None:

@@ -3,14 +3,17 @@
 `python -m pytest -s` on this file prints the sentences as a user reads them.
 """
 
+import functools
 import json
 import os
+import pickle
 import shutil
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numcodecs
 import numpy as np
 import pytest
 import tifffile
@@ -124,6 +127,25 @@ def replaced(name: str, old: bytes, new: bytes) -> Change:
 
 def removed(name: str) -> Change:
     return lambda plate: shutil.rmtree(plate / name) if (plate / name).is_dir() else (plate / name).unlink()
+
+
+def packed(compressor: object, content: bytes, filters: object = None) -> Change:
+    """One FOV's chunks, as another codec packs them."""
+
+    def change(plate: Path) -> None:
+        edited("A/1/0/0/.zarray", "compressor", value=compressor)(plate)
+        edited("A/1/0/0/.zarray", "filters", value=filters)(plate)
+        for chunk in (plate / "A/1/0/0").rglob("*"):
+            if chunk.is_file() and not chunk.name.startswith("."):
+                chunk.write_bytes(content)
+
+    return change
+
+
+@functools.cache
+def bomb(codec: str) -> bytes:
+    """128 MB of zeros, packed."""
+    return bytes(numcodecs.get_codec({"id": codec}).encode(bytes(2**27)))
 
 
 def a_folder(name: str) -> Change:
@@ -314,6 +336,22 @@ CASES: dict[str, Case] = {
         ),
         ("A/1/0",),
     ),
+    "zarr 0.4: pickles for chunks": Case(
+        "zarr4",
+        packed({"id": "pickle", "protocol": 5}, pickle.dumps(print)),
+        ("A/1/0", "can execute arbitrary code"),
+    ),
+    "zarr 0.4: a pickle for a filter": Case(
+        "zarr4",
+        packed(None, pickle.dumps(print), [{"id": "pickle", "protocol": 5}]),
+        ("A/1/0", "can execute arbitrary code"),
+    ),
+    **{
+        f"zarr 0.4: {codec} that unpacks to 128 MB": Case(
+            "zarr4", lambda p, codec=codec: packed({"id": codec}, bomb(codec))(p), ("A/1/0",)
+        )
+        for codec in ("gzip", "zlib", "bz2", "zstd", "lzma", "lz4")
+    },
     "zarr 0.4: a dtype that is not": Case(
         "zarr4", edited("B/2/0/0/.zarray", "dtype", value="<q9"), ("B/2/0",)
     ),

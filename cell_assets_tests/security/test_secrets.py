@@ -73,6 +73,8 @@ class UsedLab:
     lab: GuardedLab
     landing: Canary
     """Password in the URL of a landing folder."""
+    bucket: Canary
+    """Key of an object store, in the variable in which its client looks for it."""
     out: Path
     """Backup, bundle, pages and keys."""
     command_lines: frozenset[bytes]
@@ -80,16 +82,18 @@ class UsedLab:
 
 @pytest.fixture(scope="module")
 def used_lab(guarded_lab: GuardedLab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[UsedLab]:
-    folder, running, landing = tmp_path_factory.mktemp("used"), guarded_lab.services, Canary.new()
+    folder, running = tmp_path_factory.mktemp("used"), guarded_lab.services
+    landing, bucket = Canary.new(), Canary.new()
     plate = tiny_plate(folder / "plate")
     (folder / "out").mkdir()
     running.environment = {
         **running.environment,
+        "AWS_SECRET_ACCESS_KEY": bucket.secret,
         "CELL_ASSETS_LANDING": json.dumps([f"ftp://anna:{landing.quoted}@127.0.0.1:1/plates"]),
     }
     with CommandLines() as watched:
         _live(running, plate, folder)
-    yield UsedLab(guarded_lab, landing, folder / "out", frozenset(watched.seen))
+    yield UsedLab(guarded_lab, landing, bucket, folder / "out", frozenset(watched.seen))
 
 
 def _live(running: Services, plate: PlateFolder, folder: Path) -> None:
@@ -102,7 +106,7 @@ def _live(running: Services, plate: PlateFolder, folder: Path) -> None:
     must("ingest", *plate.arguments("E1", "P1"))
     (folder / "choices.json").write_text(json.dumps(small_choices()))
     must("run", "--experiment", "E1", "--choices", str(folder / "choices.json"))
-    number = str(json.loads(must("numbers", "--json"))["numbers"][0]["id"])
+    number = str(json.loads(must("numbers", "--json"))[0]["id"])
     out = folder / "out"
     must("explain", number, "--json", "--html", str(out / "number.html"))
     must("verify", "--all", "--json")
@@ -147,7 +151,7 @@ def _ticks(running: Services) -> str:
 @pytest.mark.slow
 def test_no_secret_is_written_or_said_anywhere(used_lab: UsedLab) -> None:
     lab = used_lab.lab
-    for canary in (lab.canary, used_lab.landing):
+    for canary in (lab.canary, used_lab.landing, used_lab.bucket):
         search = Search(canary)
         assert search.look_into(lab.home) > 50
         assert search.look_into(lab.said) > 15
