@@ -130,8 +130,8 @@ def pickled_column(file: h5py.File) -> None:
         (a_chunk_of_gigabytes, "/X is stored in chunks of (10000000, 40) values"),
         (ends_beyond_the_values, "has no X that can be read (its indptr says where cells lie as no matrix"),
         (ends_before_their_beginnings, "has no X that can be read (its indptr says where cells lie"),
-        (indices_outside, "has no X that can be read (column index values must be < 5"),
-        (indices_below, "has no X that can be read (column index values must be >= 0"),
+        (indices_outside, "has no X that can be read (indices must be < 5"),
+        (indices_below, "has no X that can be read (indices must be >= 0"),
         (pickled_column, "has no obs that can be read ("),
     ],
 )

@@ -62,16 +62,18 @@ class CountTable:
         self._rows_at_once = rows_at_once
         self._normalization = parameters.normalization
         self._counts = "X" if parameters.layer is None else f"layers/{parameters.layer}"
-        with closing(self._open()) as file:
-            for name in ("obs", "var", self._counts):
-                if name in file:
+        try:
+            with closing(self._open()) as file:
+                for name in ("obs", "var", self._counts):
                     self._refuse_hostile(file, name)
-            obs, genes = self._frame(file, "obs"), [str(name) for name in self._frame(file, "var").index]
-            if len(genes) > _MOST_GENES:
-                raise BadInputError(f"{path}: has {len(genes)} genes; {_MOST_GENES} is the most")
-            self._require_counts(file, (len(obs), len(genes)))
-        self._genes = genes
-        self._obs = self._known(obs, parameters)
+                obs, genes = self._frame(file, "obs"), [str(one) for one in self._frame(file, "var").index]
+                if len(genes) > _MOST_GENES:
+                    raise BadInputError(f"{path}: has {len(genes)} genes; {_MOST_GENES} is the most")
+                self._require_counts(file, (len(obs), len(genes)))
+            self._genes = genes
+            self._obs = self._known(obs, parameters)
+        except _UNREADABLE as error:
+            raise self._unreadable("obs, var and counts", error) from error
         self.known = tuple(self._obs.columns)
         self.keys: tuple[str, ...] = (PLATE, WELL, CELL)
         self._without_counts = 0
@@ -229,7 +231,7 @@ class CountTable:
     def _refuse_hostile(self, file: h5py.File, name: str) -> None:
         """Before a value is read: nothing from other files, and no sizes that no memory holds."""
         try:
-            datasets = list(_datasets(file, name))
+            datasets = list(_datasets(file, name)) if name in file else []
         except _UNREADABLE as error:
             raise self._unreadable(name, error) from error
         for dataset in datasets:
