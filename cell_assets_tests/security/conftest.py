@@ -67,7 +67,6 @@ def guarded_lab(
         (folder / name).mkdir()
     environment = {
         "CELL_ASSETS_HOME": str(folder / "home"),
-        "CELL_ASSETS_DATABASE_URL": "",
         "CELL_ASSETS_DATABASE_URL_FILE": str(url_file),
         "CELL_ASSETS_WORKERS": "1",
         "HOME": str(folder / "home"),

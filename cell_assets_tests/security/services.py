@@ -98,7 +98,8 @@ class Services:
 @contextmanager
 def services(environment: Mapping[str, str], folder: Path) -> Iterator[Services]:
     """Nothing runs yet when the block begins, and nothing any more when it ended."""
-    made = Services({**os.environ, **environment}, folder)
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("CELL_ASSETS_")}
+    made = Services({**inherited, **environment}, folder)
     try:
         yield made
     finally:
