@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 DEMO_HOME ?= $(CURDIR)/demo
 PYTEST_ARGS ?=
 
-.PHONY: demo test test-slow test-k8s dev lint format clean
+.PHONY: demo test test-slow test-k8s test-k8s-slow dev lint format clean
 .DEFAULT_GOAL := demo
 
 $(STAMP): pyproject.toml constraints.txt
@@ -22,12 +22,16 @@ test: $(STAMP)  ## all tests but the long truth-finding ones
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 test-slow: $(STAMP)  ## the long truth-finding runs
-	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m 'slow and not needs_kubernetes' $(PYTEST_ARGS)
 
 # Where Kubernetes cannot be built, the tests' summary says why; `--fail-on-skip` makes that a failure.
 test-k8s: $(STAMP)  ## tests on a real Kubernetes API, which is built first if it is missing (4 minutes)
 	-$(BIN)/python -m cell_assets_tests.k8s.cluster.programs
 	$(BIN)/python -m pytest -m 'not slow' -rs cell_assets_tests/k8s $(PYTEST_ARGS)
+
+test-k8s-slow: $(STAMP)  ## the long ones on that Kubernetes: trainings whose pods are lost, runs whose worker is lost
+	-$(BIN)/python -m cell_assets_tests.k8s.cluster.programs
+	$(BIN)/python -m pytest -m 'slow and needs_kubernetes' -rs cell_assets_tests/k8s $(PYTEST_ARGS)
 
 dev: $(STAMP)  ## Dagster UI, daemon and MLflow UI
 	$(BIN)/cell-assets dev
