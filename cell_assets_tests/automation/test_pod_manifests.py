@@ -22,6 +22,7 @@ from dagster._core.test_utils import instance_for_test
 
 from cell_assets.definitions import build_defs
 from cell_assets.settings import Executor, Settings
+from cell_assets_tests.automation.helm_values import K8S, code_location_of, dagster_yaml_of, helm_values
 
 dagster_k8s = pytest.importorskip("dagster_k8s", reason="dagster-k8s is not installed")
 
@@ -30,73 +31,15 @@ from dagster_k8s.executor import K8sStepHandler  # noqa: E402
 from dagster_k8s.job import construct_dagster_k8s_job, get_user_defined_k8s_config  # noqa: E402
 from kubernetes.client import ApiClient  # noqa: E402
 
-K8S = Path(__file__).parents[2] / "docker" / "k8s"
 KUBERNETES_VERSIONS = ("1.29.0", "1.37.0")
 """The oldest and newest whose objects the manifests are held against."""
 
 PASSWORD = "canary-93ac"
-RAW_KUBERNETES = {"volumes", "volumeMounts", "resources", "securityContext", "env"}
-"""Values that the chart hands on as they are."""
 
 
 @pytest.fixture(scope="module")
 def values() -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.safe_load((K8S / "values.yaml").read_text(encoding="utf-8"))
-    return loaded
-
-
-def snake(name: str) -> str:
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
-
-
-def by_name(names: list[dict[str, str]]) -> list[str]:
-    return [one["name"] for one in names]
-
-
-def launcher_of(values: Mapping[str, Any], kubeconfig: Path) -> dict[str, Any]:
-    """`run_launcher` of dagster.yaml, as the chart's template writes it."""
-    given = dict(values["runLauncher"]["config"]["k8sRunLauncher"])
-    raw = given.pop("runK8sConfig")
-    given |= {"loadInclusterConfig": False, "kubeconfigFile": str(kubeconfig)}
-    for names in ("envSecrets", "envConfigMaps"):
-        given[names] = by_name(given[names])
-    config = {snake(name): value for name, value in given.items()}
-    config |= {
-        "job_namespace": "lab",
-        "service_account_name": "cell-assets",
-        "dagster_home": "/opt/dagster/dagster_home",
-        "instance_config_map": "cell-assets-dagster-instance",
-        "postgres_password_secret": values["global"]["postgresqlSecretName"],
-        "run_k8s_config": {snake(name): value for name, value in raw.items()},
-    }
-    return {"module": "dagster_k8s", "class": values["runLauncher"]["type"], "config": config}
-
-
-def code_location_of(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What runs of the code location get, as the chart's template writes it."""
-    (deployment,) = values["dagster-user-deployments"]["deployments"]
-    kept = {snake(name): deployment[name] for name in ("volumes", "volumeMounts", "resources", "env")}
-    return {
-        "k8s": {
-            **kept,
-            "image_pull_policy": deployment["image"]["pullPolicy"],
-            "env_secrets": by_name(deployment["envSecrets"]),
-            "namespace": "lab",
-            "service_account_name": "cell-assets-user-deployments",
-        }
-    }
-
-
-def dagster_yaml_of(values: Mapping[str, Any], kubeconfig: Path) -> dict[str, Any]:
-    """The parts of dagster.yaml that these values decide."""
-    daemon = values["dagsterDaemon"]
-    return {
-        "run_launcher": launcher_of(values, kubeconfig),
-        "run_monitoring": {snake(name): value for name, value in daemon["runMonitoring"].items()},
-        "run_retries": {snake(name): value for name, value in daemon["runRetries"].items()},
-        "telemetry": values["telemetry"],
-        **values["additionalInstanceConfig"],
-    }
+    return helm_values()
 
 
 @pytest.fixture(scope="module")
