@@ -1,5 +1,7 @@
 """A training that was killed goes on from its last saved epoch, and ends in the bytes of one that was not."""
 
+import os
+import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,10 +30,28 @@ class ResumeFile:
 
     def saved_state(self) -> Path | None:
         """The saved state of this very training, or None; another training's state is left to be overwritten."""
+        return None if self._epochs() is None else self.path
+
+    def remarks(self) -> tuple[str, ...]:
+        """For a person, before the training starts: whether it goes on from a saved state, and from which epoch."""
+        epochs = self._epochs()
+        return (
+            ()
+            if epochs is None
+            else (f"it went on after epoch {epochs}, where an interrupted attempt stood",)
+        )
+
+    def remove(self) -> None:
+        """Remove the state, and what attempts left that were killed while they saved."""
+        for left in (self.path, *self.path.parent.glob(f"{self.path.stem}.*partial")):
+            left.unlink(missing_ok=True)
+
+    def _epochs(self) -> int | None:
+        """How many were finished when the state of this very training was saved; None: there is no such state."""
         if not self.path.exists():
             return None
         saved = torch.load(self.path, map_location="cpu", weights_only=True, mmap=True)
-        return self.path if saved.get(FINGERPRINT) == self.fingerprint else None
+        return int(saved["epoch"]) + 1 if saved.get(FINGERPRINT) == self.fingerprint else None
 
 
 class SaveForResume(Checkpoint):
@@ -48,7 +68,8 @@ class SaveForResume(Checkpoint):
         # All devices take part in saving, so that the first one's clock decides for all.
         if gathered(time.monotonic() - self.saved)[0] < SECONDS_BETWEEN_SAVES:
             return
-        partial = self.path.with_suffix(".partial")
+        # Two attempts may be under way for a while: the one whose pod is asked to leave, and the next one.
+        partial = self.path.with_suffix(f".{socket.gethostname()}-{os.getpid()}.partial")
         trainer.save_checkpoint(partial)
         if trainer.is_global_zero:
             partial.replace(self.path)

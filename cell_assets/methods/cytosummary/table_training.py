@@ -146,9 +146,12 @@ def train(
         )
         fingerprint = _fingerprint(config, by_plate, wells, read)
         resume = None if work is None else ResumeFile(work / RESUME_FILE, fingerprint)
+        messages += () if resume is None else resume.remarks()
         trained = train_network(read.training, compounds, parameters, read.validation, progress, resume)
-        for used in (RESUME_FILE, *(CELLS_FILE.format(place) for place in range(len(by_plate)))):
-            (folder / used).unlink(missing_ok=True)
+        if resume is not None:
+            resume.remove()
+        for place in range(len(by_plate)):
+            (folder / CELLS_FILE.format(place)).unlink(missing_ok=True)
     save_checkpoint(trained.network, config.model_copy(update={"kept_epoch": trained.kept_epoch}), out)
     _write_history(trained.history, out / HISTORY_FILE)
     _write_features(selection, read, out / FEATURES_FILE)

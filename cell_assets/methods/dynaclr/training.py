@@ -116,15 +116,17 @@ def train_on(
         record = SamplingRecord(training)
         module = DynaclrModule(network, parameters, source.kinds, record, _fingerprint(config, source, cells))
         readers = READERS[parameters.device] if workers is None else workers
-        _fit(module, source, training, validation, parameters, progress, work, readers)
+        resume = None if work is None else ResumeFile(work / RESUME_FILE, module.fingerprint)
+        messages += () if resume is None else resume.remarks()
+        _fit(module, source, training, validation, parameters, progress, resume, readers)
     side_needed = side_without_padding(parameters.patch_side_px, parameters.augmentation)
     report = record.report(validation, parameters.tau_min, side_needed)
     if rank() == 0:
         save_checkpoint(network, config, out)
         _write_history(module.history, out)
         write_json(out / SAMPLING_FILE, report)
-        if work is not None:
-            (work / RESUME_FILE).unlink(missing_ok=True)
+        if resume is not None:
+            resume.remove()
     return TrainingResult(parameters, messages + _remarks(report), _metrics(module.history, report))
 
 
@@ -206,7 +208,7 @@ def _fit(
     validation: TripletSampler | None,
     parameters: TrainingParameters,
     progress: ProgressSink | None,
-    work: Path | None,
+    resume: ResumeFile | None,
     workers: int,
 ) -> None:
     steps = Schedule.of(len(training), parameters.batch_size, parameters.devices).steps
@@ -217,11 +219,12 @@ def _fit(
         callbacks.append(EarlyStopping("val_loss", patience=parameters.early_stopping_patience))
     if progress is not None:
         callbacks.append(_StepProgress(progress, total))
-    resume = None if work is None else ResumeFile(work / RESUME_FILE, module.fingerprint)
     with ExitStack() as stack:
         if resume is not None:
             callbacks.append(SaveForResume(resume))
-        root = work or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        root = (
+            Path(stack.enter_context(tempfile.TemporaryDirectory())) if resume is None else resume.path.parent
+        )
         trainer = L.Trainer(
             accelerator="gpu" if parameters.device.value == "cuda" else "cpu",
             devices=parameters.devices,

@@ -72,7 +72,7 @@ def test_a_killed_training_ends_in_the_bytes_of_an_uninterrupted_one(tmp_path: P
     assert not list((tmp_path / "killed").iterdir()), "nothing was published"
     assert (work / resuming.RESUME_FILE).exists()
     # What a kill in the middle of saving leaves.
-    (work / resuming.RESUME_FILE).with_suffix(".partial").write_bytes(b"half of a")
+    (work / resuming.RESUME_FILE).with_suffix(".pod-7.partial").write_bytes(b"half of a")
 
     resumed = train_elsewhere(tmp_path, tmp_path / "resumed", work, die_at_batch=None)
     assert resumed.returncode == 0, resumed.stderr

@@ -126,14 +126,18 @@ def test_a_resumed_training_gives_the_bytes_of_an_uninterrupted_one(
     assert [path.name for path in work.iterdir()] == ["resume.ckpt"]
     assert not list((tmp_path / "killed").iterdir())
     steps.clear()
-    resumed = train_into(
-        tmp_path / "resumed",
+    (resumed := tmp_path / "resumed").mkdir()
+    result = train_on(
+        source := two_plates(),
+        manifest_of(source),
         small(stochastic_depth=0.2),
+        resumed,
         progress=lambda progress: steps.append(progress.done),
         work=work,
     )
     assert steps[0] == 6, "it went on after the first epoch's 5 steps"
-    assert resumed == whole
+    assert "it went on after epoch 1, where an interrupted attempt stood" in result.messages
+    assert digests(resumed) == whole
     assert not list(work.iterdir())
 
 
