@@ -15,6 +15,7 @@ from dagster._core.definitions.decorators.op_decorator import DecoratedOpFunctio
 
 from cell_assets.assets.gpu_assets import gpu_assets
 from cell_assets.automation.kubernetes_settings import CpuSteps, GpuSteps, KubernetesSettings, Retries
+from cell_assets.automation.orphaned_steps import leaving_with_run
 from cell_assets.errors import CellAssetsError
 
 GPU_POOL = "gpu"
@@ -102,15 +103,17 @@ def _container(cpus: int, memory: str, devices: Mapping[str, str]) -> dict[str, 
 
 
 def _judged(body: Body, retries: Retries) -> Body:
-    """The body, which tells a lost pod from what a person has to mend.
+    """The body, which tells a lost pod from what a person has to mend, and leaves when its run is over.
 
     Dagster tries a step again after any exception but a `Failure` that forbids it.
     """
 
     @functools.wraps(body)
     def step(*args: object, **kwargs: object) -> Iterator[Any]:
+        context = dg.OpExecutionContext.get()
         try:
-            yield from body(*args, **kwargs)
+            with leaving_with_run(context.instance, context.run_id):
+                yield from body(*args, **kwargs)
         except CellAssetsError as error:
             raise dg.Failure(description=str(error), allow_retries=False) from error
         except SystemExit as left:
