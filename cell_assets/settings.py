@@ -42,6 +42,11 @@ class Settings(BaseSettings):
     """File whose text is the `database_url`, such as a secret that Docker or Kubernetes mounts; an empty variable is
     none. What was read is in `database_url`."""
 
+    store: str | None = None
+    """`s3://bucket/prefix` where artifacts are kept; `home/store` then holds copies of what was read or made here.
+    Keys, endpoint and region are the client library's own to find (`AWS_PROFILE`, `AWS_ENDPOINT_URL`). Unset or empty:
+    they are kept in `home/store`."""
+
     verify_on_read: bool = False
     """Re-hash every artifact when it is read, before its bytes are used."""
 
@@ -87,6 +92,9 @@ class Settings(BaseSettings):
     evict_after_days: int = Field(default=30, ge=0)
     """For how long what can be made again is kept after it was superseded or withdrawn."""
 
+    copy_days: int = Field(default=7, ge=0)
+    """For how long the copy of an artifact that a bucket keeps stays on this machine after it was last read."""
+
     event_log_days: int = Field(default=90, ge=1)
     """For how long Dagster keeps log lines and progress of finished runs; events of assets and checks stay."""
 
@@ -95,9 +103,14 @@ class Settings(BaseSettings):
         """How many processes work on FOVs side by side."""
         return self.workers or len(os.sched_getaffinity(0))
 
+    @field_validator("store")
+    @classmethod
+    def _empty_is_unset(cls, value: str | None) -> str | None:
+        return value or None
+
     @property
     def store_root(self) -> Path:
-        """Folder under which artifacts are published."""
+        """Folder under which artifacts are written and, without a bucket, published."""
         return self.home / "store"
 
     @property

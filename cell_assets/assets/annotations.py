@@ -226,4 +226,4 @@ def _standing(store: Store, key: str) -> tuple[AnnotationHistory | None, tuple[R
     newest = store.ledger.latest(AssetName.ANNOTATIONS, key, ArtifactState.PRESENT)
     if newest is None:
         return None, ()
-    return read_annotation_history(store.path_of(newest.artifact)), (store.receipt(newest.artifact),)
+    return read_annotation_history(store.fetch(newest.artifact)), (store.receipt(newest.artifact),)

@@ -142,7 +142,7 @@ def correct_tracks(store: Store, request: CorrectionRequest) -> CorrectedTracks:
     earlier = (
         CorrectionHistory.none_of(request.position, found)
         if newest is None
-        else read_correction_history(store.path_of(newest.artifact))
+        else read_correction_history(store.fetch(newest.artifact))
     )
     if isinstance(handed_in, tuple):
         before = earlier.apply(found if earlier.table is None else earlier.table)

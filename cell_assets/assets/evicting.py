@@ -58,7 +58,7 @@ def plan_evictions(store: Store, older_than: timedelta) -> EvictionPlan:
     look = _Look(store)
     now, going, staying = store.ledger.now(), [], []
     for asset in RECIPES:
-        artifacts = [one for one in store.ledger.artifacts(asset) if look.has_bytes(one)]
+        artifacts = look.with_bytes(store.ledger.artifacts(asset))
         ends = look.out_of_use(artifacts)
         for artifact in artifacts:
             why_not = look.why_it_stays(artifact)
@@ -167,7 +167,12 @@ class _Look:
         self._carries_a_number = store.ledger.ancestors(stating).artifact_ids
 
     def has_bytes(self, artifact: Artifact) -> bool:
-        return artifact.id not in self._evicted and self._store.path_of(artifact).is_dir()
+        return bool(self.with_bytes([artifact]))
+
+    def with_bytes(self, artifacts: Sequence[Artifact]) -> list[Artifact]:
+        """Those that are not evicted and whose bytes lie where they are kept."""
+        there = self._store.with_bytes([one for one in artifacts if one.id not in self._evicted])
+        return [one for one in artifacts if one.id in there]
 
     def why_it_stays(self, artifact: Artifact) -> str | None:
         """What forbids to let go of its bytes, whoever asks."""

@@ -10,6 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -24,7 +25,7 @@ from cell_assets.assets.recipes import RECIPES, AssetName
 from cell_assets.assets.sizing import ROOM_ADVICE, fov_cost, total_bytes
 from cell_assets.assets.specs import asset_spec
 from cell_assets.assets.steps import StepResults, begin, finished
-from cell_assets.errors import BadInputError
+from cell_assets.errors import BadInputError, NotFoundError
 from cell_assets.imaging.fov_chain import FovResult, FovTask, Stage, process_fov
 from cell_assets.imaging.workers import worker_pool
 from cell_assets.ledger.records import Commit, ReadReceipt
@@ -180,7 +181,7 @@ def _made(
             while waiting and len(running) < n_workers * WINDOW_PER_WORKER and len(committing) <= COMMITTERS:
                 opened = _open(store, waiting.pop(), context.run_id)
                 in_hand[opened.plan.position] = opened
-                running[pool.submit(process_fov, _task(opened))] = opened
+                running[pool.submit(process_fov, _task(store, opened))] = opened
             in_work: list[Future[Any]] = [*running, *committing]
             done, _ = wait(in_work, return_when=FIRST_COMPLETED)
             for worked in [future for future in running if future in done]:
@@ -235,17 +236,27 @@ def _open(store: Store, plan: FovPlan, run_id: str) -> OpenFov:
     return OpenFov(plan, staged, makings, folders)
 
 
-def _task(opened: OpenFov) -> FovTask:
+def _task(store: Store, opened: OpenFov) -> FovTask:
     plan = opened.plan
+    made = {stage: _folder(store, plan.receipts[stage]) for stage in plan.made}
     return FovTask(
         acquisition=plan.acquisition,
         raw=plan.raw,
         position=plan.position,
         make={stage: staged.path for stage, staged in opened.staged.items()},
-        made=plan.made,
+        made=made,
         parameters=plan.parameters,
         corrections=None if plan.corrections is None else plan.corrections.folder,
     )
+
+
+def _folder(store: Store, made: ReadReceipt) -> Path:
+    """Where a stage that is current lies on this machine; what is lost is the position's failure, said by its worker."""
+    artifact = store.ledger.artifact(made.artifact_id)
+    try:
+        return store.fetch(artifact)
+    except NotFoundError:
+        return store.path_of(artifact)
 
 
 def _commit(store: Store, publisher: Publisher, opened: OpenFov, result: FovResult) -> list[Commit]:

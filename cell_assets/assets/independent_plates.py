@@ -60,7 +60,7 @@ def _refuse_copies(store: Store, experiment: str, plates: Sequence[Plate]) -> No
     from cell_assets.evaluation.leakage import fov_pixels, refuse_copies
 
     # A body that re-hashes what it reads has no need to do so for a glance at the digests.
-    looking = Store(store.root, store.ledger)
+    looking = store.unverified()
 
     def folders(of: Sequence[Plate]) -> dict[str, Path]:
         names = [plate.draft.name for plate in of]

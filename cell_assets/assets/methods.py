@@ -142,7 +142,7 @@ def register_checkpoint(store: Store, models: ModelRegistry, method: str, made: 
     """
     import pandas as pd
 
-    folder, experiment = store.path_of(made.artifact), made.artifact.partition
+    folder, experiment = store.fetch(made.artifact), made.artifact.partition
     history = pd.read_parquet(folder / "history.parquet")
     name = f"{experiment}.{method}"
     version = models.register(

@@ -119,7 +119,7 @@ def plan_plate(
     keys = [fov_key(plate, position) for position in positions]
     standing = {stage: store.ledger.latest_many(stage.value, keys) for stage in Stage}
     corrections = {
-        key: StandingCorrections(store.path_of(newest.artifact), store.receipt(newest.artifact))
+        key: StandingCorrections(store.fetch(newest.artifact), store.receipt(newest.artifact))
         for key, newest in store.ledger.latest_many(
             AssetName.TRACK_CORRECTIONS, keys, ArtifactState.PRESENT
         ).items()
@@ -197,13 +197,14 @@ def _plan_fov(
     )
 
 
-def given_cells(plan: FovPlan) -> int | None:
+def given_cells(store: Store, plan: FovPlan) -> int | None:
     """Cells over all frames of a position, where they are known before tracking; None where they are not.
 
     Reads the tracks, which takes longer than the rest of planning.
     """
     if Stage.TRACKS not in plan.make:
-        return len(read_tracks(plan.made[Stage.TRACKS]))
+        tracks = store.ledger.artifact(plan.receipts[Stage.TRACKS].artifact_id)
+        return len(read_tracks(store.fetch(tracks)))
     if plan.parameters.tracking.backend is not TrackingBackend.IMPORT:
         return None
     given = _opened(plan.acquisition).given_tracks(plan.position)

@@ -118,12 +118,12 @@ def _keep_again(store: Store, made: Provenance, out: Path) -> None:
     inputs = {read.asset: read for read in made.inputs}
     raw = inputs[AssetName.RAW_ACQUISITION]
     tables = {
-        split_fov_key(read.partition): store.path_of(read)
+        split_fov_key(read.partition): store.fetch(read)
         for read in made.inputs
         if read.asset == AssetName.PATCH_TABLE
     }
-    chosen = rows_to_keep(store.path_of(inputs[AssetName.EXPERIMENT_MANIFEST]), tables)
-    for _ in keep_patches(store.path_of(raw), raw, chosen, out, workers=1):
+    chosen = rows_to_keep(store.fetch(inputs[AssetName.EXPERIMENT_MANIFEST]), tables)
+    for _ in keep_patches(store.fetch(raw), raw, chosen, out, workers=1):
         pass
 
 
@@ -132,7 +132,7 @@ def _chain_again(store: Store, made: Provenance, out: Path) -> None:
     _, position = split_fov_key(made.artifact.partition)
     inputs = {read.asset: read for read in made.inputs}
     raw = inputs[AssetName.RAW_ACQUISITION]
-    acquisition = store.path_of(raw)
+    acquisition = store.fetch(raw)
     parameters = resolve_fov(open_acquisition(acquisition), position, FovRequest())
     part = _PART[stage]
     recorded: BaseModel = getattr(parameters, part)
@@ -141,7 +141,7 @@ def _chain_again(store: Store, made: Provenance, out: Path) -> None:
         raw=raw,
         position=position,
         make={stage: out},
-        made={one: store.path_of(inputs[one.value]) for one in Stage if one.value in inputs},
+        made={one: store.fetch(inputs[one.value]) for one in Stage if one.value in inputs},
         parameters=parameters.model_copy(
             update={part: type(recorded).model_validate_json(json.dumps(made.run.parameters))}
         ),

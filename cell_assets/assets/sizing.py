@@ -225,7 +225,7 @@ class _CellsGuess:
 
     def cells(self, plan: FovPlan) -> _Cells:
         """Of one FOV, made or not."""
-        given = given_cells(plan)
+        given = given_cells(self._store, plan)
         if given is not None:
             return _Cells(given, guessed=False)
         per_frame = self._per_frame(plan)
@@ -241,7 +241,7 @@ class _CellsGuess:
             own = [one for one in tables if one.partition.startswith(fov_key(plan.plate, ""))]
             counts = []
             for table in (own or tables)[-_LOOKED_AT:]:
-                times = cell_times(self._store.path_of(table))
+                times = cell_times(self._store.fetch(table))
                 counts.append(len(times) / max(1, times.nunique()))
             self._by_plate[plan.plate] = mean(counts) if counts else None
         return self._by_plate[plan.plate]

@@ -157,12 +157,13 @@ def _event_against_run(
 
 def store_against_ledger(store: Store) -> Iterator[Disagreement]:
     """Published folders against the ledger's artifacts, both ways; looks at names, not at bytes."""
-    for artifact in store.ledger.artifacts(state=ArtifactState.PRESENT):
-        folder = store.path_of(artifact)
-        if not folder.is_dir():
-            yield _about(artifact, Fault.BYTES_MISSING, f"its folder {folder} is gone")
-    for asset, partition, folder in store.orphans():
-        why = f"{folder} has no row in the ledger"
+    present = store.ledger.artifacts(state=ArtifactState.PRESENT)
+    there = store.with_bytes(present)
+    for artifact in present:
+        if artifact.id not in there:
+            yield _about(artifact, Fault.BYTES_MISSING, f"its folder {store.title(artifact.uri)} is gone")
+    for asset, partition, uri in store.orphans():
+        why = f"{store.title(uri)} has no row in the ledger"
         yield Disagreement(Fault.NOT_RECORDED, asset, partition, why)
 
 

@@ -38,7 +38,7 @@ from cell_assets.errors import BadInputError, CellAssetsError, ChangedBytesError
 from cell_assets.ledger.extract import ChainHead
 from cell_assets.ledger.ledger import Ledger
 from cell_assets.ledger.records import Artifact, Number
-from cell_assets.store.manifest import FileManifest, manifest_path, parse_manifest
+from cell_assets.store.manifest import FileManifest, parse_manifest
 from cell_assets.store.store import Store
 from cell_assets.store.verdict import compare_folder
 
@@ -158,20 +158,20 @@ def _manifests_and_files(store: Store, explanation: Explanation) -> Iterator[tup
         content, manifest = _proven_manifest(store, artifact)
         yield (
             manifest_member(artifact),
-            _file(manifest_path(store.path_of(artifact)), blake3(content).hexdigest()),
+            _file(store.backend.manifest_file(artifact), blake3(content).hexdigest()),
         )
         folder = folder_member(artifact, report_id)
         if folder is not None:
-            _refuse_changed(store, artifact, manifest)
+            copy = _refuse_changed(store, artifact, manifest)
             for file in manifest.folder.files:
-                path = store.path_of(artifact) / file.path
+                path = copy / file.path
                 yield check_member_name(f"{folder}/{file.path}"), _file(path, file.digest)
         if artifact.id == report_id:
-            _refuse_unreported(store.path_of(artifact) / FILE, manifest, explanation)
+            _refuse_unreported(store.fetch(artifact) / FILE, manifest, explanation)
 
 
 def _proven_manifest(store: Store, artifact: Artifact) -> tuple[bytes, FileManifest]:
-    path = manifest_path(store.path_of(artifact))
+    path = store.backend.manifest_file(artifact)
     title = f"{artifact.asset} {artifact.partition} (artifact {artifact.id})"
     try:
         with path.open("rb") as handle:
@@ -195,14 +195,17 @@ def _proven_manifest(store: Store, artifact: Artifact) -> tuple[bytes, FileManif
     return content, manifest
 
 
-def _refuse_changed(store: Store, artifact: Artifact, manifest: FileManifest) -> None:
-    verdict = compare_folder(store.path_of(artifact), artifact, manifest)
+def _refuse_changed(store: Store, artifact: Artifact, manifest: FileManifest) -> Path:
+    """Where its bytes, which are those that were published, are on this machine."""
+    folder = store.fetch(artifact)
+    verdict = compare_folder(folder, artifact, manifest)
     if not verdict.is_verified:
         kind = NotFoundError if verdict.missing and not verdict.changed else ChangedBytesError
         raise kind(
             f"{artifact.asset} {artifact.partition} (artifact {artifact.id}) is not what was published, "
             f"{verdict.why}: restore it, or make it again"
         )
+    return folder
 
 
 def _refuse_unreported(numbers: Path, manifest: FileManifest, explanation: Explanation) -> None:

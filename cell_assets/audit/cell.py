@@ -85,7 +85,7 @@ def explain_cell(store: Store, number_id: int, row: int) -> ExplainedCell:
     plate, fov, track, t = str(said["plate"]), str(said["fov_name"]), int(said["track_id"]), int(said["t"])
     found = _lineage(store, number, plate, fov)
     table = open_patch_table(
-        store.read_artifact(found["patch_table"].id).path, acquisition=store.path_of(found["raw_acquisition"])
+        store.read_artifact(found["patch_table"].id).path, acquisition=store.fetch(found["raw_acquisition"])
     )
     cells = table.cells
     (at,) = np.flatnonzero((cells["track_id"] == track) & (cells["t"] == t))

@@ -212,10 +212,7 @@ def _parameters(stated: Provenance) -> StudyParameters:
 
 def _folder(store: Store, artifact: Artifact) -> Path:
     """Where an artifact's bytes are, withdrawn or not: what rests on it was computed all the same."""
-    folder = store.path_of(artifact)
-    if not folder.is_dir():
-        raise NotFoundError(f"the bytes of {artifact.asset} {artifact.partition} are not in the store")
-    return folder
+    return store.fetch(artifact)
 
 
 def _from_predictions(store: Store, number: Number, stated: Provenance) -> Estimate:

@@ -9,7 +9,6 @@ from datetime import datetime
 from functools import partial
 from multiprocessing import get_context
 from multiprocessing.queues import Queue
-from pathlib import Path
 
 from cell_assets.audit.subjects import Subject
 from cell_assets.errors import NotFoundError
@@ -17,7 +16,7 @@ from cell_assets.imaging.array_files import ArrayFiles, ArrayRegion
 from cell_assets.ledger.chain import ChainReport
 from cell_assets.ledger.records import Artifact
 from cell_assets.store.store import Store
-from cell_assets.store.verdict import Verdict, VerdictState, quick_look, verify_folder
+from cell_assets.store.verdict import Verdict, VerdictState
 
 _WORTH_A_PROCESS_BYTES = 512 * 2**20
 """Closures smaller than this are hashed here: starting workers takes longer."""
@@ -103,7 +102,7 @@ def verify(
     if not artifacts:
         raise NotFoundError(f"nothing was made of {subject.title} yet, so there is nothing to verify")
     if quick:
-        looked = [(artifact, quick_look(store.path_of(artifact), artifact)) for artifact in artifacts]
+        looked = [(artifact, store.backend.quick_look(artifact)) for artifact in artifacts]
         return Verification(
             subject.title, tuple(_node(store, *pair, None) for pair in looked), None, certifies=False
         )
@@ -172,7 +171,7 @@ def _hashed(
             small.append(artifact)
             continue
         told = partial(bar.hashed, f"{artifact.asset} {artifact.partition}")
-        yield artifact, verify_folder(store.path_of(artifact), artifact, hashed=told)
+        yield artifact, store.backend.verify(artifact, hashed=told)
     if not small:
         return
     context = get_context("spawn")
@@ -181,9 +180,8 @@ def _hashed(
     workers = min(workers, len(small), len(available))
     for core in available[:workers]:
         cores.put(core)
-    folders: list[Path] = [store.path_of(artifact) for artifact in small]
     with ProcessPoolExecutor(workers, context, _keep_to_one_core, (cores,)) as pool:
-        for artifact, verdict in zip(small, pool.map(verify_folder, folders, small), strict=True):
+        for artifact, verdict in zip(small, pool.map(store.backend.verify, small), strict=True):
             bar.hashed(f"{artifact.asset} {artifact.partition}", artifact.n_bytes)
             yield artifact, verdict
 
@@ -201,6 +199,7 @@ def _record(store: Store, verdicts: list[Verdict]) -> None:
 
 
 def _node(store: Store, artifact: Artifact, verdict: Verdict, earlier: datetime | None) -> VerifiedArtifact:
+    # With a bucket, of a copy that happens to be here: pixels are named where it tells them.
     arrays = ArrayFiles(store.path_of(artifact))
     was_read = verdict.n_bytes_read > 0
     regions = [arrays.region(file, changed=was_read) for file in verdict.changed]

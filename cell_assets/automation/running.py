@@ -255,7 +255,7 @@ def _plate_plan(plate: Plate, fovs: list[FovPlan]) -> PlatePlan:
 def _outcome(session: Session, request: RunRequest, outcomes: list[Outcome]) -> RunOutcome:
     recorded: tuple[Number, ...] = session.ledger.numbers(experiment=request.experiment)
     latest = _newest_report(session, request)
-    page = None if latest is None else session.store.path_of(latest.artifact) / "report.html"
+    page = None if latest is None else session.store.fetch(latest.artifact) / "report.html"
     return RunOutcome(
         experiment=request.experiment,
         dagster_runs=tuple(outcome.run_id for outcome in outcomes),
@@ -290,7 +290,7 @@ def _left_out(session: Session, experiment: str) -> str | None:
     latest = session.ledger.latest(AssetName.EXPERIMENT_MANIFEST, experiment)
     if latest is None or latest.artifact.state is not ArtifactState.PRESENT:
         return None
-    return left_out_text(what_is_left_out(*read_manifest(session.store.path_of(latest.artifact))))
+    return left_out_text(what_is_left_out(*read_manifest(session.store.fetch(latest.artifact))))
 
 
 def _costs(

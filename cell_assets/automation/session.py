@@ -80,6 +80,7 @@ def open_session(
                 verify_on_read=settings.verify_on_read,
                 observer=observer,
                 keep_free=settings.keep_free_bytes,
+                bucket=settings.store,
             )
             yield Session(configured, addresses, store, observer, build_definitions)
         finally:

@@ -131,7 +131,7 @@ def runs_after_fovs(store: Store, experiment: str, method: str) -> tuple[NeededR
 
 def _unverified(store: Store) -> Store:
     """The bodies re-hash what they read, where that is asked for; a plan reads the ledger."""
-    return Store(store.root, store.ledger)
+    return store.unverified()
 
 
 def _fov_runs(

@@ -63,7 +63,7 @@ def fov_view(store: Store, experiment: str, plate: str, position: str) -> FovVie
             absent.append(f"there are no {name} of plate {plate} by a model of {experiment} yet")
             continue
         try:
-            embedded = _embedded_cells(store.path_of(newest.artifact), position)
+            embedded = _embedded_cells(store.fetch(newest.artifact), position)
             layers.append(embedding_layer(fov, embedded, tracks, name))
         except BadInputError as refusal:
             absent.append(str(refusal))
@@ -71,7 +71,7 @@ def fov_view(store: Store, experiment: str, plate: str, position: str) -> FovVie
     if annotations is None:
         absent.append("nobody annotated this FOV yet")
     else:
-        history = read_annotation_history(store.path_of(annotations.artifact))
+        history = read_annotation_history(store.fetch(annotations.artifact))
         if outdated_annotations(store, [key]):
             history = history.carried_to(tracks)
         layers.append(annotation_layer(fov, history))

@@ -46,3 +46,10 @@ def holds_entry(engine: LedgerEngine, head: ChainHead) -> bool:
     with engine.read() as connection:
         query = sa.select(table.id).where(table.id == head.entry, table.digest == head.digest)
         return head.entry == 0 or connection.execute(query).first() is not None
+
+
+@repeatable
+def head(engine: LedgerEngine) -> ChainHead:
+    """See `Ledger.head`."""
+    with engine.read() as connection:
+        return chain_head(connection)

@@ -431,6 +431,10 @@ class Ledger:
         """
         return exporting.exported_moment(self._engine)
 
+    def head(self) -> ChainHead:
+        """The newest entry of history; entry 0 where nothing has happened yet."""
+        return exporting.head(self._engine)
+
     def holds_entry(self, head: ChainHead) -> bool:
         """Whether an entry of that id and digest is in the chain: history goes on from there."""
         return exporting.holds_entry(self._engine, head)

@@ -43,6 +43,7 @@ def store_resource(settings: Settings, observer: Observer) -> dg.ResourceDefinit
                 verify_on_read=settings.verify_on_read,
                 observer=observer,
                 keep_free=settings.keep_free_bytes,
+                bucket=settings.store,
             )
         finally:
             ledger.close()

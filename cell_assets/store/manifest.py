@@ -15,7 +15,8 @@ from cell_assets.store.digest import DIGEST_TYPE, FolderDigest
 from cell_assets.store.file_digest import FileDigest
 from cell_assets.store.tree import READ_ONLY_FILE
 
-_SUFFIX = ".files.json"
+SUFFIX = ".files.json"
+"""Of the manifest, behind the artifact's own name."""
 _FORMAT = "cell_assets.files"
 _VERSION = "1"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -39,18 +40,18 @@ class FileManifest:
 
 def manifest_path(artifact_folder: Path) -> Path:
     """Where the manifest of a published folder lies: beside it, outside the digested bytes."""
-    return artifact_folder.with_name(artifact_folder.name + _SUFFIX)
+    return artifact_folder.with_name(artifact_folder.name + SUFFIX)
 
 
 def artifact_folder(manifest: Path) -> Path | None:
     """The folder that a manifest's name belongs to; None for any other file."""
-    if not manifest.name.endswith(_SUFFIX):
+    if not manifest.name.endswith(SUFFIX):
         return None
-    return manifest.with_name(manifest.name.removesuffix(_SUFFIX))
+    return manifest.with_name(manifest.name.removesuffix(SUFFIX))
 
 
-def write_manifest(manifest: FileManifest, path: Path, scratch: Path) -> None:
-    """Write it to `scratch`, flush, and move it to `path` in one step; the folder still wants flushing."""
+def manifest_bytes(manifest: FileManifest) -> bytes:
+    """The manifest as it is kept: JSON in UTF-8."""
     content = {
         "format": _FORMAT,
         "version": _VERSION,
@@ -63,9 +64,14 @@ def write_manifest(manifest: FileManifest, path: Path, scratch: Path) -> None:
         "empty_folders": list(manifest.folder.empty_folders),
         "files": [[file.path, file.n_bytes, file.digest] for file in manifest.folder.files],
     }
+    return (json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n").encode()
+
+
+def write_manifest(manifest: FileManifest, path: Path, scratch: Path) -> None:
+    """Write it to `scratch`, flush, and move it to `path` in one step; the folder still wants flushing."""
     try:
-        with scratch.open("w", encoding="utf-8", newline="\n") as handle:
-            handle.write(json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n")
+        with scratch.open("wb") as handle:
+            handle.write(manifest_bytes(manifest))
             handle.flush()
             os.fchmod(handle.fileno(), READ_ONLY_FILE)
             os.fsync(handle.fileno())
@@ -110,7 +116,15 @@ def parse_manifest(content: bytes, digest: str) -> FileManifest | None:
 def partition_in_manifest(path: Path) -> str | None:
     """The partition key that a manifest states, unproven; None if it cannot be read."""
     try:
-        partition = json.loads(path.read_text(encoding="utf-8"))["partition"]
-    except (OSError, ValueError, KeyError, TypeError):
+        return partition_stated(path.read_bytes())
+    except OSError:
+        return None
+
+
+def partition_stated(content: bytes) -> str | None:
+    """The partition key that a manifest's bytes state, unproven; None if they state none."""
+    try:
+        partition = json.loads(content)["partition"]
+    except (ValueError, KeyError, TypeError):
         return None
     return partition if isinstance(partition, str) else None

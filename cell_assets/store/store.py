@@ -25,13 +25,15 @@ from cell_assets.ledger.records import (
     ReadReceipt,
     RunDraft,
 )
+from cell_assets.store.backend import Backend
 from cell_assets.store.boundaries import Boundary, Observer, unobserved
 from cell_assets.store.digest import DIGEST_TYPE, FolderDigest, digest_listing
 from cell_assets.store.faults import disk_faults
 from cell_assets.store.layout import Layout
 from cell_assets.store.leases import LeaseKeeper, WriterLock, host_name
-from cell_assets.store.manifest import FileManifest, manifest_path, read_manifest
-from cell_assets.store.placing import Spot, find_spot, is_being_written, let_go, place, withdraw
+from cell_assets.store.local_backend import LocalBackend
+from cell_assets.store.manifest import FileManifest, read_manifest
+from cell_assets.store.placing import Spot, find_spot, is_being_written, take_back
 from cell_assets.store.room import require_room
 from cell_assets.store.staged import Staged
 from cell_assets.store.stat_memory import VerifiedReads
@@ -63,7 +65,7 @@ class Read(NamedTuple):
 
 
 class Store:
-    """Artifacts under one root folder, recorded in one ledger. Threads and processes may share both."""
+    """Artifacts under one root folder or in a bucket, recorded in one ledger. Threads and processes may share them."""
 
     def __init__(
         self,
@@ -72,20 +74,40 @@ class Store:
         verify_on_read: bool = False,
         observer: Observer = unobserved,
         keep_free: int = 0,
+        bucket: str | None = None,
     ) -> None:
+        """Open it; nothing is asked of a bucket yet.
+
+        Args:
+            root: folder of what is being written and, without a bucket, of what is published; with one, of copies.
+            keep_free: bytes of the disk that no output may use.
+            bucket: `s3://name/prefix` where what is published is kept.
+
+        Raises:
+            BadInputError: the bucket's URL is not one.
+        """
         self.layout = Layout(root.absolute())
+        self.backend: Backend = LocalBackend(self.layout)
+        if bucket is not None:
+            from cell_assets.store.bucket_backend import BucketBackend
+
+            self.backend = BucketBackend(self.layout, bucket, ledger, keep_free)
+        self.bucket = bucket
         self.ledger = ledger
         self.verify_on_read = verify_on_read
         self.observer = observer
         self.keep_free = keep_free
-        """Bytes of the disk that no output may use."""
         self._keeper = LeaseKeeper(ledger)
         self._verified = VerifiedReads()
 
     @property
     def root(self) -> Path:
-        """Folder of everything."""
+        """Folder of everything that is on this machine."""
         return self.layout.root
+
+    def unverified(self) -> "Store":
+        """The same artifacts, without re-hashing them on read, for plans: the bodies re-hash what they use."""
+        return Store(self.root, self.ledger, keep_free=self.keep_free, bucket=self.bucket)
 
     def reached(self, boundary: Boundary, asset: str = "", partition: str = "") -> None:
         """Tell the observer; the store does so itself for every boundary but EVENT."""
@@ -105,6 +127,7 @@ class Store:
         CellAssetsError when the store cannot be written to.
         """
         self.layout.partition(asset, partition)
+        self.backend.belong()
         token = self.layout.new_token()
         path = self.layout.staged(token)
         with disk_faults(self.root, f"opening {asset} {partition} for writing"):
@@ -153,10 +176,10 @@ class Store:
             with disk_faults(self.root, f"publishing {staged.title}"):
                 manifest = self._seal(staged, format)
                 with self.ledger.lock(staged.asset, staged.partition):
-                    spot = find_spot(self.layout, self.ledger, manifest)
-                    output = self._output(staged, spot.folder, manifest, content_digest)
+                    spot = find_spot(self.layout, self.backend, self.ledger, manifest)
+                    output = self._output(staged, spot, manifest, content_digest)
                     try:
-                        place(staged.path, spot, manifest, self.root)
+                        self.backend.place(staged.path, spot.uri, manifest, is_recorded=spot.is_recorded)
                         self.reached(Boundary.RENAME, staged.asset, staged.partition)
                         commit = self.ledger.commit(staged.intent, run, output, receipts, numbers, experiment)
                     except BaseException:
@@ -167,6 +190,11 @@ class Store:
             raise
         staged.finish()
         self.reached(Boundary.COMMIT, staged.asset, staged.partition)
+        try:
+            self.backend.belong()
+        except CellAssetsError as error:
+            # What was published is published; whose it is is said by the next write.
+            _log.warning("%s: %s", staged.title, error)
         return commit
 
     def _seal(self, staged: Staged, format: FormatName) -> FileManifest:
@@ -186,7 +214,7 @@ class Store:
         return FileManifest(staged.asset, staged.partition, format.name, format.version, folder)
 
     def _output(
-        self, staged: Staged, target: Path, manifest: FileManifest, content_digest: str | None
+        self, staged: Staged, spot: Spot, manifest: FileManifest, content_digest: str | None
     ) -> OutputDraft:
         return OutputDraft(
             asset=staged.asset,
@@ -196,7 +224,7 @@ class Store:
             content_digest=content_digest,
             n_bytes=manifest.folder.n_bytes,
             n_files=manifest.folder.n_files,
-            uri=self.layout.uri(target),
+            uri=spot.uri,
             format_name=manifest.format_name,
             format_version=manifest.format_version,
         )
@@ -204,10 +232,10 @@ class Store:
     def _take_back(self, staged: Staged, spot: Spot, manifest: FileManifest) -> None:
         try:
             self.ledger.close_intent(staged.intent.id)
-            withdraw(self.ledger, staged.path, spot, manifest)
+            take_back(self.layout, self.backend, self.ledger, staged.path, spot, manifest)
         except (CellAssetsError, SQLAlchemyError, OSError) as error:
             # Whether the row exists cannot be asked now: the sweep will, and until then nothing reaches it.
-            _log.warning("%s: %s is left to the sweep: %s", staged.title, spot.folder, error)
+            _log.warning("%s: %s is left to the sweep: %s", staged.title, spot.uri, error)
 
     def put_back(self, staged: Staged, artifact: Artifact) -> bool:
         """Give an evicted artifact its bytes back, if the staged files are those very bytes; False if not.
@@ -222,7 +250,7 @@ class Store:
                     staged.abandon()
                     return False
                 with self.ledger.lock(staged.asset, staged.partition):
-                    place(staged.path, Spot(self.path_of(artifact), is_recorded=True), manifest, self.root)
+                    self.backend.place(staged.path, artifact.uri, manifest, is_recorded=True)
                     self.ledger.record_return(staged.intent, artifact.id)
         except BaseException:
             # Bytes that were placed already are those of an evicted artifact: the sweep lets go of them again.
@@ -258,12 +286,28 @@ class Store:
         return ReadReceipt(artifact.id, artifact.asset, artifact.partition, artifact.digest)
 
     def path_of(self, artifact: Artifact) -> Path:
-        """The folder of an artifact's bytes, whether or not it is there."""
+        """Where an artifact's bytes are on this machine, whether or not they are there."""
         return self.layout.at(artifact.uri)
+
+    def title(self, uri: str) -> str:
+        """Where published bytes are kept, for people: a path, or a URL."""
+        return f"{self.bucket.rstrip('/')}/{uri}" if self.bucket is not None else str(self.layout.at(uri))
+
+    def fetch(self, artifact: Artifact) -> Path:
+        """The folder with an artifact's bytes, withdrawn or not, brought from the bucket where there is one.
+
+        Raises NotFoundError when they are not there, CellAssetsError when they cannot be brought.
+        """
+        with disk_faults(self.root, f"fetching {artifact.asset} {artifact.partition}"):
+            return self.backend.fetch(artifact)
+
+    def with_bytes(self, artifacts: Sequence[Artifact]) -> set[int]:
+        """Ids of those under whose name bytes lie, whole or not."""
+        present = self.backend.with_bytes([artifact.uri for artifact in artifacts])
+        return {artifact.id for artifact in artifacts if artifact.uri in present}
 
     def _read(self, artifact: Artifact) -> Read:
         title = f"{artifact.asset} {artifact.partition} (artifact {artifact.id})"
-        path = self.path_of(artifact)
         if artifact.state is ArtifactState.TOMBSTONED:
             raise NotFoundError(f"{title} has been withdrawn; make it again from what stands")
         if artifact.state is ArtifactState.EVICTED:
@@ -271,10 +315,7 @@ class Store:
                 f"the bytes of {title} were evicted; `cell-assets restore {artifact.id}` or materialising it again "
                 "brings them back"
             )
-        if not path.is_dir():
-            raise NotFoundError(
-                f"the bytes of {title} are missing at {path}; materialise it again, or restore them"
-            )
+        path = self.fetch(artifact)
         if self.verify_on_read:
             self._refuse_changed(artifact, path)
         return Read(path, self.receipt(artifact))
@@ -285,6 +326,8 @@ class Store:
             return
         verdict = verify_folder(path, artifact)
         if not verdict.is_verified:
+            if self.backend.renew(artifact):
+                return
             raise ChangedBytesError(
                 f"{artifact.asset} {artifact.partition} (artifact {artifact.id}) at {path} is not what was "
                 f"published: {verdict.why}; materialise it again, or restore it"
@@ -299,25 +342,23 @@ class Store:
         Raises NotFoundError when the artifact never had the folder `within`; what is wrong on disk is in the
         verdict.
         """
-        return verify_folder(self.path_of(artifact), artifact, within)
+        return self.backend.verify(artifact, within)
 
     def file_digests(self, artifact: Artifact) -> FolderDigest | None:
         """The recorded digest of every file, proven against the artifact's; None when that list is lost."""
-        manifest = read_manifest(manifest_path(self.path_of(artifact)), artifact.digest)
+        manifest = read_manifest(self.backend.manifest_file(artifact), artifact.digest)
         return None if manifest is None else manifest.folder
 
-    def orphans(self) -> tuple[tuple[str, str, Path], ...]:
-        """Asset, partition and folder of what lies at a published name, unknown to the ledger and to any writer."""
+    def orphans(self) -> tuple[tuple[str, str, str], ...]:
+        """Asset, partition and uri of what lies at a published name, unknown to the ledger and to any writer."""
         found = [
-            (asset, partition or folder.parent.name, folder)
-            for asset, partition, folder in Sweep(self.layout, self.ledger).orphans()
+            (asset, partition or uri.split("/")[1], uri)
+            for asset, partition, uri in Sweep(self.layout, self.backend, self.ledger).orphans()
         ]
         # Asked after the listing: what a writer had moved into place by then is its own until its intent closes.
         writing = {(intent.asset, intent.partition) for intent in self.ledger.open_intents()}
         recorded = {artifact.uri for artifact in self.ledger.artifacts()}
-        return tuple(
-            one for one in found if one[:2] not in writing and self.layout.uri(one[2]) not in recorded
-        )
+        return tuple(one for one in found if one[:2] not in writing and one[2] not in recorded)
 
     def evict(self, artifact: Artifact) -> int:
         """Let go of an artifact's bytes, and keep its row and the list of its files; returns the bytes freed.
@@ -333,12 +374,19 @@ class Store:
                 )
             self.ledger.record_eviction(artifact.id)
             with disk_faults(self.root, f"evicting {artifact.asset} {artifact.partition}"):
-                return let_go(self.path_of(artifact), self.layout.new_aside())
+                return self.backend.let_go(artifact.uri, self.layout.new_aside())
 
     def sweep(self) -> SweepReport:
         """Remove what crashed writers left; never what a living writer holds, nor what the ledger has as present."""
-        return Sweep(self.layout, self.ledger).run()
+        return Sweep(self.layout, self.backend, self.ledger).run()
 
     def foresee_sweep(self) -> SweepReport:
         """What `sweep` would do now."""
-        return Sweep(self.layout, self.ledger).foresee()
+        return Sweep(self.layout, self.backend, self.ledger).foresee()
+
+    def let_go_of_copies(self, unread: timedelta) -> int:
+        """Remove copies of what a bucket holds that no process reads nor has for so long; returns the bytes freed.
+
+        0 without a bucket, where what is on this machine is all there is.
+        """
+        return self.backend.let_go_of_copies(unread.total_seconds())

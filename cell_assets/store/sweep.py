@@ -1,18 +1,18 @@
 """Removing what a crash left: staging folders, orphans that no ledger row knows, half-finished evictions."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from cell_assets.errors import BadInputError
 from cell_assets.ledger.ledger import Ledger
-from cell_assets.ledger.records import Intent
-from cell_assets.store.layout import STAGING, Layout, names_artifact
+from cell_assets.ledger.records import Artifact, Intent
+from cell_assets.store.backend import Backend, Unfinished
+from cell_assets.store.layout import Layout
 from cell_assets.store.leases import Holder, WriterLock, host_name
-from cell_assets.store.manifest import artifact_folder, manifest_path, partition_in_manifest
-from cell_assets.store.names import decode_partition
-from cell_assets.store.placing import is_being_written, let_go, remove_if_empty, set_aside
+from cell_assets.store.names import decode_partition, encode_partition
+from cell_assets.store.placing import is_being_written, remove_if_empty
 from cell_assets.store.tree import remove, size
 
 
@@ -25,11 +25,11 @@ class SweepReport:
     kept_intents: tuple[str, ...]
     """`asset partition` of writers that live, or may."""
     removed_staging: int
-    """Folders and files below `.staging`."""
+    """Folders and files below `.staging`, and uploads to a bucket that were never completed."""
     removed_orphans: tuple[str, ...]
-    """Published-looking folders, relative to the root, that no ledger row knew."""
+    """URIs at published names that no ledger row knew."""
     removed_evicted: tuple[str, ...]
-    """Folders, relative to the root, whose bytes the ledger held to be evicted."""
+    """URIs whose bytes the ledger held to be evicted."""
     unrecognised: tuple[str, ...]
     """Names in the store that it did not make; left alone."""
     freed_bytes: int
@@ -38,8 +38,9 @@ class SweepReport:
 class Sweep:
     """One pass over a store. Never touches what a living writer holds or the ledger has as present."""
 
-    def __init__(self, layout: Layout, ledger: Ledger) -> None:
+    def __init__(self, layout: Layout, backend: Backend, ledger: Ledger) -> None:
         self._layout = layout
+        self._backend = backend
         self._ledger = ledger
         self._closed: list[str] = []
         self._kept: list[str] = []
@@ -50,33 +51,38 @@ class Sweep:
         self._freed = 0
 
     def run(self) -> SweepReport:
-        """Close dead intents, then remove ownerless staging folders, then orphans, then evicted bytes."""
-        if self._layout.root.is_dir():
-            for intent in self._ledger.open_intents():
-                self._end_if_dead(intent)
-            self._remove_ownerless_staging()
-            self._remove_orphans()
-            self._finish_evictions()
+        """Close dead intents, then remove ownerless staging folders, then orphans, then evicted bytes.
+
+        Raises as `Backend.belong` does, and CellAssetsError when a bucket cannot be asked.
+        """
+        self._backend.belong()
+        for intent in self._ledger.open_intents():
+            self._end_if_dead(intent)
+        self._remove_ownerless_staging()
+        for upload in self._ownerless_uploads():
+            self._backend.abort(upload)
+        self._remove_orphans()
+        self._finish_evictions()
         return self._report()
 
     def foresee(self) -> SweepReport:
         """What `run` would do now; nothing is removed and no intent closed."""
-        if self._layout.root.is_dir():
-            now = self._ledger.now()
-            living = [one for one in self._ledger.open_intents() if not self._would_end(one, now)]
-            self._foresee_staging({self._layout.at(one.staging).name for one in living})
-            written = {(one.asset, one.partition) for one in living}
-            for asset, partition, folder in self.orphans():
-                if partition is None:
-                    self._unrecognised.append(self._layout.uri(folder))
-                elif (asset, partition) not in written:
-                    self._orphans.append(self._layout.uri(folder))
-                    self._freed += size(folder) + size(manifest_path(folder))
-            for artifact in self._ledger.artifacts_with_ids(sorted(self._ledger.evicted())).values():
-                folder = self._layout.at(artifact.uri)
-                if folder.exists() and (artifact.asset, artifact.partition) not in written:
-                    self._evicted.append(artifact.uri)
-                    self._freed += size(folder)
+        self._backend.belong()
+        now = self._ledger.now()
+        living = [one for one in self._ledger.open_intents() if not self._would_end(one, now)]
+        self._foresee_staging({self._layout.at(one.staging).name for one in living})
+        self._ownerless_uploads(living)
+        written = {(one.asset, one.partition) for one in living}
+        for asset, partition, uri in self.orphans():
+            if partition is None:
+                self._unrecognised.append(uri)
+            elif (asset, partition) not in written:
+                self._orphans.append(uri)
+                self._freed += self._backend.size(uri)
+        for artifact in self._evicted_with_bytes():
+            if (artifact.asset, artifact.partition) not in written:
+                self._evicted.append(artifact.uri)
+                self._freed += artifact.n_bytes
         return self._report()
 
     def _would_end(self, intent: Intent, now: datetime) -> bool:
@@ -149,67 +155,69 @@ class Sweep:
             by_token.setdefault(path.name.partition(".")[0], []).append(path)
         return by_token
 
-    def orphans(self) -> Iterator[tuple[str, str | None, Path]]:
-        """Asset, partition and folder at every published name that no ledger row knows; removes nothing.
+    def _ownerless_uploads(self, living: Sequence[Intent] | None = None) -> list[Unfinished]:
+        """Uploads to partitions that nobody writes. Listed before the intents are asked for, as a writer records its
+        intent first.
 
-        The partition is None where neither the folder's name nor its manifest tells. A writer may be about to
-        record what is listed here.
+        Args:
+            living: the intents that count; None: those that are open.
+        """
+        found = list(self._backend.unfinished())
+        if not found:
+            return []
+        open_intents = self._ledger.open_intents() if living is None else living
+        written = {f"{one.asset}/{encode_partition(one.partition)}" for one in open_intents}
+        ownerless = [one for one in found if one.uri.rpartition("/")[0] not in written]
+        self._staging += len(ownerless)
+        return ownerless
+
+    def orphans(self) -> Iterator[tuple[str, str | None, str]]:
+        """Asset, partition and uri of every published name that no ledger row knows; removes nothing.
+
+        The partition is None where neither the name nor the manifest tells. A writer may be about to record what is
+        listed here.
         """
         recorded = {artifact.uri for artifact in self._ledger.artifacts()}
-        for partition_folder in self._partition_folders():
-            folders = {folder for path in partition_folder.iterdir() for folder in self._published(path)}
-            for folder in sorted(folders):
-                if self._layout.uri(folder) not in recorded:
-                    yield folder.parent.parent.name, self._partition_of(folder), folder
+        for uri, is_artifact in self._backend.names():
+            if not is_artifact:
+                self._unrecognised.append(uri)
+            elif uri not in recorded:
+                yield uri.partition("/")[0], self._partition_of(uri), uri
 
     def _remove_orphans(self) -> None:
-        for asset, partition, folder in self.orphans():
+        for asset, partition, uri in self.orphans():
             if partition is None:
-                self._unrecognised.append(self._layout.uri(folder))
+                self._unrecognised.append(uri)
             else:
-                self._remove_orphan(asset, partition, folder)
+                self._remove_orphan(asset, partition, uri)
 
-    def _partition_folders(self) -> Iterator[Path]:
-        if not self._layout.root.is_dir():
-            return
-        for asset_folder in sorted(self._layout.root.iterdir()):
-            if asset_folder.name != STAGING and asset_folder.is_dir():
-                yield from sorted(path for path in asset_folder.iterdir() if path.is_dir())
-
-    def _published(self, path: Path) -> Iterator[Path]:
-        """The artifact folder that an entry of a partition is, or is the manifest of."""
-        folder = artifact_folder(path) or path
-        if names_artifact(folder.name):
-            yield folder
-        else:
-            self._unrecognised.append(self._layout.uri(path))
-
-    def _remove_orphan(self, asset: str, partition: str, folder: Path) -> None:
-        uri = self._layout.uri(folder)
+    def _remove_orphan(self, asset: str, partition: str, uri: str) -> None:
         with self._ledger.lock(asset, partition):
-            # Asked again now that nobody can be between rename and commit, unless a writer lost its lock.
+            # Asked again now that nobody can be between placing and commit, unless a writer lost its lock.
             writing = is_being_written(self._ledger, asset, partition)
             if writing or any(artifact.uri == uri for artifact in self._ledger.artifacts(asset)):
                 return
-            self._freed += set_aside(folder, self._layout.new_aside())
+            self._freed += self._backend.withdraw(uri, self._layout.new_aside())
             self._orphans.append(uri)
-            remove_if_empty(folder.parent)
+            remove_if_empty(self._layout.at(uri).parent)
 
     def _finish_evictions(self) -> None:
         """Bytes that the ledger holds to be evicted: whoever evicted or restored them was killed half-way."""
-        for artifact in self._ledger.artifacts_with_ids(sorted(self._ledger.evicted())).values():
-            folder = self._layout.at(artifact.uri)
-            if not folder.exists():
-                continue
+        for artifact in self._evicted_with_bytes():
             with self._ledger.lock(artifact.asset, artifact.partition):
                 # Asked again now: somebody may have put them back meanwhile, or be about to.
                 writing = is_being_written(self._ledger, artifact.asset, artifact.partition)
                 if not writing and artifact.id in self._ledger.evicted():
-                    self._freed += let_go(folder, self._layout.new_aside())
+                    self._freed += self._backend.let_go(artifact.uri, self._layout.new_aside())
                     self._evicted.append(artifact.uri)
 
-    def _partition_of(self, folder: Path) -> str | None:
+    def _evicted_with_bytes(self) -> list[Artifact]:
+        evicted = self._ledger.artifacts_with_ids(sorted(self._ledger.evicted())).values()
+        still = self._backend.with_bytes([artifact.uri for artifact in evicted])
+        return [artifact for artifact in evicted if artifact.uri in still]
+
+    def _partition_of(self, uri: str) -> str | None:
         try:
-            return decode_partition(folder.parent.name) or partition_in_manifest(manifest_path(folder))
+            return decode_partition(uri.split("/")[1]) or self._backend.partition_said(uri)
         except BadInputError:
             return None

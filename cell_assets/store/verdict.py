@@ -1,8 +1,10 @@
 """Verifying a published artifact: what its bytes are now against the digest that the ledger holds."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import NamedTuple
 
 from cell_assets.errors import NotFoundError
 from cell_assets.ledger.records import Artifact, ArtifactState
@@ -53,8 +55,8 @@ def verify_folder(folder: Path, artifact: Artifact, within: str = "", hashed: Ha
 
     Never raises for what it finds on disk. Raises NotFoundError when the artifact has no folder `within`.
     """
-    if (why := _why_gone(folder, artifact)) is not None:
-        return _verdict(artifact, within, VerdictState.UNVERIFIABLE, why)
+    if (why := why_gone(artifact, has_bytes=folder.exists())) is not None:
+        return unverifiable(artifact, why, within)
     manifest = read_manifest(manifest_path(folder), artifact.digest)
     return compare_folder(folder, artifact, manifest, within, hashed)
 
@@ -70,45 +72,79 @@ def compare_folder(
 
     Without a manifest only the whole artifact can be verified. Raises as `verify_folder` does.
     """
-    if artifact.digest_type != DIGEST_TYPE:
-        why = f"its digest is of type {artifact.digest_type}, not {DIGEST_TYPE}"
-        return _verdict(artifact, within, VerdictState.UNVERIFIABLE, why)
-    if within and manifest is None:
-        why = f"{manifest_path(folder)} is missing or altered, so only the whole artifact can be verified"
-        return _verdict(artifact, within, VerdictState.UNVERIFIABLE, why)
+    if (why := why_incomparable(artifact, manifest, within, str(manifest_path(folder)))) is not None:
+        return unverifiable(artifact, why, within)
     recorded = manifest.folder.within(within) if manifest is not None else None
-    expected = recorded.root if recorded is not None else artifact.digest
     try:
         listing = list_folder(folder / within)
     except NotFoundError:
-        names = tuple(file.path for file in recorded.files) if recorded is not None else ()
-        why = f"its folder {folder / within} is gone"
-        return _verdict(artifact, within, VerdictState.MISSING, why, missing=names)
+        return missing(artifact, str(folder / within), recorded, within)
     except OSError as error:
         why = f"{error.filename} cannot be listed: {error.strerror}"
-        return _verdict(artifact, within, VerdictState.UNVERIFIABLE, why)
+        return unverifiable(artifact, why, within)
     try:
         found = digest_listing(listing, hashed)
     except OSError as error:
         why = f"{error.filename} cannot be read: {error.strerror}"
-        return _verdict(artifact, within, VerdictState.UNVERIFIABLE, why)
+        return unverifiable(artifact, why, within)
+    return judge(artifact, recorded, found, listing, str(manifest_path(folder)), within)
+
+
+def why_incomparable(
+    artifact: Artifact, manifest: FileManifest | None, within: str, manifest_title: str
+) -> str | None:
+    """Why no bytes can be held against what is recorded; None where they can."""
+    if artifact.digest_type != DIGEST_TYPE:
+        return f"its digest is of type {artifact.digest_type}, not {DIGEST_TYPE}"
+    if within and manifest is None:
+        return f"{manifest_title} is missing or altered, so only the whole artifact can be verified"
+    return None
+
+
+def judge(
+    artifact: Artifact,
+    recorded: FolderDigest | None,
+    found: FolderDigest,
+    listing: Listing,
+    manifest_title: str,
+    within: str = "",
+) -> Verdict:
+    """What `found`, the digests of the files of `listing`, are against what is recorded.
+
+    Args:
+        recorded: proven against the artifact's digest; None: only all of the artifact can be judged, and files are
+            not named.
+        manifest_title: where the list of files lies, for people.
+    """
+    expected = recorded.root if recorded is not None else artifact.digest
     # The recorded list was proven against the artifact's digest, so an equal list has it as well.
     if (found == recorded or found.root == expected) and not listing.irregular:
         return _verdict(artifact, within, VerdictState.VERIFIED, n_bytes_read=found.n_bytes)
     if recorded is None:
-        why = f"its bytes differ; {manifest_path(folder)}, which would name the files, is missing or altered"
+        why = f"its bytes differ; {manifest_title}, which would name the files, is missing or altered"
         return _verdict(artifact, within, VerdictState.CHANGED, why, n_bytes_read=found.n_bytes)
     differences = _name_differences(recorded, found, listing)
     return _verdict(artifact, within, *differences, n_bytes_read=found.n_bytes)
 
 
-def _why_gone(folder: Path, artifact: Artifact) -> str | None:
+def why_gone(artifact: Artifact, *, has_bytes: bool) -> str | None:
     """Why bytes that are not there are no loss; None when they are expected to be there."""
     if artifact.state is ArtifactState.EVICTED:
         return f"its bytes were evicted; `cell-assets restore {artifact.id}` makes them again to verify them"
-    if artifact.state is ArtifactState.TOMBSTONED and not folder.exists():
+    if artifact.state is ArtifactState.TOMBSTONED and not has_bytes:
         return "it was withdrawn and its bytes are no longer kept"
     return None
+
+
+def unverifiable(artifact: Artifact, why: str, within: str = "") -> Verdict:
+    """No statement is possible."""
+    return _verdict(artifact, within, VerdictState.UNVERIFIABLE, why)
+
+
+def missing(artifact: Artifact, where: str, recorded: FolderDigest | None, within: str = "") -> Verdict:
+    """None of the bytes are there."""
+    names = tuple(file.path for file in recorded.files) if recorded is not None else ()
+    return _verdict(artifact, within, VerdictState.MISSING, f"its folder {where} is gone", missing=names)
 
 
 def _verdict(
@@ -131,42 +167,58 @@ def quick_look(folder: Path, artifact: Artifact) -> Verdict:
     A published file never changes after the list of files beside it was written, so one whose inode changed
     later was touched, also where its size and modification time were put back.
     """
-    named = (artifact.id, artifact.asset, artifact.partition)
-    if (why := _why_gone(folder, artifact)) is not None:
-        return Verdict(*named, VerdictState.UNVERIFIABLE, why=why)
+    if (why := why_gone(artifact, has_bytes=folder.exists())) is not None:
+        return unverifiable(artifact, why)
     path = manifest_path(folder)
     manifest = read_manifest(path, artifact.digest)
     if manifest is None:
-        why = f"{path}, which lists its files, is missing or altered; verify it without --quick"
-        return Verdict(*named, VerdictState.UNVERIFIABLE, why=why)
+        return unverifiable(artifact, no_list_to_look_by(str(path)))
     try:
         sealed = path.stat().st_ctime_ns
         listing = list_folder(folder)
-        seen = {path: (folder / path).stat() for path in listing.files}
+        stats = {path: (folder / path).stat() for path in listing.files}
     except NotFoundError:
-        files = tuple(file.path for file in manifest.folder.files)
-        return Verdict(*named, VerdictState.MISSING, missing=files, why=f"its folder {folder} is gone")
+        return missing(artifact, str(folder), manifest.folder)
     except OSError as error:
-        why = f"{error.filename} cannot be looked at: {error.strerror}"
-        return Verdict(*named, VerdictState.UNVERIFIABLE, why=why)
-    known = _by_path(manifest.folder.files)
+        return unverifiable(artifact, f"{error.filename} cannot be looked at: {error.strerror}")
+    seen = {path: Seen(stat.st_size, stat.st_ctime_ns <= sealed) for path, stat in stats.items()}
+    return judge_by_look(artifact, manifest.folder, seen, listing)
+
+
+def no_list_to_look_by(manifest_title: str) -> str:
+    """Why nothing can be said at a glance."""
+    return f"{manifest_title}, which lists its files, is missing or altered; verify it without --quick"
+
+
+class Seen(NamedTuple):
+    """What is known of a file without reading it."""
+
+    n_bytes: int
+    is_untouched: bool
+    """Not written after the list of files was."""
+
+
+def judge_by_look(
+    artifact: Artifact, recorded: FolderDigest, seen: Mapping[str, Seen], listing: Listing
+) -> Verdict:
+    """What the files of `listing` are, by size and time, against what is recorded."""
+    known = _by_path(recorded.files)
     now = FolderDigest(
         tuple(
             FileDigest(
                 file.path,
-                seen[file.path].st_size,
-                file.digest if seen[file.path].st_ctime_ns <= sealed else "touched since",
+                seen[file.path].n_bytes,
+                file.digest if seen[file.path].is_untouched else "touched since",
             )
-            for file in manifest.folder.files
+            for file in recorded.files
             if file.path in seen
         )
         + tuple(
-            FileDigest(path, stat.st_size, "not recorded") for path, stat in seen.items() if path not in known
+            FileDigest(path, one.n_bytes, "not recorded") for path, one in seen.items() if path not in known
         ),
         listing.empty_folders,
     )
-    state, why, changed, missing, extra = _name_differences(manifest.folder, now, listing)
-    return Verdict(*named, state, changed=changed, missing=missing, extra=extra, why=why)
+    return _verdict(artifact, "", *_name_differences(recorded, now, listing))
 
 
 def _name_differences(
