@@ -15,6 +15,7 @@ from cell_assets.database.addresses import DatabaseAddresses
 from cell_assets.database.embedded import open_database
 from cell_assets.ledger.ledger import Ledger
 from cell_assets.settings import Settings
+from cell_assets_tests.object_store import FlakyProxy, client_environment, make_bucket, served
 
 # Tests never assert on seconds, and the first example of many waits for an import.
 settings.register_profile("without deadline", deadline=None)
@@ -68,6 +69,24 @@ def ledger(ledger_url: str) -> Iterator[Ledger]:
     """A fresh ledger, once on SQLite and once on PostgreSQL."""
     with Ledger.open(ledger_url) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlakyProxy]:
+    """A real object store behind a proxy that can say 503, for as long as the test session lives."""
+    with served() as address, FlakyProxy(address) as proxy, pytest.MonkeyPatch.context() as patch:
+        for name, value in client_environment(proxy.address, tmp_path_factory.mktemp("client")).items():
+            patch.setenv(name, value)
+        yield proxy
+
+
+@pytest.fixture
+def bucket_url(object_store: FlakyProxy) -> Iterator[str]:
+    """URL of a fresh bucket in it, with a prefix."""
+    name = f"lab-{next(_fresh)}"
+    make_bucket(name)
+    yield f"s3://{name}/main"
+    object_store.refuse = lambda method, path: False
 
 
 def _execute(postgres_url: str, statement: str) -> None:

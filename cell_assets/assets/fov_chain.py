@@ -251,7 +251,7 @@ def _task(store: Store, opened: OpenFov) -> FovTask:
 
 
 def _folder(store: Store, made: ReadReceipt) -> Path:
-    """Where a stage that is current lies on this machine; what is lost is the position's failure, said by its worker."""
+    """Where a stage that is current lies on this machine; a lost one is said by the position's worker."""
     artifact = store.ledger.artifact(made.artifact_id)
     try:
         return store.fetch(artifact)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cell_assets.ledger.records import CodeIdentity, Commit, ReadReceipt, RunDraft
+from cell_assets.store.bucket_backend import OWNER, BucketBackend
 from cell_assets.store.store import FormatName, Store, SweepReport
 
 FORMAT = FormatName("cell_assets.test", "1")
@@ -49,9 +50,19 @@ def leftovers(store: Store) -> list[str]:
         name = path.relative_to(store.root).as_posix()
         owned = any(name == uri or name.startswith(f"{uri}/") or uri.startswith(f"{name}/") for uri in kept)
         is_empty_asset = path.parent == store.root and path.is_dir() and not any(path.iterdir())
-        if not owned and not is_empty_asset and name != ".staging":
+        is_of_readers = path.name == ".copies.lock" or _is_claimed(path)
+        if not owned and not is_empty_asset and not is_of_readers and name != ".staging":
             found.append(name)
+    if isinstance(store.backend, BucketBackend):
+        keys = [one.key for one in store.backend.bucket.objects("") if one.key != OWNER]
+        found += [key for key in keys if not any(key == uri or key.startswith(f"{uri}/") for uri in kept)]
+        found += [upload.key for upload in store.backend.bucket.unfinished()]
     return found
+
+
+def _is_claimed(path: Path) -> bool:
+    """What a living process that reads copies keeps in the staging folder."""
+    return path.with_suffix(".reads").exists() and path.suffix in (".reads", ".lock")
 
 
 def swept_as_foreseen(store: Store) -> SweepReport:

@@ -24,7 +24,8 @@ from cell_assets_tests.store.drafts import (
 KEY = "P1|A/1/000"
 
 
-def test_evicted_bytes_are_gone_and_their_names_and_digests_are_not(store: Store) -> None:
+def test_evicted_bytes_are_gone_and_their_names_and_digests_are_not(any_store: Store) -> None:
+    store = any_store
     kept, artifact = publish(store, "P0").artifact, publish(store, KEY).artifact
     assert store.evict(artifact) == sum(map(len, FILES.values()))
     assert not store.path_of(artifact).exists()
@@ -46,7 +47,8 @@ def test_evicted_bytes_are_gone_and_their_names_and_digests_are_not(store: Store
     assert leftovers(store) == []
 
 
-def test_a_withdrawn_artifact_whose_bytes_went_is_no_damage(store: Store) -> None:
+def test_a_withdrawn_artifact_whose_bytes_went_is_no_damage(any_store: Store) -> None:
+    store = any_store
     artifact = publish(store, KEY).artifact
     store.ledger.withdraw({artifact.id: "out of focus"})
     store.evict(artifact)
@@ -57,7 +59,8 @@ def test_a_withdrawn_artifact_whose_bytes_went_is_no_damage(store: Store) -> Non
     )
 
 
-def test_what_is_being_written_and_what_a_number_rests_on_stay(store: Store) -> None:
+def test_what_is_being_written_and_what_a_number_rests_on_stay(any_store: Store) -> None:
+    store = any_store
     artifact = publish(store, KEY).artifact
     with store.write("tracks", KEY), pytest.raises(BadInputError, match="is being written just now"):
         store.evict(artifact)
@@ -71,7 +74,8 @@ def test_what_is_being_written_and_what_a_number_rests_on_stay(store: Store) -> 
     assert store.verify(store.ledger.artifact(artifact.id)).is_verified
 
 
-def test_only_the_very_bytes_come_back(store: Store) -> None:
+def test_only_the_very_bytes_come_back(any_store: Store) -> None:
+    store = any_store
     old = publish(store, KEY, {"a": b"old"}).artifact
     new = publish(store, KEY, {"a": b"new"}).artifact
     store.evict(old)

@@ -1,6 +1,6 @@
 """A process that writes one artifact and, if asked, kills itself right after a boundary.
 
-`python -m cell_assets_tests.store.writer_process LEDGER_URL ROOT PARTITION CONTENT [BOUNDARY|hold|ready]`
+`python -m cell_assets_tests.store.writer_process LEDGER_URL ROOT PARTITION CONTENT [BOUNDARY|hold|ready [BUCKET_URL]]`
 `hold` stays in the staging phase until its standard input closes; `ready` waits for that before publishing.
 """
 
@@ -59,13 +59,13 @@ def _kill_before_change(n: int, root: str) -> None:
     sys.addaudithook(count)
 
 
-def main(url: str, root: str, partition: str, content: str, mode: str = "") -> None:
+def main(url: str, root: str, partition: str, content: str, mode: str = "", bucket: str = "") -> None:
     def kill(boundary: Boundary, asset: str, partition: str) -> None:
         if boundary == mode:
             os.kill(os.getpid(), signal.SIGKILL)
 
     with Ledger.open(url) as ledger:
-        store = Store(Path(root), ledger, observer=kill)
+        store = Store(Path(root), ledger, observer=kill, bucket=bucket or None)
         with store.write("tracks", partition) as staged:
             fill(staged.path, {"tracks.parquet": content.encode(), "labels.zarr/c/0": bytes(1000)})
             if mode in ("hold", "ready"):
