@@ -54,7 +54,7 @@ def build_defs(
 
         kubernetes = kubernetes_of(settings)
         assets = [in_pods(asset, kubernetes) for asset in assets]
-        executor = pod_executor(kubernetes)
+        executor = pod_executor(kubernetes, settings.home)
     return dg.Definitions(
         assets=assets,
         jobs=[arrival_job],

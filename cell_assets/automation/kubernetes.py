@@ -4,13 +4,17 @@ Imported where CELL_ASSETS_EXECUTOR=k8s alone: it needs the package dagster-k8s.
 """
 
 import re
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from urllib.parse import parse_qs, unquote
 
 import dagster as dg
 from dagster_k8s import k8s_job_executor
 
-from cell_assets.automation.kubernetes_settings import KubernetesSettings, read_kubernetes_settings
+from cell_assets.automation.kubernetes_settings import (
+    KubernetesSettings,
+    SharedVolume,
+    read_kubernetes_settings,
+)
 from cell_assets.automation.pods import cpu_config
 from cell_assets.database.addresses import DatabaseAddresses
 from cell_assets.errors import BadInputError
@@ -33,27 +37,49 @@ def kubernetes_of(settings: Settings) -> KubernetesSettings:
         )
     kubernetes = read_kubernetes_settings(settings.kubernetes)
     _refuse_unreachable_database(settings.database_url)
-    home, shared = PurePosixPath(settings.home), PurePosixPath(kubernetes.volume.mount_path)
-    if not home.is_relative_to(shared) or ".." in home.parts:
-        raise BadInputError(
-            f"CELL_ASSETS_HOME={home} is not on the volume that pods share: {settings.kubernetes} mounts claim "
-            f"{kubernetes.volume.claim} at volume.mount_path {shared}; set one to match the other"
-        )
+    _refuse_unshared_store(settings, kubernetes.volume)
     return kubernetes
 
 
-def pod_executor(kubernetes: KubernetesSettings) -> dg.ExecutorDefinition:
-    """Each step is a job of its own, which Kubernetes deletes with the pod of its run."""
+def _refuse_unshared_store(settings: Settings, volume: SharedVolume | None) -> None:
+    home = PurePosixPath(settings.home)
+    if volume is None:
+        if settings.store is None:
+            raise BadInputError(
+                f"pods share no folder, as {settings.kubernetes} has no volume, and artifacts would be kept in "
+                f"CELL_ASSETS_HOME={home} of each: say volume.claim and volume.mount_path there, or set "
+                "CELL_ASSETS_STORE to s3://bucket/prefix"
+            )
+        if not home.is_absolute() or ".." in home.parts or home == PurePosixPath("/"):
+            raise BadInputError(
+                f"CELL_ASSETS_HOME={home} is where each pod mounts a folder of its own: give an absolute path below /"
+            )
+        return
+    shared = PurePosixPath(volume.mount_path)
+    if not home.is_relative_to(shared) or ".." in home.parts:
+        raise BadInputError(
+            f"CELL_ASSETS_HOME={home} is not on the volume that pods share: {settings.kubernetes} mounts claim "
+            f"{volume.claim} at volume.mount_path {shared}; set one to match the other"
+        )
+
+
+def pod_executor(kubernetes: KubernetesSettings, home: Path) -> dg.ExecutorDefinition:
+    """Each step is a job of its own, which Kubernetes deletes with the pod of its run.
+
+    Args:
+        home: of the lab; without a shared volume, each pod has an empty folder there.
+    """
+    shared = kubernetes.volume
+    volume = (
+        {"empty_dir": {}} if shared is None else {"persistent_volume_claim": {"claim_name": shared.claim}}
+    )
     resources = cpu_config(kubernetes.cpu)["container_config"]["resources"]
     config: dict[str, object] = {
         "enable_owner_references": True,
-        "volumes": [
-            {
-                "name": HOME_VOLUME,
-                "persistent_volume_claim": {"claim_name": kubernetes.volume.claim},
-            }
+        "volumes": [{"name": HOME_VOLUME, **volume}],
+        "volume_mounts": [
+            {"name": HOME_VOLUME, "mount_path": str(home) if shared is None else shared.mount_path}
         ],
-        "volume_mounts": [{"name": HOME_VOLUME, "mount_path": kubernetes.volume.mount_path}],
         # By name: a variable with its value would put the password into every job's manifest.
         "env_secrets": [kubernetes.database_secret],
         # Of steps that make no asset, such as those of nightly jobs.

@@ -56,7 +56,7 @@ class _Typed(BaseModel):
 
 
 class SharedVolume(_Typed):
-    """The volume that holds CELL_ASSETS_HOME: store, and what unfinished trainings go on from."""
+    """The volume that holds CELL_ASSETS_HOME: the store or copies of it, and what unfinished trainings go on from."""
 
     claim: ObjectName
     """A PersistentVolumeClaim that pods of several nodes may write to (ReadWriteMany)."""
@@ -129,7 +129,9 @@ class Retries(_Typed):
 class KubernetesSettings(_Typed):
     """All of it."""
 
-    volume: SharedVolume
+    volume: SharedVolume | None = None
+    """None: pods share no folder, for which artifacts have to be kept in a bucket (CELL_ASSETS_STORE). A training whose
+    pod is lost then begins anew, and each pod brings the artifacts that it reads."""
     database_secret: ObjectName
     """A Secret whose key CELL_ASSETS_DATABASE_URL is the address of PostgreSQL; its value is in no manifest."""
     service_account: ObjectName | None = None

@@ -102,9 +102,12 @@ def let_go(
     done = evict(store, plan_evictions(store, timedelta(days=retention.evict_after_days)))
     for one in done.gone:
         context.log.info(f"evicted {one.sentence}")
+    copies = store.let_go_of_copies(timedelta(days=retention.copy_days))
     freed = swept.freed_bytes + done.freed_bytes
     context.log.info(f"{len(done.gone)} artifacts evicted, {said_bytes(freed)} freed with what crashes left")
-    context.add_output_metadata({"evicted": len(done.gone), "freed_bytes": freed})
+    if store.bucket is not None:
+        context.log.info(f"{said_bytes(copies)} of copies that nobody reads let go of; the bucket keeps them")
+    context.add_output_metadata({"evicted": len(done.gone), "freed_bytes": freed, "copies_bytes": copies})
 
 
 @dg.job(description="Remove old progress of runs, what crashes left, and bytes that are out of use.")

@@ -65,11 +65,13 @@ class BackupManifest:
     artifacts: tuple[KeptArtifact, ...]
     damaged: tuple[str, ...]
     """A sentence for each artifact that was not whole in the store, and so is not in the backup."""
+    bucket: str | None = None
+    """URL of the bucket that keeps the artifacts, of which the backup then holds none; None: it holds them itself."""
 
     @property
     def n_bytes(self) -> int:
         """Of all files that a restore writes into the store."""
-        return sum(artifact.n_bytes for artifact in self.artifacts)
+        return 0 if self.bucket is not None else sum(artifact.n_bytes for artifact in self.artifacts)
 
 
 def write_manifest(folder: Path, manifest: BackupManifest) -> None:
@@ -128,6 +130,7 @@ def _parsed(path: Path, said: dict[str, Any]) -> BackupManifest:
             databases=tuple(DumpedDatabase(**one) for one in said["databases"]),
             artifacts=tuple(KeptArtifact(**one) for one in said["artifacts"]),
             damaged=tuple(said["damaged"]),
+            bucket=said.get("bucket"),
         )
     except (KeyError, TypeError):
         raise _altered(path) from None

@@ -25,6 +25,7 @@ from cell_assets.store.file_digest import digest_file
 from cell_assets.store.manifest import manifest_path, write_manifest
 from cell_assets.store.manifest import read_manifest as read_file_manifest
 from cell_assets.store.room import require_room
+from cell_assets.store.store import Store
 from cell_assets.store.tree import flush_folder, make_folders, remove
 
 _OF_A_FILE_SYSTEM = frozenset({"lost+found"})
@@ -39,6 +40,8 @@ class RestoredLab:
     manifest: BackupManifest
     n_artifacts: int
     n_bytes: int
+    missing: tuple[str, ...]
+    """URLs of artifacts that the bucket no longer keeps, as what was evicted since the backup."""
 
 
 def restore_backup(folder: Path, settings: Settings, step: Step) -> RestoredLab:
@@ -54,10 +57,12 @@ def restore_backup(folder: Path, settings: Settings, step: Step) -> RestoredLab:
     """
     folder, home = folder.absolute(), settings.home.expanduser().absolute()
     manifest = read_manifest(folder)
+    _refuse_other_kind_of_store(manifest, settings.store)
     _refuse_filled_home(home)
     if settings.database_url is not None:
         _refuse_filled_databases(settings.database_url)
     _refuse_damaged(folder, manifest)
+    missing: tuple[str, ...] = ()
     dumps = sum(one.database_bytes for one in manifest.databases) if settings.database_url is None else 0
     require_room(
         home,
@@ -69,16 +74,44 @@ def restore_backup(folder: Path, settings: Settings, step: Step) -> RestoredLab:
     store_root = settings.store_root.expanduser().absolute()
     with disk_faults(home, "the restore"), _emptied_again(home):
         partial = home / f"{store_root.name}.partial"
-        _copy_store(folder, partial, manifest, step)
+        if manifest.bucket is None:
+            _copy_store(folder, partial, manifest, step)
+        else:
+            partial.mkdir()
         with _empty_databases(settings) as addresses:
             for database in manifest.databases:
                 load(_address(addresses, database.name), folder / database.file)
             _check_history(addresses, manifest)
+            if settings.store is not None:
+                missing = _missing_in_bucket(settings.store, addresses, store_root, manifest)
             point_models_at(addresses.mlflow, manifest.store_root, str(store_root))
             partial.rename(store_root)
             flush_folder(home)
     kept = [one for one in manifest.artifacts if not one.is_evicted]
-    return RestoredLab(home, manifest, len(kept), manifest.n_bytes)
+    return RestoredLab(home, manifest, len(kept), manifest.n_bytes, missing)
+
+
+def _refuse_other_kind_of_store(manifest: BackupManifest, bucket: str | None) -> None:
+    if manifest.bucket is not None and bucket is None:
+        raise BadInputError(
+            f"the artifacts of this backup are kept in {manifest.bucket}: set CELL_ASSETS_STORE to it, or to where its "
+            "objects were copied"
+        )
+    if manifest.bucket is None and bucket is not None:
+        raise BadInputError(
+            "this backup holds artifacts, which are restored into a folder: unset CELL_ASSETS_STORE, restore, then "
+            "copy CELL_ASSETS_HOME/store into the bucket"
+        )
+
+
+def _missing_in_bucket(
+    url: str, addresses: DatabaseAddresses, store_root: Path, manifest: BackupManifest
+) -> tuple[str, ...]:
+    with Ledger.open(addresses.ledger) as ledger:
+        store = Store(store_root, ledger, bucket=url)
+        store.backend.belong()
+        there = store.backend.with_bytes([one.uri for one in manifest.artifacts])
+        return tuple(store.title(one.uri) for one in manifest.artifacts if one.uri not in there)
 
 
 def _refuse_filled_home(home: Path) -> None:
@@ -110,7 +143,7 @@ def _refuse_damaged(folder: Path, manifest: BackupManifest) -> None:
             raise _damaged(f"{file} is missing")
         if file.stat().st_size != database.n_bytes or digest_file(file) != database.digest:
             raise _damaged(f"{file} was cut short or altered")
-    for artifact in manifest.artifacts:
+    for artifact in manifest.artifacts if manifest.bucket is None else ():
         path = folder / layout.STORE / artifact.uri
         if artifact.is_evicted:
             listed = read_file_manifest(manifest_path(path), artifact.digest)

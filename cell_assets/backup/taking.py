@@ -58,7 +58,8 @@ def take_backup(
 ) -> TakenBackup:
     """Bring a backup folder up to the lab as it is now; the lab may be in use meanwhile.
 
-    An artifact that is not whole in the store is left out and said in the manifest. Until the new manifest is
+    Artifacts that a bucket keeps stay there, and are named. One that is not whole in the store is left out and said in
+    the manifest. Until the new manifest is
     written, a backup that was in the folder before stays whole.
 
     Args:
@@ -106,7 +107,7 @@ def _require_room(folder: Path, store: Store, addresses: DatabaseAddresses, keep
     evicted = store.ledger.evicted()
     missing = [
         artifact.n_bytes
-        for artifact in store.ledger.artifacts()
+        for artifact in (store.ledger.artifacts() if store.bucket is None else ())
         if artifact.id not in evicted and not _path(folder, artifact).exists()
     ]
     dumps = sum(map(database_bytes, (addresses.dagster, addresses.mlflow, addresses.ledger)))
@@ -129,7 +130,12 @@ def _take(store: Store, addresses: DatabaseAddresses, folder: Path, step: Step) 
         evicted = store.ledger.evicted()
         dumped = _dump_databases(store, addresses, folder)
         known = [one for one in store.ledger.artifacts() if one.id in dumped.artifact_ids]
-        copied = _copy_artifacts(store, [one for one in known if one.id not in evicted], folder, step)
+        present = [one for one in known if one.id not in evicted]
+        copied = (
+            _copy_artifacts(store, present, folder, step)
+            if store.bucket is None
+            else _named_in_bucket(store, present)
+        )
         n_copied, n_bytes_copied = n_copied + copied.n_copied, n_bytes_copied + copied.n_bytes
         if store.ledger.evicted().isdisjoint(dumped.artifact_ids - evicted):
             break
@@ -139,7 +145,9 @@ def _take(store: Store, addresses: DatabaseAddresses, folder: Path, step: Step) 
         raise CellAssetsError(
             f"the backup to {folder} met evictions {_ATTEMPTS} times: take it when `gc` is done"
         )
-    listed = [_list_evicted(store, one, folder) for one in known if one.id in evicted]
+    listed = [
+        _list_evicted(store, one, folder) for one in known if one.id in evicted and store.bucket is None
+    ]
     manifest = BackupManifest(
         made=dumped.at,
         made_by=importlib.metadata.version("cell-assets"),
@@ -148,6 +156,7 @@ def _take(store: Store, addresses: DatabaseAddresses, folder: Path, step: Step) 
         databases=dumped.databases,
         artifacts=(*copied.kept, *(one for one in listed if one is not None)),
         damaged=copied.damaged,
+        bucket=store.bucket,
     )
     layout.write_manifest(folder, manifest)
     flush_folder(folder)
@@ -233,6 +242,22 @@ def _copy_artifacts(store: Store, artifacts: Sequence[Artifact], folder: Path, s
             n_copied += 1
         kept.append(KeptArtifact(artifact.uri, artifact.digest, artifact.n_bytes, is_evicted=False))
     return _Copied(tuple(kept), tuple(damaged), n_copied, n_bytes)
+
+
+def _named_in_bucket(store: Store, artifacts: Sequence[Artifact]) -> _Copied:
+    """What the bucket keeps, which outlives this machine: by name, without its bytes."""
+    there = store.with_bytes(artifacts)
+    kept = tuple(
+        KeptArtifact(one.uri, one.digest, one.n_bytes, is_evicted=False)
+        for one in artifacts
+        if one.id in there
+    )
+    damaged = tuple(
+        f"{one.asset} {one.partition} (artifact {one.id}): {store.title(one.uri)} holds nothing"
+        for one in artifacts
+        if one.id not in there
+    )
+    return _Copied(kept, damaged, 0, 0)
 
 
 def _copy_one(store: Store, artifact: Artifact, folder: Path, copied: Callable[[int], None]) -> str | None:

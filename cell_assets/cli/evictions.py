@@ -33,13 +33,14 @@ def to_text(done: Evicted, swept: SweepReport, *, dry_run: bool, each_kept: bool
     return "\n".join(lines)
 
 
-def to_json(done: Evicted, swept: SweepReport, *, dry_run: bool) -> str:
-    """The whole of it as one JSON document."""
+def to_json(done: Evicted, swept: SweepReport, copies: int = 0, *, dry_run: bool) -> str:
+    """The whole of it as one JSON document; `copies` are the bytes of copies that went from this machine."""
     document = {
         "dry_run": dry_run,
         "evicted": [_plain(one) for one in done.gone],
         "kept": [_plain(one) for one in done.staying],
         "freed_bytes": done.freed_bytes,
+        "copies_bytes": copies,
         "sweep": asdict(swept),
     }
     return json.dumps(document, indent=1)

@@ -19,6 +19,8 @@ _FOLDER = click.argument("folder", type=click.Path(path_type=Path))
 def backup(folder: Path, as_json: bool) -> None:
     """Copy databases and artifacts to FOLDER, where what an earlier backup copied is not copied again.
 
+    Artifacts that a bucket keeps (CELL_ASSETS_STORE) are not copied: they stay in it.
+
     The lab may be in use meanwhile. Left out are logs, and trainings that have not ended. Exit code 1 when an
     artifact is not what was published: it is named, and everything else is in the backup.
 
@@ -48,6 +50,7 @@ def backup(folder: Path, as_json: bool) -> None:
             "bytes": manifest.n_bytes,
             "copied_artifacts": taken.n_copied,
             "copied_bytes": taken.n_bytes_copied,
+            "bucket": manifest.bucket,
             "database_bytes": {one.name: one.n_bytes for one in manifest.databases},
             "damaged": list(manifest.damaged),
         }
@@ -56,6 +59,12 @@ def backup(folder: Path, as_json: bool) -> None:
         for sentence in manifest.damaged:
             click.echo(f"not backed up, as it is damaged: {sentence}")
         dumps = said_bytes(sum(one.n_bytes for one in manifest.databases))
+        if manifest.bucket is not None:
+            click.echo(
+                f"{taken.folder} holds {dumps} of databases of the lab as of {manifest.made}; its {n_kept} artifacts "
+                f"stay in {manifest.bucket}, of which nothing was copied"
+            )
+            sys.exit(bool(manifest.damaged))
         click.echo(
             f"{taken.folder} holds the lab as of {manifest.made}: {n_kept} artifacts, {said_bytes(manifest.n_bytes)}, "
             f"of which {taken.n_copied}, {said_bytes(taken.n_bytes_copied)}, were copied now, and {dumps} of databases"
@@ -89,12 +98,20 @@ def restore_backup(folder: Path, as_json: bool) -> None:
             "made": restored.manifest.made,
             "artifacts": restored.n_artifacts,
             "bytes": restored.n_bytes,
-            "missing": list(restored.manifest.damaged),
+            "missing": [*restored.manifest.damaged, *restored.missing],
         }
         click.echo(json.dumps(said, indent=1))
         return
     for sentence in restored.manifest.damaged:
         click.echo(f"not in the backup, as it was damaged before: {sentence}")
+    for url in restored.missing:
+        click.echo(f"not in the bucket, perhaps evicted since the backup: {url}")
+    if restored.manifest.bucket is not None:
+        click.echo(
+            f"{restored.home} is the lab as of {restored.manifest.made}; its artifacts are in the bucket, and "
+            "`cell-assets verify` re-hashes them"
+        )
+        return
     click.echo(
         f"{restored.home} is the lab as of {restored.manifest.made}: {restored.n_artifacts} artifacts, "
         f"{said_bytes(restored.n_bytes)}, each of its published digest"

@@ -74,7 +74,9 @@ def gc(
     """Remove what crashes left behind, and let go of bytes that can be made again.
 
     Bytes go when they can be made again from the store alone, no number rests on them, and they are superseded or
-    withdrawn for long enough, or named here. Their history and the digests of their files stay.
+    withdrawn for long enough, or named here. Their history and the digests of their files stay. Where a bucket keeps
+    the artifacts (CELL_ASSETS_STORE), copies here that were not read for CELL_ASSETS_COPY_DAYS, and that no process
+    reads now, go too.
 
     \b
     Example:
@@ -84,6 +86,7 @@ def gc(
     """
     from cell_assets.assets.evicting import Evicted, evict, named_artifacts, plan_evictions, plan_named
     from cell_assets.cli.evictions import to_json, to_text
+    from cell_assets.store.room import said_bytes
 
     if named and older_than is not None:
         raise click.UsageError("give either what is to go by name or --older-than")
@@ -96,9 +99,12 @@ def gc(
             days = session.settings.evict_after_days if older_than is None else older_than
             plan = plan_evictions(store, timedelta(days=days))
         done = Evicted(plan.going, plan.staying, plan.n_bytes) if dry_run else evict(store, plan)
+        copies = 0 if dry_run or named else store.let_go_of_copies(timedelta(days=session.settings.copy_days))
     if as_json:
-        click.echo(to_json(done, swept, dry_run=dry_run))
+        click.echo(to_json(done, swept, copies, dry_run=dry_run))
     else:
+        if copies:
+            click.echo(f"let go of {said_bytes(copies)} of copies that nobody reads; the bucket keeps them")
         click.echo(to_text(done, swept, dry_run=dry_run, each_kept=bool(named)))
     if named and done.staying:
         sys.exit(1)

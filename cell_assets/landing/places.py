@@ -14,6 +14,8 @@ from cell_assets.errors import BadInputError
 _NOISE = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 """What desktops leave in folders that somebody looked into."""
 
+_S3_WITH_KEYS = re.compile(r"s3a?://[^/]*[@?]")
+
 _MAX_SAID = 200
 """Characters of a backend's error: some quote a whole answer of the server."""
 
@@ -185,7 +187,8 @@ def open_remote(url: str) -> tuple[Any, str]:
     """The filesystem of an fsspec URL, and the path in it.
 
     Raises:
-        BadInputError: the URL chains several, no installed package knows its protocol, or its backend refuses it.
+        BadInputError: the URL chains several or holds keys, no installed package knows its protocol, or its backend
+            refuses it.
     """
     from fsspec.core import url_to_fs
 
@@ -193,6 +196,12 @@ def open_remote(url: str) -> tuple[Any, str]:
         # A file below it would be named by a URL that has lost the second half.
         raise BadInputError(
             f"{without_password(url)} cannot be opened: it chains URLs, give that of the folder itself"
+        )
+    if _S3_WITH_KEYS.match(url):
+        # The client would take them for the bucket's name, and say it in its errors.
+        raise BadInputError(
+            "a landing folder is named by an s3:// URL with keys in it: take them out and give them to the client "
+            "itself, such as by AWS_PROFILE or AWS_SHARED_CREDENTIALS_FILE"
         )
     try:
         with remote_errors():

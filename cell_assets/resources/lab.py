@@ -67,6 +67,7 @@ class Retention:
 
     event_log_days: int
     evict_after_days: int
+    copy_days: int
 
 
 def retention_resource(settings: Settings) -> dg.ResourceDefinition:
@@ -74,6 +75,6 @@ def retention_resource(settings: Settings) -> dg.ResourceDefinition:
 
     @dg.resource(description="How long what may go is kept")
     def retention(_: dg.InitResourceContext) -> Retention:
-        return Retention(settings.event_log_days, settings.evict_after_days)
+        return Retention(settings.event_log_days, settings.evict_after_days, settings.copy_days)
 
     return retention

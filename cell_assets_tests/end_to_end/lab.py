@@ -151,6 +151,7 @@ def cell_assets(settings: Settings, *arguments: str) -> Said:
     variables = {
         "CELL_ASSETS_HOME": str(settings.home),
         "CELL_ASSETS_DATABASE_URL": settings.database_url or "",
+        "CELL_ASSETS_STORE": settings.store or "",
         "CELL_ASSETS_WORKERS": str(settings.workers or 1),
     }
     out, err, code = io.StringIO(), io.StringIO(), 0

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from cell_assets.errors import BadInputError, CellAssetsError, ChangedBytesError, NotFoundError
 from cell_assets.ledger.ledger import Ledger
-from cell_assets.ledger.records import Artifact, ArtifactState
+from cell_assets.ledger.records import ArtifactState
 from cell_assets.store import bucket as bucket_module
 from cell_assets.store.bucket import Bucket, check_bucket_url
 from cell_assets.store.bucket_backend import OWNER, BucketBackend
@@ -87,7 +87,7 @@ def test_every_name_and_empty_folder_comes_back_on_another_machine(store: Store,
     assert leftovers(store) == leftovers(other) == []
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.dictionaries(
         st.text(
@@ -102,10 +102,6 @@ def test_any_name_comes_back(store: Store, tmp_path: Path, files: dict[str, byte
     publish(store, KEY, {f"d/{name}": content for name, content in files.items()})
     found = contents(elsewhere(store, tmp_path).read("tracks", KEY).path)
     assert found == {f"d/{name}": content for name, content in files.items()}
-
-
-def raw_key(store: Store, artifact: Artifact, file: str) -> str:
-    return f"{artifact.uri}{file}"
 
 
 @pytest.mark.parametrize(
