@@ -199,9 +199,9 @@ def _record(store: Store, verdicts: list[Verdict]) -> None:
 
 
 def _node(store: Store, artifact: Artifact, verdict: Verdict, earlier: datetime | None) -> VerifiedArtifact:
-    # With a bucket, of a copy that happens to be here: pixels are named where it tells them.
+    # With a bucket, this is a copy that may be here: it tells which pixels a file holds, not what is wrong with them.
     arrays = ArrayFiles(store.path_of(artifact))
-    was_read = verdict.n_bytes_read > 0
+    was_read = verdict.n_bytes_read > 0 and store.bucket is None
     regions = [arrays.region(file, changed=was_read) for file in verdict.changed]
     regions += [arrays.region(file, changed=False) for file in (*verdict.missing, *verdict.extra)]
     return VerifiedArtifact(artifact, verdict, tuple(one for one in regions if one is not None), earlier)

@@ -19,6 +19,7 @@ from cell_assets.automation.pods import cpu_config
 from cell_assets.database.addresses import DatabaseAddresses
 from cell_assets.errors import BadInputError
 from cell_assets.settings import Settings
+from cell_assets.store.bucket import check_bucket_url
 
 HOME_VOLUME = "cell-assets-home"
 """Name of the volume in every pod. The Helm values use the same, so that it is mounted once."""
@@ -42,6 +43,8 @@ def kubernetes_of(settings: Settings) -> KubernetesSettings:
 
 
 def _refuse_unshared_store(settings: Settings, volume: SharedVolume | None) -> None:
+    if settings.store is not None:
+        check_bucket_url(settings.store)
     home = PurePosixPath(settings.home)
     if volume is None:
         if settings.store is None:

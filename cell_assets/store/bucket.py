@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 from cell_assets.errors import BadInputError, CellAssetsError, NotFoundError
 
-_URL = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])((?:/[A-Za-z0-9_.=-]+)*)/?")
-"""The prefix is kept plain, so that no client reads anything into it."""
+_URL = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])((?:/[A-Za-z0-9_.=-]+)+)/?")
+"""With a prefix, so that a sweep touches nothing else; a plain one, so that no client reads more into it."""
 
 _DELETED_AT_ONCE = 1000
 """The most that S3 takes."""
@@ -50,13 +50,13 @@ def check_bucket_url(url: str) -> str:
     """Return `url` without a slash at its end.
 
     Raises:
-        BadInputError: it is not `s3://bucket` or `s3://bucket/prefix`; what it holds besides is not quoted.
+        BadInputError: it is not `s3://bucket/prefix`; what it holds besides is not quoted.
     """
     match = _URL.fullmatch(url)
     if match is None or ".." in match[2].split("/") or "." in match[2].split("/"):
         raise BadInputError(
-            "the store's URL is not s3://bucket or s3://bucket/prefix of letters, digits, '_', '.', '=' and '-': keys "
-            "and endpoint are given by the client's own variables, such as AWS_PROFILE and AWS_ENDPOINT_URL"
+            "CELL_ASSETS_STORE is not s3://bucket/prefix of letters, digits, '_', '.', '=' and '-': keys and endpoint "
+            "are given by the client's own variables, such as AWS_PROFILE and AWS_ENDPOINT_URL"
         )
     return url.rstrip("/")
 
@@ -110,8 +110,14 @@ class Bucket:
     def read(self, key: str, n_bytes: int) -> Iterator[bytes]:
         """The first `n_bytes` of an object, piece by piece; ends early where it has fewer."""
         for start in range(0, n_bytes, _READ_BYTES):
-            with self._faults("reading", key):
-                piece = self._s3.cat_file(self._path(key), start=start, end=min(start + _READ_BYTES, n_bytes))
+            try:
+                with self._faults("reading", key):
+                    end = min(start + _READ_BYTES, n_bytes)
+                    piece = self._s3.cat_file(self._path(key), start=start, end=end)
+            except CellAssetsError as error:
+                if _is_past_the_end(error):
+                    return
+                raise
             yield piece
 
     def get_bytes(self, key: str, at_most: int) -> bytes | None:
@@ -191,6 +197,17 @@ class Bucket:
                 gone = "see that the bucket is there, and the object in it"
                 raise NotFoundError(f"{what}: {gone}") from error
             raise CellAssetsError(f"{what}; {_ADVICE}") from error
+
+
+def _is_past_the_end(error: CellAssetsError) -> bool:
+    """Whether the server said that an object has no byte where some were asked for."""
+    cause: BaseException | None = error
+    while cause is not None:
+        said = getattr(cause, "response", None)
+        if isinstance(said, dict) and said.get("Error", {}).get("Code") in ("InvalidRange", "416"):
+            return True
+        cause = cause.__cause__
+    return False
 
 
 _ADVICE = "see that the object store answers and lets this user do so (AWS_ENDPOINT_URL, AWS_PROFILE), then run again"

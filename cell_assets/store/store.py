@@ -107,7 +107,10 @@ class Store:
 
     def unverified(self) -> "Store":
         """The same artifacts, without re-hashing them on read, for plans: the bodies re-hash what they use."""
-        return Store(self.root, self.ledger, keep_free=self.keep_free, bucket=self.bucket)
+        other = Store(self.root, self.ledger, keep_free=self.keep_free, bucket=self.bucket)
+        # What it reads stays claimed for as long as this one lives.
+        other.backend = self.backend
+        return other
 
     def reached(self, boundary: Boundary, asset: str = "", partition: str = "") -> None:
         """Tell the observer; the store does so itself for every boundary but EVENT."""
@@ -351,6 +354,7 @@ class Store:
 
     def orphans(self) -> tuple[tuple[str, str, str], ...]:
         """Asset, partition and uri of what lies at a published name, unknown to the ledger and to any writer."""
+        self.backend.belong()
         found = [
             (asset, partition or uri.split("/")[1], uri)
             for asset, partition, uri in Sweep(self.layout, self.backend, self.ledger).orphans()

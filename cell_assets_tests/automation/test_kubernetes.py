@@ -116,7 +116,47 @@ def test_the_executor_that_the_environment_names(tmp_path: Path, monkeypatch: py
 
 
 def test_needed_is_what_the_model_asks_for() -> None:
-    assert KubernetesSettings.model_validate(NEEDED).volume.claim == "cell-assets-home"
+    volume = KubernetesSettings.model_validate(NEEDED).volume
+    assert volume is not None and volume.claim == "cell-assets-home"
+
+
+def without_volume(folder: Path, store: str | None, home: str = "/home/lab") -> Settings:
+    needed = {name: value for name, value in NEEDED.items() if name != "volume"}
+    return Settings(
+        executor=Executor.K8S,
+        kubernetes=written(folder, needed),
+        home=Path(home),
+        database_url=REACHABLE,
+        store=store,
+    )
+
+
+def test_pods_that_share_no_folder_need_a_bucket(tmp_path: Path) -> None:
+    for store in (None, ""):
+        with pytest.raises(
+            BadInputError, match=r"pods share no folder.* or set CELL_ASSETS_STORE to s3://bucket"
+        ):
+            build_defs(without_volume(tmp_path, store))
+    executor = build_defs(without_volume(tmp_path, "s3://lab/main")).executor
+    assert executor is not None
+    config = executor.resolve_config({}).value["config"]
+    assert config["volumes"] == [{"name": "cell-assets-home", "empty_dir": {}}]
+    assert config["volume_mounts"] == [{"name": "cell-assets-home", "mount_path": "/home/lab"}]
+    with pytest.raises(BadInputError, match="give an absolute path below /"):
+        build_defs(without_volume(tmp_path, "s3://lab/main", "lab"))
+
+
+def test_a_bucket_whose_url_holds_more_is_refused_and_not_quoted(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="not s3://bucket") as refused:
+        build_defs(without_volume(tmp_path, f"s3://somebody:{PASSWORD}@lab"))
+    assert PASSWORD not in str(refused.value)
+
+
+def test_copies_and_trainings_on_a_shared_volume_may_have_a_bucket_beside_them(tmp_path: Path) -> None:
+    settings = lab(tmp_path).model_copy(update={"store": "s3://lab/main"})
+    assert build_defs(settings).executor is not None
+    with pytest.raises(BadInputError, match="is not on the volume"):
+        build_defs(settings.model_copy(update={"home": Path("/elsewhere")}))
 
 
 def test_dev_does_not_pretend_to_have_pods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,6 +109,7 @@ def test_any_name_comes_back(store: Store, tmp_path: Path, files: dict[str, byte
     [
         ("swapped", VerdictState.CHANGED, ("labels.zarr/c/0/0", "labels.zarr/zarr.json")),
         ("truncated", VerdictState.CHANGED, ("tracks.parquet",)),
+        ("emptied", VerdictState.CHANGED, ("tracks.parquet",)),
         ("other bytes", VerdictState.CHANGED, ("tracks.parquet",)),
         ("missing", VerdictState.MISSING, ("tracks.parquet",)),
         ("all missing", VerdictState.MISSING, tuple(sorted(FILES))),
@@ -127,6 +128,8 @@ def test_verify_names_the_object_that_differs(
             bucket.put_bytes(FILES["labels.zarr/c/0/0"], at + "labels.zarr/zarr.json")
         case "truncated":
             bucket.put_bytes(b"ro", at + "tracks.parquet")
+        case "emptied":
+            bucket.put_bytes(b"", at + "tracks.parquet")
         case "other bytes":
             bucket.put_bytes(b"sowr", at + "tracks.parquet")
         case "missing":
@@ -488,8 +491,9 @@ def test_evicted_bytes_go_from_the_bucket_and_come_back(store: Store, tmp_path: 
         "s3://key:canary@bucket/x",
         "s3://bucket?secret=canary",
         "https://canary",
-        "s3://Bucket",
-        "s3://b",
+        "s3://bucket",
+        "s3://Bucket/x",
+        "s3://b/x",
         "s3://bucket/../x",
         "s3://bucket//x",
         "s3://bucket/a b",
@@ -499,7 +503,7 @@ def test_evicted_bytes_go_from_the_bucket_and_come_back(store: Store, tmp_path: 
 def test_a_url_that_is_more_than_a_bucket_is_refused_and_not_quoted(
     url: str, tmp_path: Path, sqlite_store: Store
 ) -> None:
-    with pytest.raises(BadInputError, match="not s3://bucket or s3://bucket/prefix") as caught:
+    with pytest.raises(BadInputError, match="not s3://bucket/prefix") as caught:
         Store(tmp_path, sqlite_store.ledger, bucket=url)
     assert "canary" not in str(caught.value)
     assert check_bucket_url("s3://bucket/a/b/") == "s3://bucket/a/b"
