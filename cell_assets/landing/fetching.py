@@ -5,7 +5,13 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from cell_assets.errors import BadInputError, CellAssetsError
-from cell_assets.landing.places import open_remote, remote_errors, remote_size, without_password
+from cell_assets.landing.places import (
+    is_folder_mark,
+    open_remote,
+    remote_errors,
+    remote_size,
+    without_password,
+)
 
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, what); here bytes."""
@@ -26,7 +32,11 @@ def fetch_folder(url: str, target: Path, progress: Progress) -> int:
     try:
         with remote_errors():
             listed = fs.find(root, detail=True)
-            found = {str(path): remote_size(fs, path, info) for path, info in listed.items()}
+            found = {
+                str(path): remote_size(fs, path, info)
+                for path, info in listed.items()
+                if not is_folder_mark(path)
+            }
     except OSError as error:
         raise BadInputError(f"{url}: cannot be listed ({error}); see that it is there") from error
     if not found:

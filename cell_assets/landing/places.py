@@ -14,7 +14,8 @@ from cell_assets.errors import BadInputError
 _NOISE = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 """What desktops leave in folders that somebody looked into."""
 
-_S3_WITH_KEYS = re.compile(r"s3a?://[^/]*[@?]")
+_S3_WITH_KEYS = re.compile(r"s3a?://.*[@?]", re.DOTALL)
+"""Keys may hold slashes themselves."""
 
 _MAX_SAID = 200
 """Characters of a backend's error: some quote a whole answer of the server."""
@@ -179,6 +180,7 @@ class RemotePlace:
                     str(path)[len(folder) :].lstrip("/"), remote_size(self._fs, path, info), _written(info)
                 )
                 for path, info in found.items()
+                if not is_folder_mark(path)
             ]
         return (file for file in seen if file.path.rpartition("/")[2] not in _NOISE)
 
@@ -241,6 +243,11 @@ def remote_size(fs: Any, path: str, info: Mapping[str, Any]) -> int:
     if size is None:
         raise OSError(f"how many bytes {path} has is not told by its server")
     return int(size)
+
+
+def is_folder_mark(path: str) -> bool:
+    """Whether an object is the empty one that browsers and consoles write for a folder."""
+    return path.endswith("/")
 
 
 def _written(info: Mapping[str, Any]) -> str:
