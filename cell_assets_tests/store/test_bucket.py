@@ -237,6 +237,7 @@ def test_killed_in_any_request_of_an_upload(store: Store, ledger_file: str, obje
         assert store.ledger.latest("tracks", KEY) is None
         with pytest.raises(NotFoundError):
             store.read("tracks", KEY)
+        assert {key for key in keys(store) if key.endswith(".files.json")} == {f"{before.uri}.files.json"}
         foreseen = store.foresee_sweep()
         swept = store.sweep()
         assert swept == foreseen
