@@ -49,7 +49,7 @@ def display_metadata(
         DIGEST: dg.MetadataValue.text(artifact.digest),
         "bytes": dg.MetadataValue.int(artifact.n_bytes),
         "files": dg.MetadataValue.int(artifact.n_files),
-        "folder": dg.MetadataValue.path(str(folder)),
+        "folder": dg.MetadataValue.path(store.title(artifact.uri)),
         "parameters": dg.MetadataValue.json(dict(provenance.run.parameters)),
     }
     if entry_digest is not None:
