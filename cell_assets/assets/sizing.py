@@ -17,7 +17,7 @@ from cell_assets.assets.recipes import AssetName
 from cell_assets.imaging.fov_chain import Stage
 from cell_assets.imaging.patches import PatchPolicy, cell_times, patch_layout, table_bytes
 from cell_assets.ledger.ledger import Ledger
-from cell_assets.ledger.records import ArtifactState, Run
+from cell_assets.ledger.records import Artifact, ArtifactState, Run
 from cell_assets.reporting.wording import seconds_text
 from cell_assets.store.room import said_bytes
 from cell_assets.store.store import Store
@@ -177,7 +177,7 @@ def training_cost(ledger: Ledger, asset: str, what: str, parameters: BaseModel) 
 
 def largest(ledger: Ledger, asset: str) -> int | None:
     """Bytes of the largest of an asset's newest outputs; None when there is none."""
-    sizes = [artifact.n_bytes for artifact in ledger.artifacts(asset)[-_LOOKED_AT:]]
+    sizes = [artifact.n_bytes for artifact in ledger.artifacts(asset, newest=_LOOKED_AT)]
     return max(sizes) if sizes else None
 
 
@@ -194,12 +194,12 @@ def _typical(ledger: Ledger, asset: str) -> float | None:
 
 
 def _runs(ledger: Ledger, asset: str) -> tuple[Run, ...]:
-    return ledger.runs_of(artifact.id for artifact in ledger.artifacts(asset)[-_LOOKED_AT:])
+    return ledger.runs_of(artifact.id for artifact in ledger.artifacts(asset, newest=_LOOKED_AT))
 
 
 def _rates(ledger: Ledger, asset: str) -> list[float]:
     """Bytes a second of earlier outputs."""
-    sizes = {artifact.id: artifact.n_bytes for artifact in ledger.artifacts(asset)[-_LOOKED_AT:]}
+    sizes = {artifact.id: artifact.n_bytes for artifact in ledger.artifacts(asset, newest=_LOOKED_AT)}
     seconds = {
         run.artifact_id: (run.ended - run.started).total_seconds()
         for run in ledger.runs_of(sizes)
@@ -237,14 +237,22 @@ class _CellsGuess:
     def _per_frame(self, plan: FovPlan) -> float | None:
         """None where no FOV was ever tracked."""
         if plan.plate not in self._by_plate:
-            tables = self._store.ledger.artifacts(Stage.PATCH_TABLE.value, ArtifactState.PRESENT)
-            own = [one for one in tables if one.partition.startswith(fov_key(plan.plate, ""))]
             counts = []
-            for table in (own or tables)[-_LOOKED_AT:]:
+            for table in self._tables_of(plan.plate) or self._tables():
                 times = cell_times(self._store.fetch(table))
                 counts.append(len(times) / max(1, times.nunique()))
             self._by_plate[plan.plate] = mean(counts) if counts else None
         return self._by_plate[plan.plate]
+
+    def _tables_of(self, plate: str) -> tuple[Artifact, ...]:
+        record = self._store.ledger.plate(plate)
+        return self._tables([] if record is None else [fov_key(plate, one) for one in record.draft.positions])
+
+    def _tables(self, partitions: Sequence[str] | None = None) -> tuple[Artifact, ...]:
+        """The newest patch tables whose bytes are there, of these FOVs or of any."""
+        return self._store.ledger.artifacts(
+            Stage.PATCH_TABLE.value, ArtifactState.PRESENT, partitions, newest=_LOOKED_AT
+        )
 
 
 _SMALL_FILES = 2**15

@@ -69,12 +69,11 @@ def _part_of_plate(ledger: Ledger, name: str, within: str | None) -> Subject:
         raise NotFoundError(f"plate {name!r} is not in the ledger; its plates are: {known}")
     if within is None:
         for asset in _CAME_IN_AS:
-            if own := [one.id for one in ledger.artifacts(asset) if one.partition == name]:
+            if own := [one.id for one in ledger.artifacts(asset, partitions=[name])]:
                 return Subject(f"plate {name}", tuple(own), plate=name)
         raise NotFoundError(f"nothing was made of plate {name} yet")
     positions = [one for one in plate.draft.positions if one == within or one.startswith(f"{within}/")]
     if not positions:
         raise NotFoundError(f"plate {name} has no well or position {within}")
-    keys = {f"{name}|{position}" for position in positions}
-    made = [one.id for one in ledger.artifacts() if one.partition in keys]
+    made = [one.id for one in ledger.artifacts(partitions=[f"{name}|{position}" for position in positions])]
     return Subject(f"{name}|{within}", tuple(made), plate=name, positions=tuple(positions))

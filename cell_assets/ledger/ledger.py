@@ -310,9 +310,15 @@ class Ledger:
         """These artifacts, by id, in the state of now or of `as_of`. Raises NotFoundError naming an unknown one."""
         return queries.artifacts_with_ids(self._engine, list(ids), as_of)
 
-    def artifacts(self, asset: str | None = None, state: ArtifactState | None = None) -> tuple[Artifact, ...]:
-        """Artifacts of one asset, in one state, or all; oldest first."""
-        return queries.artifacts(self._engine, asset, state)
+    def artifacts(
+        self,
+        asset: str | None = None,
+        state: ArtifactState | None = None,
+        partitions: Sequence[str] | None = None,
+        newest: int | None = None,
+    ) -> tuple[Artifact, ...]:
+        """Artifacts of one asset, in one state, of these partitions, or all; the newest so many; oldest first."""
+        return queries.artifacts(self._engine, asset, state, partitions, newest)
 
     def evicted(self) -> frozenset[int]:
         """Ids of the artifacts whose bytes were let go, withdrawn ones among them."""

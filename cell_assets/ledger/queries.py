@@ -34,15 +34,30 @@ _SUCCEEDED = schema.run.c.outcome == RunOutcome.SUCCEEDED.value
 
 
 @repeatable
-def artifacts(engine: LedgerEngine, asset: str | None, state: ArtifactState | None) -> tuple[Artifact, ...]:
-    """Artifacts of one asset, in one state, or all; oldest first."""
-    query = ARTIFACTS.order_by(schema.artifact.c.id)
+def artifacts(
+    engine: LedgerEngine,
+    asset: str | None,
+    state: ArtifactState | None,
+    partitions: Sequence[str] | None,
+    newest: int | None,
+) -> tuple[Artifact, ...]:
+    """Artifacts by asset, state and partition; see `Ledger.artifacts`."""
+    table = schema.artifact.c
+    query = ARTIFACTS
     if asset is not None:
-        query = query.where(schema.artifact.c.asset == asset)
-    if state is not None:
+        query = query.where(table.asset == asset)
+    if partitions is not None:
+        query = query.where(table.partition.in_(engine.texts(partitions)))
+    if state is ArtifactState.TOMBSTONED:
+        # They are few: found from the tombstones, not by asking every artifact for its state.
+        query = query.where(table.id.in_(sa.select(schema.tombstone.c.artifact_id)))
+    elif state is not None:
         query = query.where(state_now == state.value)
     with engine.read() as connection:
-        return tuple(to_artifact(row) for row in connection.execute(query))
+        if newest is None:
+            return tuple(to_artifact(row) for row in connection.execute(query.order_by(table.id)))
+        found = connection.execute(query.order_by(table.id.desc()).limit(newest)).all()
+    return tuple(to_artifact(row) for row in reversed(found))
 
 
 @repeatable

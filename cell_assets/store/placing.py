@@ -35,7 +35,8 @@ def find_spot(layout: Layout, backend: Backend, ledger: Ledger, manifest: FileMa
     for length in DIGEST_LENGTHS:
         uri = f"{partition}/{digest[:length]}"
         # An evicted artifact keeps its manifest, and with it its name.
-        if not backend.is_taken(uri) or not _belongs_to_another(ledger, manifest.asset, uri):
+        is_free = not backend.is_taken(uri)
+        if is_free or not is_recorded(ledger, manifest.asset, manifest.partition, uri):
             return Spot(uri, is_recorded=False)
     raise AssertionError("a full digest names one artifact only")
 
@@ -59,11 +60,14 @@ def is_being_written(ledger: Ledger, asset: str, partition: str) -> bool:
     return any((intent.asset, intent.partition) == (asset, partition) for intent in ledger.open_intents())
 
 
+def is_recorded(ledger: Ledger, asset: str, partition: str, uri: str) -> bool:
+    """Whether the ledger holds an artifact of this partition there."""
+    return any(artifact.uri == uri for artifact in ledger.artifacts(asset, partitions=[partition]))
+
+
 def remove_if_empty(partition: Path) -> None:
     """Remove a partition's folder when no version is left in it."""
     with contextlib.suppress(OSError):
         partition.rmdir()
 
 
-def _belongs_to_another(ledger: Ledger, asset: str, uri: str) -> bool:
-    return any(artifact.uri == uri for artifact in ledger.artifacts(asset))

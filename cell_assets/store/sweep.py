@@ -12,7 +12,7 @@ from cell_assets.store.backend import Backend, Unfinished
 from cell_assets.store.layout import Layout
 from cell_assets.store.leases import Holder, WriterLock, host_name
 from cell_assets.store.names import decode_partition, encode_partition
-from cell_assets.store.placing import is_being_written, remove_if_empty
+from cell_assets.store.placing import is_being_written, is_recorded, remove_if_empty
 from cell_assets.store.tree import remove, size
 
 
@@ -195,7 +195,7 @@ class Sweep:
         with self._ledger.lock(asset, partition):
             # Asked again now that nobody can be between placing and commit, unless a writer lost its lock.
             writing = is_being_written(self._ledger, asset, partition)
-            if writing or any(artifact.uri == uri for artifact in self._ledger.artifacts(asset)):
+            if writing or is_recorded(self._ledger, asset, partition, uri):
                 return
             self._freed += self._backend.withdraw(uri, self._layout.new_aside())
             self._orphans.append(uri)
