@@ -6,7 +6,7 @@ bytes alone, so that the one which a crash swallowed can be emitted again later,
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self
 
@@ -49,6 +49,13 @@ _NOTHING_READ = "NULL"
 
 _AFTER_EVERY_EVENT = 2**62
 """Pointer of an edge that joins all partitions: other experiments' plates must not make this one's data stale."""
+
+
+_SHOWN_THROUGH = "cell_assets/shown_through"
+"""Cursor in Dagster's own database, so that it is lost together with the events that it speaks of."""
+
+_SURELY_COMMITTED = timedelta(hours=1)
+"""Runs get their ids before they are committed: one with a smaller id may appear after a later one, but not so late."""
 
 
 @dataclass(frozen=True)
@@ -286,14 +293,23 @@ def record_events(instance: dg.DagsterInstance, store: Store, runs: Sequence[Pro
 def emit_lost_events(instance: dg.DagsterInstance, store: Store) -> int:
     """Show in Dagster what a crash committed but did not show; returns how many.
 
-    A run that Dagster still holds to be alive shows its own events, so it is left alone.
+    A run that Dagster still holds to be alive shows its own events, so it is left alone. Every command and step asks
+    this first, so Dagster remembers up to which run of the ledger all are shown, and only later ones are looked at.
     """
-    unannounced = []
-    for run in store.ledger.unannounced():
+    ledger = store.ledger
+    seen = instance.daemon_cursor_storage.get_cursor_values({_SHOWN_THROUGH}).get(_SHOWN_THROUGH)
+    shown_through = int(seen) if seen else 0
+    settled = ledger.newest_run_ended_before(ledger.now() - _SURELY_COMMITTED)
+    unannounced, alive = [], []
+    for run in ledger.unannounced(after=shown_through):
         dagster_run = instance.get_run_by_id(run.dagster_run_id) if run.dagster_run_id else None
-        if dagster_run is None or dagster_run.is_finished:
-            unannounced.append(run.id)
-    return show_runs(instance, store, unannounced)
+        is_alive = dagster_run is not None and not dagster_run.is_finished
+        (alive if is_alive else unannounced).append(run.id)
+    n_shown = show_runs(instance, store, unannounced)
+    through = min([settled, *(run_id - 1 for run_id in alive)])
+    if through > shown_through:
+        instance.daemon_cursor_storage.set_cursor_values({_SHOWN_THROUGH: str(through)})
+    return n_shown
 
 
 def show_runs(instance: dg.DagsterInstance, store: Store, run_ids: Sequence[int]) -> int:

@@ -380,9 +380,13 @@ class Ledger:
         """Seconds that the newest successful runs of an asset took, for estimates; newest first."""
         return queries.durations(self._engine, asset, newest)
 
-    def unannounced(self) -> tuple[Run, ...]:
-        """Successful runs whose Dagster event is not recorded, oldest first."""
-        return queries.unannounced(self._engine)
+    def unannounced(self, after: int = 0) -> tuple[Run, ...]:
+        """Successful runs later than `after` whose Dagster event is not recorded, oldest first; linear in these."""
+        return queries.unannounced(self._engine, after)
+
+    def newest_run_ended_before(self, moment: datetime) -> int:
+        """The newest of the runs that had ended by then; 0 where there was none. Linear in those that ended since."""
+        return queries.newest_run_ended_before(self._engine, moment)
 
     def numbers(
         self,

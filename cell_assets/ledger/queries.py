@@ -224,11 +224,20 @@ def durations(engine: LedgerEngine, asset: str, newest: int) -> tuple[float, ...
 
 
 @repeatable
-def unannounced(engine: LedgerEngine) -> tuple[Run, ...]:
-    """Successful runs whose Dagster event is not recorded, oldest first."""
-    query = RUNS.where(schema.announcement.c.run_id.is_(None), _SUCCEEDED).order_by(schema.run.c.id)
+def unannounced(engine: LedgerEngine, after: int) -> tuple[Run, ...]:
+    """Successful runs later than `after` whose Dagster event is not recorded, oldest first."""
+    query = RUNS.where(schema.run.c.id > after, schema.announcement.c.run_id.is_(None), _SUCCEEDED)
     with engine.read() as connection:
-        return tuple(to_run(row) for row in connection.execute(query))
+        return tuple(to_run(row) for row in connection.execute(query.order_by(schema.run.c.id)))
+
+
+@repeatable
+def newest_run_ended_before(engine: LedgerEngine, moment: datetime) -> int:
+    """The newest of the runs that had ended by then; 0 where there was none. Reads from the newest run backwards."""
+    table = schema.run.c
+    query = sa.select(table.id).where(table.ended < moment).order_by(table.id.desc()).limit(1)
+    with engine.read() as connection:
+        return connection.execute(query).scalar_one_or_none() or 0
 
 
 @repeatable
