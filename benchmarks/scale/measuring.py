@@ -1,0 +1,127 @@
+"""One plate made by the product, a year of copies of it, and what is then asked of them."""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+
+import pages
+import questions
+import template
+import year
+
+from cell_assets.automation.dagster_home import open_instance
+from cell_assets.automation.session import Session, open_session
+from cell_assets.definitions import build_defs
+from cell_assets.settings import Settings
+from cell_assets_tests.chromium import FLAGS
+
+HERE = Path(__file__).parent
+
+
+def main() -> None:
+    asked = argparse.ArgumentParser()
+    asked.add_argument("--plates", type=int, default=100, help="how many plates the year has")
+    asked.add_argument(
+        "--home", type=Path, help="keep everything here; a folder that is there is gone on with"
+    )
+    given = asked.parse_args()
+    result: dict[str, object] = {
+        "plates": given.plates,
+        "positions": template.POSITIONS,
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+    }
+    with _home(given.home) as home:
+        settings = Settings(home=home, database_url=None)
+        with open_session(settings, build_defs) as session:
+            if session.ledger.plate(year.plate_name(given.plates - 1)) is None:
+                result |= _build(session, home, given.plates)
+            result |= _measure(session, given.plates)
+        result["load_1min"] = round(os.getloadavg()[0], 1)
+    (HERE / f"result_{given.plates}.json").write_text(json.dumps(_plain(result), indent=1) + "\n")
+    print(json.dumps(_plain(result), indent=1))
+
+
+@contextmanager
+def _home(given: Path | None) -> Iterator[Path]:
+    if given is not None:
+        given.mkdir(parents=True, exist_ok=True)
+        yield given
+        return
+    with tempfile.TemporaryDirectory(prefix="scale-benchmark-", ignore_cleanup_errors=True) as name:
+        home = Path(name)
+        # The database's user must be able to enter.
+        home.chmod(0o755)
+        yield home
+
+
+def _build(session: Session, home: Path, plates: int) -> dict[str, object]:
+    took: dict[str, float] = {}
+    started = time.perf_counter()
+
+    def step(what: str) -> None:
+        nonlocal started
+        took[what] = round(time.perf_counter() - started, 1)
+        print(f"{what}: {took[what]} s", flush=True)
+        started = time.perf_counter()
+
+    source = home / "simulated"
+    if not source.exists():
+        template.simulate_plate(source)
+        step("simulate one plate")
+    with open_instance(session.settings, session.addresses) as instance:
+        empty = year.database_bytes(session)
+        step("empty databases")
+        if session.ledger.plate(year.TEMPLATE) is None:
+            template.make_plate(session, source, year.experiment_of(0), year.TEMPLATE)
+            step("make one plate")
+        one = year.database_bytes(session)
+        copies = year.Year(session, instance)
+        copies.register(1, plates)
+        step("register plates")
+        copies.copy(1, plates)
+        step("copy rows")
+        copies.link_bytes(1, plates)
+        step("link bytes")
+        copies.record_experiments(0, plates)
+        step("record experiments")
+        copies.finish()
+        all_of_them = year.database_bytes(session)
+        step("vacuum")
+    return {"build_s": took, "bytes_empty": empty, "bytes_of_one_plate": one, "bytes_of_all": all_of_them}
+
+
+def _measure(session: Session, plates: int) -> dict[str, object]:
+    found: dict[str, object] = {"ledger": questions.ledger_questions(session)}
+    keys = f"{plates * template.POSITIONS:,}"
+    shown = [
+        (f"/assets/{asset}?view=partitions", f"Materialized ({keys})")
+        for asset in ("segmentation", "tracks", "patch_table")
+    ]
+    browser = shutil.which("chromium")
+    assert browser is not None, "install the package chromium"
+    with pages.served(session, [pages.Location("cell_assets")]) as served:
+        found["code_location_s"] = round(served.seconds_to_load, 1)
+        found["pages"] = pages.look(served, Path(browser), FLAGS, shown)
+    with open_instance(session.settings, session.addresses) as instance:
+        found["planning"] = questions.planning_questions(session, instance)
+        found["nightly"] = questions.nightly_questions(session, instance)
+    return found
+
+
+def _plain(value: object) -> object:
+    if is_dataclass(value) and not isinstance(value, type):
+        return _plain(asdict(value))
+    if isinstance(value, dict):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return value

@@ -1,0 +1,195 @@
+"""Pages of the Dagster UI: a real webserver over real code servers, looked at by a real Chromium."""
+
+import json
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from playwright.sync_api import Page, Request, sync_playwright
+
+from cell_assets.automation.crew import Service
+from cell_assets.automation.dagster_home import prepare_dagster_home, process_environment
+from cell_assets.automation.listening import LOOPBACK, Listening
+from cell_assets.automation.services import CodeLocation, answers, code_server, webserver
+from cell_assets.automation.session import Session
+
+_PATIENCE_S = 600.0
+REPEATS = 5
+
+
+@dataclass(frozen=True)
+class Location:
+    """One code location of the workspace."""
+
+    name: str
+    code: CodeLocation = field(default_factory=CodeLocation)
+
+
+@dataclass(frozen=True)
+class Served:
+    """A webserver that answers."""
+
+    address: str
+    webserver_pid: int
+    seconds_to_load: float
+    """From the start of the code servers until all of them answer."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A query as the UI sent it, and what it took."""
+
+    operation: str
+    body: bytes
+    milliseconds: float
+
+
+@dataclass(frozen=True)
+class PageTimes:
+    """A page in Chromium, and its queries sent once more."""
+
+    path: str
+    shown_s: list[float]
+    """Until what was asked for can be read; the first one is cold."""
+    queries: dict[str, list[float]]
+    """Milliseconds of every query of the page, sent again `REPEATS` times, by operation; most first."""
+    webserver_cpu_s: float
+    """Processor time of the webserver for one warm page."""
+
+
+@contextmanager
+def served(session: Session, locations: Sequence[Location]) -> Iterator[Served]:
+    """The code servers of these locations and one webserver, until the block ends."""
+    settings = session.settings
+    home = prepare_dagster_home(settings)
+    environment = {**os.environ, **process_environment(settings, session.addresses)}
+    entries, started = [], time.perf_counter()
+    with ExitStack() as stack:
+        ports = []
+        for location in locations:
+            port = _free_port()
+            ports.append(port)
+            service = code_server(Listening(port), location.code, environment)
+            command = [location.name if one == "cell_assets" else one for one in service.command]
+            own = {**environment, "SCALE_LOCATION": location.name}
+            stack.enter_context(_process(Service(f"code-server-{location.name}", command, own), home))
+            entries.append(
+                f"  - grpc_server: {{host: {LOOPBACK}, port: {port}, location_name: {location.name}}}\n"
+            )
+        for port in ports:
+            _wait(lambda port=port: _accepts(port))
+        loaded = time.perf_counter() - started
+        workspace = home / "scale_workspace.yaml"
+        workspace.write_text("load_from:\n" + "".join(entries))
+        port = _free_port()
+        process = stack.enter_context(_process(webserver(Listening(port), workspace, environment), home))
+        _wait(lambda: answers(port, "/server_info"))
+        yield Served(f"http://{LOOPBACK}:{port}", process.pid, loaded)
+
+
+def look(
+    served: Served, browser: Path, flags: Sequence[str], pages: Sequence[tuple[str, str]]
+) -> list[PageTimes]:
+    """Open every page, given by path and by a text that it must show, and send its queries again."""
+    found = []
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=browser, args=list(flags))
+        page = opened.new_page(viewport={"width": 1800, "height": 1100})
+        for path, text in pages:
+            shown, asked = [], {}
+            for _ in range(2):
+                cpu = _cpu_s(served.webserver_pid)
+                seconds, queries = _open(page, served.address + path, text)
+                cpu = _cpu_s(served.webserver_pid) - cpu
+                shown.append(round(seconds, 2))
+                asked |= {one.operation: one.body for one in queries}
+            again = {operation: ask_again(served, body) for operation, body in asked.items()}
+            ordered = dict(sorted(again.items(), key=lambda one: -statistics.median(one[1])))
+            found.append(PageTimes(path, shown, ordered, round(cpu, 2)))
+        opened.close()
+    return found
+
+
+def ask_again(served: Served, body: bytes) -> list[float]:
+    """Milliseconds of one query, several times."""
+    took = []
+    for _ in range(REPEATS):
+        started = time.perf_counter()
+        request = urllib.request.Request(
+            f"{served.address}/graphql", body, {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=_PATIENCE_S) as answer:
+            answer.read()
+        took.append(round(1000 * (time.perf_counter() - started), 1))
+    return took
+
+
+def _open(page: Page, url: str, text: str) -> tuple[float, list[Asked]]:
+    asked: list[Asked] = []
+
+    def note(request: Request) -> None:
+        if request.url.endswith("/graphql") and request.post_data_buffer is not None:
+            operation = json.loads(request.post_data_buffer)["operationName"]
+            asked.append(Asked(operation, request.post_data_buffer, request.timing["responseEnd"]))
+
+    page.on("requestfinished", note)
+    started = time.perf_counter()
+    page.goto(url)
+    page.get_by_text(text).first.wait_for(timeout=1000 * _PATIENCE_S)
+    seconds = time.perf_counter() - started
+    # What a page asks for in the background, so that it is not taken for the next page's.
+    page.wait_for_timeout(2000)
+    page.remove_listener("requestfinished", note)
+    return seconds, asked
+
+
+@contextmanager
+def _process(service: Service, home: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    with (home / f"{service.name}.log").open("wb") as log:
+        process = subprocess.Popen(
+            list(service.command),
+            env=dict(service.environment),
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _cpu_s(pid: int) -> float:
+    parts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(parts[11]) + int(parts[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _wait(what: object) -> None:
+    until = time.monotonic() + _PATIENCE_S
+    assert callable(what)
+    while not what():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def _free_port() -> int:
+    with socket.create_server((LOOPBACK, 0)) as free:
+        return int(free.getsockname()[1])
+
+
+def _accepts(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((LOOPBACK, port)) == 0
