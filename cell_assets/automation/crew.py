@@ -5,6 +5,7 @@ healthy to a person and do nothing.
 """
 
 import contextlib
+import logging
 import secrets
 import signal
 import subprocess
@@ -22,10 +23,10 @@ import psycopg2
 from cell_assets.automation import watchdog
 from cell_assets.errors import CellAssetsError
 
+_log = logging.getLogger(__name__)
+
 _POLL_S = 0.1
 _DATABASE_EVERY_S = 2.0
-_DATABASE_PATIENCE_S = 10.0
-"""PostgreSQL refuses connections for a moment while it recovers from a killed backend."""
 _TAIL_LINES = 15
 
 
@@ -79,22 +80,30 @@ class Crew:
     """Starts services, notices when one of them, the watchdog or the database ends, and ends them all."""
 
     def __init__(
-        self, folder: Path, logs: Path, requested: Event, database_url: str, keep_open: Sequence[int]
+        self,
+        folder: Path,
+        logs: Path,
+        requested: Event,
+        database_url: str,
+        database_patience_s: float,
+        keep_open: Sequence[int],
     ) -> None:
         """Services work in `folder` and write to `logs`.
 
-        `database_url` is what libpq reads. The watchdog inherits the files `keep_open`, so that locks on them
-        are held until the last service has ended.
+        `database_url` is what libpq reads; a database that goes away is waited for. The watchdog inherits the files
+        `keep_open`, so that locks on them are held until the last service has ended.
         """
         self._folder = folder
         self._logs = logs
         self._requested = requested
         self._database_url = database_url
+        self._database_patience_s = database_patience_s
         self._keep_open = keep_open
         self._mark = secrets.token_hex(16)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._database_answered = time.monotonic()
         self._database_asked = self._database_answered
+        self._database_is_away = False
 
     def __enter__(self) -> Self:
         self._watchdog = self._start_watchdog()
@@ -165,13 +174,25 @@ class Crew:
         self._database_asked = now
         try:
             psycopg2.connect(self._database_url, connect_timeout=5).close()
-            self._database_answered = now
         except psycopg2.OperationalError as error:
-            if now - self._database_answered > _DATABASE_PATIENCE_S:
-                reason = " ".join(str(error).split())
+            reason = " ".join(str(error).split())
+            if now - self._database_answered > self._database_patience_s:
                 raise CellAssetsError(
-                    f"the database stopped answering, so everything was stopped: {reason}"
+                    f"the database stopped answering, so everything was stopped: {reason}; start it, then "
+                    "`cell-assets dev` again"
                 ) from error
+            if not self._database_is_away:
+                _log.warning(
+                    "the database does not answer and is waited for, up to %g s: %s",
+                    self._database_patience_s,
+                    reason,
+                )
+            self._database_is_away = True
+        else:
+            if self._database_is_away:
+                _log.warning("the database answers again, after %.0f s", now - self._database_answered)
+            self._database_answered = now
+            self._database_is_away = False
 
     def _stopped(self, name: str, what: str) -> ServiceStoppedError:
         log = self._log(name)

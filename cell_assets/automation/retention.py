@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 # Private, and so tied to the pinned version of Dagster.
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
-from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from dagster._core.storage.runs.schema import RunsTable
+from dagster_postgres.event_log import PostgresEventLogStorage
 
 from cell_assets.assets.evicting import evict, plan_evictions
 from cell_assets.errors import BadInputError
@@ -57,7 +57,7 @@ def trim_event_log(instance: dg.DagsterInstance, older_than: timedelta) -> int:
         BadInputError: the instance does not keep its events in PostgreSQL.
     """
     storage = instance.event_log_storage
-    if not isinstance(storage, SqlEventLogStorage) or "postgres" not in type(storage).__module__:
+    if not isinstance(storage, PostgresEventLogStorage):
         raise BadInputError("only an event log in PostgreSQL is trimmed: set CELL_ASSETS_DATABASE_URL")
     event, run = SqlEventLogStorageTable.c, RunsTable.c
     now = sa.func.timezone("UTC", sa.func.clock_timestamp())

@@ -27,10 +27,14 @@ from cell_assets.automation.services import (
 from cell_assets.database.addresses import DatabaseAddresses
 from cell_assets.database.embedded import inheritable_lease
 from cell_assets.errors import BadInputError
+from cell_assets.ledger.lost_connections import PATIENCE_S
 from cell_assets.settings import Settings
 
 _PATIENCE_S = 180.0
 """For one service to answer. MLflow's first start creates some sixty tables, and machines are busy."""
+
+_EMBEDDED_PATIENCE_S = 10.0
+"""It refuses connections for a moment while it recovers from a killed backend; once gone, nobody starts it again."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ def serve(
     Raises:
         BadInputError: a port that the caller insists on is taken, or another `dev` serves the same home.
         ServiceStoppedError: one of the services ended, or did not begin to answer.
-        CellAssetsError: the database stopped answering.
+        CellAssetsError: the database stays away.
     """
     home = settings.home.expanduser().absolute()
     logs = home / "logs"
@@ -79,7 +83,8 @@ def serve(
         code_port = _free_port()
         environment = {**os.environ, **process_environment(settings, addresses)}
         inherited = [lock for lock in locks if lock is not None]
-        crew = stack.enter_context(Crew(home, logs, requested, addresses.dagster, inherited))
+        patience_s = _EMBEDDED_PATIENCE_S if settings.database_url is None else PATIENCE_S
+        crew = stack.enter_context(Crew(home, logs, requested, addresses.dagster, patience_s, inherited))
         stack.enter_context(contextlib.suppress(StopRequestedError))
 
         crew.start(mlflow(Listening(mlflow_port), home, addresses, environment))

@@ -12,9 +12,9 @@ from cell_assets.errors import CellAssetsError
 
 _log = logging.getLogger(__name__)
 
-PATIENCE_S = 60.0
+PATIENCE_S = 300.0
 """How long a database that went away is waited for. A small server that was killed while 8 writers recorded was
-back within 0.3 s; a large one replays its log for longer, and a restarted machine takes its time."""
+back within 0.3 s; a large one replays its log for longer, and a machine that restarts takes minutes."""
 _RETRY_S = (0.05, 1.0)
 """First and longest pause between attempts to reach it."""
 _WENT_AWAY = re.compile("08...|57P0[123]")

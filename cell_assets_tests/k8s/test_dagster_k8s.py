@@ -18,10 +18,10 @@ import yaml
 from kubernetes import client
 
 from cell_assets.automation import watchdog
+from cell_assets_tests.database.tcp_postgres import TcpPostgres, tcp_postgres
 from cell_assets_tests.k8s.cluster.control_plane import ControlPlane
 from cell_assets_tests.k8s.cluster.kubelet import ProcessKubelet
 from cell_assets_tests.k8s.pods import log
-from cell_assets_tests.k8s.tcp_postgres import TcpPostgres, tcp_postgres
 from cell_assets_tests.k8s.waiting import wait_until
 
 pytestmark = pytest.mark.needs_kubernetes

@@ -1,4 +1,4 @@
-"""A PostgreSQL that pods reach as they do in a cluster: by TCP, with a password."""
+"""A PostgreSQL as a lab's own: reached by TCP, with a password, and taken away and brought back by a test."""
 
 import os
 import secrets
@@ -7,9 +7,11 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
+from typing import Any
 
 import psycopg2
 from psycopg2 import sql
@@ -20,15 +22,60 @@ from cell_assets.database.programs import make_own_folder
 _START_S = 120.0
 
 
-@dataclass(frozen=True)
+class Ending(Enum):
+    """How a server goes."""
+
+    IMMEDIATE = "pg_ctl stop -m immediate"
+    """It tells its clients, and recovers from its log at the next start."""
+    KILLED = "kill -9 to each of its processes"
+    """As a machine that loses its power, but for what the operating system has written."""
+
+
+@dataclass
 class TcpPostgres:
-    """An empty server on loopback; its user `postgres` may do everything."""
+    """A server on loopback; its user `postgres` may do everything."""
 
     port: int
     password: str = field(repr=False)
     """Not in tracebacks, so that a search for it anywhere else means something."""
-    socket: Path
-    """Folder of the socket by which this machine's administrator gets in without a password."""
+    placement: Placement
+    environment: Mapping[str, str]
+    process: "subprocess.Popen[bytes] | None" = None
+    """None while it is away."""
+
+    @property
+    def socket(self) -> Path:
+        """Folder of the socket by which this machine's administrator gets in without a password."""
+        return self.placement.socket
+
+    def start(self) -> None:
+        """Start it, and wait until it answers; raises AssertionError with its log when it does not."""
+        settings = (
+            "listen_addresses=127.0.0.1",
+            f"port={self.port}",
+            f"unix_socket_directories={self.socket}",
+            "unix_socket_permissions=0700",
+            "max_connections=200",
+            "fsync=off",
+        )
+        options = [part for setting in settings for part in ("-c", setting)]
+        command = ["postgres", "-D", str(self.placement.data), *options]
+        self.process = _run_as_account(self.placement, command, self.environment)
+        _wait_until_it_answers(self, self.process)
+
+    def stop(self, ending: Ending) -> None:
+        """Take it away under its clients; returns when it has gone."""
+        assert self.process is not None
+        if ending is Ending.KILLED:
+            children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+            for pid in (self.process.pid, *map(int, children)):
+                # A backend ends when its connection does, between the listing and the kill as well.
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        else:
+            self.process.send_signal(signal.SIGQUIT)
+        self.process.wait(60)
+        self.process = None
 
     def url(self, database: str) -> str:
         """Address of a database, with the password."""
@@ -40,12 +87,23 @@ class TcpPostgres:
 
     def execute(self, statement: sql.Composable) -> None:
         """Execute one statement outside a transaction."""
+        with self._asking() as cursor:
+            cursor.execute(statement)
+
+    def rows(self, query: sql.Composable) -> list[tuple[Any, ...]]:
+        """What a query gives."""
+        with self._asking() as cursor:
+            cursor.execute(query)
+            return cursor.fetchall()
+
+    @contextmanager
+    def _asking(self) -> Iterator["psycopg2.extensions.cursor"]:
         with closing(
             psycopg2.connect(host=str(self.socket), port=self.port, user="postgres", dbname="postgres")
         ) as connection:
             connection.autocommit = True
             with connection.cursor() as cursor:
-                cursor.execute(statement)
+                yield cursor
 
 
 @contextmanager
@@ -81,24 +139,15 @@ def tcp_postgres(home: Path, environment: Mapping[str, str]) -> Iterator[TcpPost
     ).wait()
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
         port = int(free.getsockname()[1])
-    settings = (
-        "listen_addresses=127.0.0.1",
-        f"port={port}",
-        f"unix_socket_directories={placement.socket}",
-        "unix_socket_permissions=0700",
-        "max_connections=200",
-        "fsync=off",
-    )
-    options = [part for setting in settings for part in ("-c", setting)]
-    server = _run_as_account(placement, ["postgres", "-D", str(placement.data), *options], environment)
-    started = TcpPostgres(port, secrets.token_hex(16), placement.socket)
+    made = TcpPostgres(port, secrets.token_hex(16), placement, environment)
+    made.start()
     try:
-        _wait_until_it_answers(started, server, placement)
-        started.execute(sql.SQL("ALTER USER postgres PASSWORD {}").format(sql.Literal(started.password)))
-        yield started
+        made.execute(sql.SQL("ALTER USER postgres PASSWORD {}").format(sql.Literal(made.password)))
+        yield made
     finally:
-        server.send_signal(signal.SIGINT)
-        server.wait(60)
+        if made.process is not None:
+            made.process.send_signal(signal.SIGINT)
+            made.process.wait(60)
 
 
 def _run_as_account(
@@ -121,15 +170,13 @@ def _run_as_account(
         )
 
 
-def _wait_until_it_answers(
-    started: TcpPostgres, server: "subprocess.Popen[bytes]", placement: Placement
-) -> None:
+def _wait_until_it_answers(started: TcpPostgres, server: "subprocess.Popen[bytes]") -> None:
     until = time.monotonic() + _START_S
     while True:
         try:
             started.execute(sql.SQL("SELECT 1"))
             return
         except psycopg2.OperationalError as error:
-            log = placement.log.read_text(errors="replace")[-2000:]
+            log = started.placement.log.read_text(errors="replace")[-2000:]
             assert server.poll() is None and time.monotonic() < until, f"{error}: {log}"
         time.sleep(0.05)

@@ -1,0 +1,158 @@
+"""Dagster's storage in PostgreSQL, which waits for a server that went away.
+
+Dagster's own asks again for six seconds; then the step that wanted to log an event ends, and the run with it, of which
+nothing can be recorded. A connection that a command keeps open it does not ask whether it still leads anywhere.
+"""
+
+import functools
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import sqlalchemy as sa
+from dagster import EventLogEntry
+from dagster._core.events import DagsterEvent
+from dagster._core.storage.event_log import SqlEventLogStorageTable
+from dagster._core.storage.event_log.schema import AssetEventTagsTable
+from dagster._serdes import ConfigurableClassData
+from dagster_postgres.event_log import PostgresEventLogStorage
+from dagster_postgres.run_storage import PostgresRunStorage
+from dagster_postgres.schedule_storage import PostgresScheduleStorage
+from dagster_postgres.storage import DagsterPostgresStorage
+from dagster_postgres.utils import pg_url_from_config
+from sqlalchemy import event
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from cell_assets.ledger.lost_connections import PATIENCE_S, Patience
+
+
+class PatientPostgresStorage(DagsterPostgresStorage):
+    """What `dagster.yaml` names; configured as Dagster's own."""
+
+    def __init__(
+        self,
+        postgres_url: str,
+        should_autocreate_tables: bool = True,
+        inst_data: ConfigurableClassData | None = None,
+    ) -> None:
+        self.postgres_url = postgres_url
+        self.should_autocreate_tables = should_autocreate_tables
+        self._inst_data = inst_data
+        # Each looks for its tables by a connection that is not waited for.
+        _wait_for(postgres_url)
+        self._run_storage = PatientRunStorage(postgres_url, should_autocreate_tables)
+        self._event_log_storage = PatientEventLogStorage(postgres_url, should_autocreate_tables)
+        self._schedule_storage = PatientScheduleStorage(postgres_url, should_autocreate_tables)
+        super(DagsterPostgresStorage, self).__init__()
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
+    ) -> "PatientPostgresStorage":
+        """Built by Dagster from what `dagster.yaml` says."""
+        tables = bool(config_value.get("should_autocreate_tables", True))
+        return PatientPostgresStorage(pg_url_from_config(config_value), tables, inst_data)
+
+
+class PatientEventLogStorage(PostgresEventLogStorage):
+    """Events, each stored once, whatever becomes of the connection meanwhile."""
+
+    def _connect(self) -> AbstractContextManager[sa.Connection]:
+        return _connected(self._engine)
+
+    def optimize_for_webserver(self, statement_timeout: int, pool_recycle: int, max_overflow: int) -> None:
+        """Keep connections open, each asked before use whether it leads anywhere."""
+        super().optimize_for_webserver(statement_timeout, pool_recycle, max_overflow)
+        _ask_before_use(self._engine)
+
+    def store_event(self, event: EventLogEntry) -> None:
+        """Store an event of a run."""
+        self._store_once([event], lambda: super(PatientEventLogStorage, self).store_event(event))
+
+    def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
+        """Store events of a run together."""
+        self._store_once(events, lambda: super(PatientEventLogStorage, self).store_event_batch(events))
+
+    def _store_once(self, events: Sequence[EventLogEntry], store: Callable[[], None]) -> None:
+        attempts = itertools.count()
+
+        def attempt() -> None:
+            if next(attempts) > 0:
+                self._forget(events)
+            store()
+
+        _patience(self._engine.url).outlive(attempt)
+
+    def _forget(self, events: Sequence[EventLogEntry]) -> None:
+        """Take back what an attempt stored whose connection was lost."""
+        rows = [self._event_to_row(one) for one in events]
+        log, tags = SqlEventLogStorageTable.c, AssetEventTagsTable.c
+        stored = sa.select(log.id).where(
+            log.run_id.in_([row["run_id"] for row in rows]), log.event.in_([row["event"] for row in rows])
+        )
+        with self.index_transaction() as connection:
+            connection.execute(sa.delete(AssetEventTagsTable).where(tags.event_id.in_(stored)))
+            connection.execute(sa.delete(SqlEventLogStorageTable).where(log.id.in_(stored)))
+
+
+class PatientRunStorage(PostgresRunStorage):
+    """Runs and their states."""
+
+    def connect(self) -> AbstractContextManager[sa.Connection]:
+        """A connection, waited for."""
+        return _connected(self._engine)
+
+    def optimize_for_webserver(self, statement_timeout: int, pool_recycle: int, max_overflow: int) -> None:
+        """Keep connections open, each asked before use whether it leads anywhere."""
+        super().optimize_for_webserver(statement_timeout, pool_recycle, max_overflow)
+        _ask_before_use(self._engine)
+
+    def handle_run_event(self, run_id: str, event: DagsterEvent, *args: Any, **kwargs: Any) -> None:
+        """Bring a run into the state that an event of it says."""
+
+        def handle() -> None:
+            super(PatientRunStorage, self).handle_run_event(run_id, event, *args, **kwargs)
+
+        _patience(self._engine.url).outlive(handle)
+
+
+class PatientScheduleStorage(PostgresScheduleStorage):
+    """Sensors, schedules and their ticks."""
+
+    def connect(self, run_id: str | None = None) -> AbstractContextManager[sa.Connection]:
+        """A connection, waited for."""
+        return _connected(self._engine)
+
+    def optimize_for_webserver(self, statement_timeout: int, pool_recycle: int, max_overflow: int) -> None:
+        """Keep connections open, each asked before use whether it leads anywhere."""
+        super().optimize_for_webserver(statement_timeout, pool_recycle, max_overflow)
+        _ask_before_use(self._engine)
+
+
+@functools.cache
+def _patience(url: sa.URL) -> Patience:
+    """One for each database: its three storages do not wait one after the other for a server that stays away."""
+    patience = Patience(f"Dagster's database at {url.render_as_string()}", PATIENCE_S)
+    # Commands and services reach a server before they open Dagster on it: its address is not wrong.
+    patience.note_answer()
+    return patience
+
+
+def _wait_for(url: str) -> None:
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    _connected(engine).close()
+
+
+def _connected(engine: sa.Engine) -> sa.Connection:
+    return _patience(engine.url).outlive(engine.connect)
+
+
+def _ask_before_use(engine: sa.Engine) -> None:
+    @event.listens_for(engine, "checkout")
+    def ask(connection: Any, record: ConnectionPoolEntry, proxy: object) -> None:
+        dialect = engine.dialect
+        try:
+            dialect.do_ping(connection)
+        except dialect.loaded_dbapi.Error as error:
+            raise sa.exc.DisconnectionError(str(error)) from error

@@ -1,0 +1,105 @@
+"""Dagster's storage over connections that end, and over a server that is away for a while."""
+
+import itertools
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.instance.ref import InstanceRef
+
+from cell_assets.automation.dagster_storage import PatientPostgresStorage
+from cell_assets_tests.ledger.cutting import Cut, Forwarder, forwarder
+
+_AWAY_S = 8.0
+"""Longer than Dagster's own storage asks again."""
+
+
+@pytest.fixture(scope="module")
+def dagster_url(postgres_url: str) -> str:
+    """A database with Dagster's tables."""
+    url = postgres_url.replace("/cell_assets?", "/cell_assets_dagster?")
+    PatientPostgresStorage(url)
+    return url
+
+
+@pytest.fixture
+def cutter(dagster_url: str) -> Iterator[Forwarder]:
+    """A forwarder to Dagster's database; cuts nothing until it has a plan."""
+    with forwarder(dagster_url) as forward:
+        yield forward
+
+
+@contextmanager
+def instance_on(url: str, folder: Path, keeps_connections: bool = False) -> Iterator[dg.DagsterInstance]:
+    """Dagster as `dagster.yaml` configures it."""
+    storage = {
+        "module": PatientPostgresStorage.__module__,
+        "class": PatientPostgresStorage.__name__,
+        "config": {"postgres_url": url},
+    }
+    ref = InstanceRef.from_dir(str(folder), overrides={"storage": {"custom": storage}})
+    with dg.DagsterInstance.from_ref(ref) as instance:
+        if keeps_connections:
+            instance.optimize_for_webserver(statement_timeout=0, pool_recycle=3600, max_overflow=8)
+        yield instance
+
+
+def shown(instance: dg.DagsterInstance, asset: str) -> list[tuple[str | None, str]]:
+    """Partition and data version of every event of an asset, by what events and their index say."""
+    key = dg.AssetKey(asset)
+    found = []
+    for record in instance.fetch_materializations(key, limit=1000).records:
+        (tags,) = instance.event_log_storage.get_event_tags_for_asset(key, filter_event_id=record.storage_id)
+        found.append((record.partition_key, tags["dagster/data_version"]))
+    return sorted(found)
+
+
+@pytest.mark.parametrize("cut", [Cut.BEFORE, Cut.AFTER])
+def test_an_event_is_stored_once_wherever_its_connection_is_cut(
+    cutter: Forwarder, tmp_path: Path, cut: Cut
+) -> None:
+    asset = f"cut_{cut.name.lower()}"
+    with instance_on(cutter.url, tmp_path, keeps_connections=True) as instance:
+        for n in itertools.count():
+            seen = itertools.count()
+            cutter.plan = lambda query, n=n, seen=seen: cut if next(seen) == n else None  # type: ignore[misc]
+            before = cutter.n_cuts
+            event = dg.AssetMaterialization(
+                asset, partition=f"{n:03d}", tags={"dagster/data_version": str(n)}
+            )
+            instance.report_runless_asset_event(event)
+            was_cut = cutter.n_cuts > before
+            cutter.plan = lambda query: None
+            assert shown(instance, asset) == [(f"{one:03d}", str(one)) for one in range(n + 1)]
+            if not was_cut:
+                break
+    assert n > 4
+
+
+@pytest.mark.parametrize("keeps_connections", [False, True])
+def test_a_run_waits_for_a_server_that_is_away(
+    cutter: Forwarder, tmp_path: Path, keeps_connections: bool
+) -> None:
+    """Its start, a step, what the step logs and its end, each while nobody answers."""
+
+    @dg.op
+    def silent(context: dg.OpExecutionContext) -> None:
+        cutter.go_away()
+        threading.Timer(_AWAY_S, cutter.listen).start()
+        context.log.info("said while nobody answered")
+
+    @dg.job
+    def work() -> None:
+        silent()
+
+    with instance_on(cutter.url, tmp_path, keeps_connections) as instance:
+        result = work.execute_in_process(instance=instance, raise_on_error=False)
+        assert result.success
+        run = instance.get_run_by_id(result.run_id)
+        assert run is not None
+        assert run.status is dg.DagsterRunStatus.SUCCESS
+        said = [entry.user_message for entry in instance.all_logs(result.run_id)]
+        assert said.count("said while nobody answered") == 1
