@@ -38,6 +38,7 @@ from cell_assets.imaging.tracking import (
     with_labels,
 )
 from cell_assets.ledger.records import Artifact, NumberDraft
+from cell_assets.store.faults import disk_full_error, is_disk_full
 from cell_assets.store.verdict import verify_folder
 
 
@@ -166,6 +167,9 @@ def process_fov(task: FovTask) -> FovResult:
     except CellAssetsError as error:
         return FovResult(task.position, finished, f"{stage.value}: {error}")
     except Exception as error:  # noqa: BLE001 - one FOV must not end the others; its traceback goes with it
+        if stage in task.make and is_disk_full(error):
+            full = disk_full_error(task.make[stage], f"writing {task.position}")
+            return FovResult(task.position, finished, f"{stage.value}: {full}")
         sentence = f"{stage.value}: {type(error).__name__}: {error}"
         return FovResult(task.position, finished, sentence, traceback.format_exc())
     return FovResult(task.position, finished, None)
