@@ -69,5 +69,3 @@ def remove_if_empty(partition: Path) -> None:
     """Remove a partition's folder when no version is left in it."""
     with contextlib.suppress(OSError):
         partition.rmdir()
-
-
