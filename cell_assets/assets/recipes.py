@@ -90,6 +90,9 @@ _FILES = (
 _MANIFEST = ("cell_assets.evaluation.manifest", "cell_assets.evaluation.exclusions")
 """Which cell images may be used, and for what."""
 
+_DISTRIBUTED = "cell_assets.methods.distributed"
+"""How a batch is shared by several devices, which decides what is learned from it."""
+
 _PROFILE_REPORT = (
     "cell_assets.evaluation.profiling",
     "cell_assets.evaluation.retrieval",
@@ -267,7 +270,9 @@ def _method_recipes(method: str) -> tuple[Recipe, ...]:
     room = f"cell_assets.methods.{method}"
     return (
         Recipe(
-            checkpoint_name(method), FormatName(f"cell_assets.{method}.checkpoint", "1"), (room, *_MANIFEST)
+            checkpoint_name(method),
+            FormatName(f"cell_assets.{method}.checkpoint", "1"),
+            (room, _DISTRIBUTED, *_MANIFEST),
         ),
         Recipe(
             embeddings_name(method),
@@ -306,7 +311,11 @@ def _profile_method_recipes(method: str) -> tuple[Recipe, ...]:
         "cell_assets.evaluation.profiling.relevance_table",
     )
     return (
-        Recipe(checkpoint_name(method), FormatName(f"cell_assets.{method}.checkpoint", "1"), code),
+        Recipe(
+            checkpoint_name(method),
+            FormatName(f"cell_assets.{method}.checkpoint", "1"),
+            (*code, _DISTRIBUTED),
+        ),
         Recipe(profiles_name(method), FormatName("cell_assets.profiles", "1"), code),
         Recipe(report_name(method), FormatName("cell_assets.profile_report", "1"), _METHOD_PROFILE_REPORT),
     )

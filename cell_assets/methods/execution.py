@@ -4,6 +4,7 @@ Sets the process up for one computation and puts everything back after it.
 """
 
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,10 +21,25 @@ def derived_seed(*path: int) -> int:
     return int(np.random.SeedSequence(path).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def require(device: Device) -> None:
-    """Raises `BadInputError` where a GPU is asked for and there is none."""
+def require(device: Device, devices: int = 1, num_nodes: int = 1) -> None:
+    """Refuse what this machine lacks.
+
+    Raises:
+        BadInputError: so many GPUs, or cores for so many processes, are not there; or several machines are asked for.
+    """
+    if num_nodes > 1:
+        raise BadInputError(
+            f"num_nodes={num_nodes} was asked for, and a step trains on the one machine that it is on; leave it at 1 "
+            "and take more devices of that machine"
+        )
     if device is Device.CUDA and not torch.cuda.is_available():
         raise BadInputError("device=cuda was asked for and PyTorch sees no GPU here; use device=cpu")
+    there = torch.cuda.device_count() if device is Device.CUDA else len(os.sched_getaffinity(0))
+    if devices > there:
+        kind = "GPUs" if device is Device.CUDA else "processor cores"
+        raise BadInputError(
+            f"devices={devices} was asked for and there are {there} {kind} here; use as many at most"
+        )
 
 
 def runnable_precision(precision: Precision, device: Device) -> tuple[Precision, tuple[str, ...]]:

@@ -23,14 +23,16 @@ from cell_assets.methods.cytosummary.summed_cells import Counts
 
 
 class SetBatch(NamedTuple):
-    """S sets that are compared with each other, over U different cells."""
+    """S sets that are compared with each other, and this device's s of them over U different cells."""
 
     cells: Tensor
     """(U, D)."""
     counts: Counts
-    """Of S sets over U cells."""
+    """Of s sets over U cells."""
     compound: Tensor
-    """(S,) codes."""
+    """(S,) codes, of the sets of all devices."""
+    places: tuple[Tensor, ...]
+    """Of each device, by rank, which of the S sets are its: those of whole compounds, since these share cells."""
     weight: float
     """Of this batch's loss in its step."""
     ends_step: bool
@@ -50,10 +52,12 @@ class EpochSets(Dataset[SetBatch]):
         wells: Sequence[WellCells],
         parameters: TrainingParameters,
         epoch: int,
+        rank: int = 0,
     ) -> None:
         self.plates = plates
         self.parameters = parameters
         self.epoch = epoch
+        self.rank = rank
         self._sources = [
             _Source.of([plates[place] for place in group], [wells[place] for place in group])
             for group in compared_plates(plates, parameters.positives)
@@ -63,11 +67,18 @@ class EpochSets(Dataset[SetBatch]):
     def __len__(self) -> int:
         return len(self._batches)
 
+    @property
+    def fewest_compounds(self) -> int:
+        """Of its batches."""
+        return min(len(batch.compounds) for batch in self._batches)
+
     def __getitem__(self, place: int) -> SetBatch:
         batch = self._batches[place]
         generator = np.random.default_rng([self.parameters.seed, 1, self.epoch, place])
         source = self._sources[batch.source]
-        draw = draw_sets(source.wells.among(batch.compounds), self.parameters.sets, generator)
+        whole = draw_sets(source.wells.among(batch.compounds), self.parameters.sets, generator)
+        places = self._places(whole)
+        draw = whole if len(places) == 1 else whole.among(places[self.rank])
         counts = Counts(
             torch.from_numpy(draw.of_set),
             torch.from_numpy(draw.starts),
@@ -78,10 +89,29 @@ class EpochSets(Dataset[SetBatch]):
         return SetBatch(
             torch.from_numpy(source.cells(draw)),
             counts,
-            torch.from_numpy(draw.compound),
+            torch.from_numpy(whole.compound),
+            tuple(map(torch.from_numpy, places)),
             batch.weight,
             batch.ends_step,
             source.cells_of_plates(draw) if sees_controls else (),
+        )
+
+    def _places(self, draw: SetDraw) -> list[IntArray]:
+        devices = self.parameters.devices
+        compound = np.unique(draw.compound, return_inverse=True)[1]
+        return [np.flatnonzero(compound % devices == rank) for rank in range(devices)]
+
+
+def require_share_for_each(epoch: EpochSets, devices: int) -> None:
+    """Refuse devices of which some would have nothing to do; batches are as large in every epoch.
+
+    Raises:
+        BadInputError: there are more devices than compounds in a batch.
+    """
+    if epoch.fewest_compounds < devices:
+        raise BadInputError(
+            f"a batch holds {epoch.fewest_compounds} compounds, too few for devices={devices} to have one each; use "
+            "fewer devices, or compare compounds of more plates by positives=across-plates"
         )
 
 

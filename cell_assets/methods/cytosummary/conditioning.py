@@ -84,11 +84,14 @@ def condition(plate: PlateCells, conditioning: Conditioning, seed: int) -> Plate
     by = controls.map(conditioning)
     for block in _blocks(0, len(plate.features)):
         plate.features[block] = (plate.features[block] - controls.mean) @ by
-    return (
-        replace(plate, controls=_some_controls(plate, seed))
-        if conditioning is Conditioning.LEARNED
-        else plate
-    )
+    return with_controls(plate, conditioning, seed)
+
+
+def with_controls(plate: PlateCells, conditioning: Conditioning, seed: int) -> PlateCells:
+    """The plate, whose cells are conditioned already, with the control cells that φ is to see, if it is."""
+    if conditioning is not Conditioning.LEARNED:
+        return plate
+    return replace(plate, controls=_some_controls(plate, seed))
 
 
 def _some_controls(plate: PlateCells, seed: int) -> NDArray[np.float32]:

@@ -20,6 +20,7 @@ from cell_assets.methods.cytosummary.objective import supcon_loss
 from cell_assets.methods.cytosummary.parameters import Positives, TrainingParameters
 from cell_assets.methods.cytosummary.plate_cells import PlateCells, compared_plates
 from cell_assets.methods.cytosummary.sets import WellCells
+from cell_assets.methods.distributed import gathered, joined, rank, world_size
 from cell_assets.methods.processor import Precision
 from cell_assets.methods.resuming import FINGERPRINT
 
@@ -73,8 +74,10 @@ class CytoSummaryModule(L.LightningModule):
             else:
                 profiles = self.network(batch.cells, batch.counts)
         settings = self.settings
+        profiles = joined(profiles.float(), batch.places)
         loss = supcon_loss(profiles, batch.compound, settings.temperature, settings.denominator)
-        self.manual_backward(loss * batch.weight)
+        # Lightning averages gradients over devices, each of which has those of its own sets alone.
+        self.manual_backward(loss * batch.weight * world_size())
         self._losses.append(float(loss.detach()))
         if batch.ends_step:
             optimizer = self.optimizers()
@@ -122,7 +125,7 @@ class SetData(L.LightningDataModule):
         trainer = self.trainer
         if trainer is None:
             raise RuntimeError("the data module needs its trainer, which knows the epoch")
-        batches = EpochSets(self.plates, self.wells, self.parameters, trainer.current_epoch)
+        batches = EpochSets(self.plates, self.wells, self.parameters, trainer.current_epoch, rank())
         return DataLoader(batches, batch_size=None, shuffle=False)
 
 
@@ -135,10 +138,12 @@ def replicate_retrieval(
     """Mean average precision of wells that ask for their replicates where training looks for positives.
 
     Within plates or batches it is the mean over these, of those that have something to ask, see `can_ask`; None if none
-    has.
+    has. Devices share them, and all get the same mean.
     """
-    found = []
-    for group in compared_plates(plates, positives):
+    found: dict[int, float] = {}
+    for place, group in enumerate(compared_plates(plates, positives)):
+        if place % world_size() != rank():
+            continue
         own = [plates[place] for place in group]
         compounds = np.concatenate([plate.wells[COMPOUND].to_numpy(str) for plate in own])
         if not can_ask(compounds):
@@ -148,8 +153,11 @@ def replicate_retrieval(
         )
         columns = tuple(f"profile_{i}" for i in range(profiles.shape[1]))
         table = Profiles(pd.DataFrame({COMPOUND: compounds}), profiles.astype(np.float64), columns)
-        found.append(ranked_queries(table, Question(COMPOUND, unit=COMPOUND))["average_precision"].mean())
-    return float(np.mean(found)) if found else None
+        found[place] = float(
+            ranked_queries(table, Question(COMPOUND, unit=COMPOUND))["average_precision"].mean()
+        )
+    of_all = {place: value for part in gathered(found) for place, value in part.items()}
+    return float(np.mean([of_all[place] for place in sorted(of_all)])) if of_all else None
 
 
 def can_ask(compounds: np.ndarray) -> bool:

@@ -11,9 +11,9 @@ def supported(parameters: TrainingParameters) -> tuple[TrainingParameters, tuple
     """`parameters` as this machine can train by them, and a sentence for everything that changed.
 
     Raises:
-        BadInputError: a GPU is asked for and there is none.
+        BadInputError: more devices are asked for than there are, or several machines.
     """
-    require(parameters.device)
+    require(parameters.device, parameters.devices, parameters.num_nodes)
     precision, messages = runnable_precision(parameters.precision, parameters.device)
     return parameters.model_copy(update={"precision": precision}), messages
 

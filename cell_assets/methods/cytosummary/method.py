@@ -1,6 +1,7 @@
 """CytoSummaryNet as the registry sees it."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -20,6 +21,7 @@ from cell_assets.methods.cytosummary.machine import supported
 from cell_assets.methods.cytosummary.parameters import PRESETS, TrainingParameters
 from cell_assets.methods.cytosummary.profiling import profile
 from cell_assets.methods.cytosummary.table_training import HISTORY_FILE, read_feature_use, train
+from cell_assets.methods.launching import train_together
 
 
 class CytoSummaryMethod:
@@ -54,8 +56,13 @@ class CytoSummaryMethod:
         progress: ProgressSink | None = None,
         work: Path | None = None,
     ) -> TrainingResult:
-        """See `table_training.train`."""
-        return train(tables, wells, _own(parameters), out, progress, work)
+        """See `table_training.train`; in as many processes as there are devices, `launching.train_together`."""
+        own = _own(parameters)
+        if own.devices == 1:
+            return train(tables, wells, own, out, progress, work)
+        own, messages = supported(own)
+        each = partial(train, tables, wells, own, out, work=work)
+        return train_together(each, own.devices, own.device, messages, progress)
 
     def profile(
         self,

@@ -7,7 +7,15 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+)
 
 from cell_assets.imaging.feature_tables.selection import SelectionParameters
 from cell_assets.methods.cytosummary.sets import SetParameters
@@ -104,6 +112,12 @@ class TrainingParameters(BaseModel):
     """Threads of one operation on the CPU."""
     device: Device = Device.CPU
     """Kind of processor that trains; results differ between kinds."""
+    devices: int = Field(default=1, ge=1)
+    """Processes that train together, one on each device of this machine. They share the compounds of every batch that
+    one alone would have, and sets are compared over all of it: other numbers differ in how sums are rounded alone."""
+    num_nodes: int = Field(default=1, ge=1, exclude=True)
+    """Machines that train together. A step of Dagster is on one machine and has no way to start processes on another,
+    so that more are refused and nothing is recorded of it; take more `devices` of one machine."""
     precision: Precision = Precision.BFLOAT16
     """Arithmetic of the forward pass; parameters, sums over blocks and optimizer are always float32."""
 
@@ -115,6 +129,12 @@ class TrainingParameters(BaseModel):
                 f"conditioning={Conditioning.LEARNED} is of φ of single cells; take summary={Summary.LEARNED}"
             )
         return summary
+
+    @model_serializer(mode="wrap")
+    def _one_device_goes_without_saying(self, serialise: SerializerFunctionWrapHandler) -> dict[str, object]:
+        """A training of one device is told by parameters without this field, and its bytes stay what they are."""
+        said: dict[str, object] = serialise(self)
+        return {name: value for name, value in said.items() if name != "devices" or value != 1}
 
     @classmethod
     def paper(cls) -> Self:

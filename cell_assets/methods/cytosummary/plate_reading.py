@@ -123,6 +123,16 @@ def standardised(
                 part = slice(begin, begin + _ROWS_AT_ONCE)
                 features[part, start : start + len(names)] = block[:, part].T
             pace(start + len(names))
+    return _in_map(plate, wells, features)
+
+
+def written(plate: UsablePlate, wells: pd.DataFrame, file: Path) -> PlateCells:
+    """What `standardised` gave another process that wrote `file`; the cells are as that one left them."""
+    shape = (len(plate.rows(wells)), len(plate.features))
+    return _in_map(plate, wells, np.memmap(file, np.float32, "r+", shape=shape))
+
+
+def _in_map(plate: UsablePlate, wells: pd.DataFrame, features: np.ndarray) -> PlateCells:
     starts = np.cumsum([0, *plate.counts(wells)])
     return PlateCells(plate.table.plate, features, starts, wells.reset_index(drop=True))
 

@@ -75,6 +75,21 @@ class SetDraw:
     compound: IntArray
     """(S,) codes."""
 
+    def among(self, sets: IntArray) -> "SetDraw":
+        """These of the sets alone, renumbered in this order, over the cells that they hold."""
+        number = np.full(len(self.compound), -1)
+        number[sets] = np.arange(len(sets))
+        kept = number[self.of_set] >= 0
+        cell = np.repeat(np.arange(len(self.cells)), np.diff(self.starts))[kept]
+        held, first = np.unique(cell, return_index=True)
+        return SetDraw(
+            self.cells[held],
+            number[self.of_set[kept]],
+            np.append(first, len(cell)),
+            self.times[kept],
+            self.compound[sets],
+        )
+
 
 def draw_sets(wells: WellCells, parameters: SetParameters, generator: np.random.Generator) -> SetDraw:
     """A batch of `sets_per_compound` sets of every compound; equal generators draw equal sets."""

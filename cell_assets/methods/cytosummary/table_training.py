@@ -24,7 +24,7 @@ from cell_assets.imaging.parquet_tables import write_parquet
 from cell_assets.imaging.record_files import read_record
 from cell_assets.methods.contract import CellTable, ProgressSink, TrainingResult
 from cell_assets.methods.cytosummary.checkpoint import CheckpointConfig, save_checkpoint
-from cell_assets.methods.cytosummary.conditioning import condition
+from cell_assets.methods.cytosummary.conditioning import condition, with_controls
 from cell_assets.methods.cytosummary.lightning_module import Epoch, can_ask
 from cell_assets.methods.cytosummary.machine import supported
 from cell_assets.methods.cytosummary.parameters import Conditioning, Positives, TrainingParameters
@@ -34,8 +34,10 @@ from cell_assets.methods.cytosummary.plate_reading import (
     open_plate,
     require_wells_once,
     standardised,
+    written,
 )
 from cell_assets.methods.cytosummary.training import Trained, train_network
+from cell_assets.methods.distributed import gathered, rank, wait_for_first
 from cell_assets.methods.resuming import RESUME_FILE, ResumeFile
 
 HISTORY_FILE = "history.parquet"
@@ -134,7 +136,13 @@ def train(
     reading = _Reading(selection.features, parameters.conditioning, parameters.seed, progress)
     with ExitStack() as stack:
         folder = work or Path(stack.enter_context(tempfile.TemporaryDirectory(dir=out)))
+        # The first process writes the cells that all of them learn from.
+        folder = gathered(folder)[0]
+        if rank() > 0:
+            wait_for_first()
         read = _read(by_plate, wells, reading, folder)
+        if rank() == 0:
+            wait_for_first()
         compounds = _compounds(read)
         config = CheckpointConfig(
             features=selection.features,
@@ -148,13 +156,15 @@ def train(
         resume = None if work is None else ResumeFile(work / RESUME_FILE, fingerprint)
         messages += () if resume is None else resume.remarks()
         trained = train_network(read.training, compounds, parameters, read.validation, progress, resume)
-        if resume is not None:
-            resume.remove()
-        for place in range(len(by_plate)):
-            (folder / CELLS_FILE.format(place)).unlink(missing_ok=True)
-    save_checkpoint(trained.network, config.model_copy(update={"kept_epoch": trained.kept_epoch}), out)
-    _write_history(trained.history, out / HISTORY_FILE)
-    _write_features(selection, read, out / FEATURES_FILE)
+        if rank() == 0:
+            if resume is not None:
+                resume.remove()
+            for place in range(len(by_plate)):
+                (folder / CELLS_FILE.format(place)).unlink(missing_ok=True)
+    if rank() == 0:
+        save_checkpoint(trained.network, config.model_copy(update={"kept_epoch": trained.kept_epoch}), out)
+        _write_history(trained.history, out / HISTORY_FILE)
+        _write_features(selection, read, out / FEATURES_FILE)
     messages += _remarks(wells, read, compounds, parameters)
     return TrainingResult(parameters, messages, _metrics(trained))
 
@@ -205,8 +215,12 @@ def _read(
         if reading.conditioning is not Conditioning.NONE:
             controls = own[own[IS_CONTROL].to_numpy(np.bool_)]
             placed = pd.concat([wanted, controls[plate.counts(controls) > 0]])
-        cells = standardised(plate, placed, folder / CELLS_FILE.format(place), reading.progress)
-        cells = condition(cells, reading.conditioning, reading.seed)
+        file = folder / CELLS_FILE.format(place)
+        if rank() == 0:
+            cells = standardised(plate, placed, file, reading.progress)
+            cells = condition(cells, reading.conditioning, reading.seed)
+        else:
+            cells = with_controls(written(plate, placed, file), reading.conditioning, reading.seed)
         n_learned = int(learned_from(wanted, Split.TRAIN).sum())
         if n_learned:
             found.training.append(cells.between(0, n_learned))

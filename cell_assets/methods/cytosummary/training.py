@@ -7,12 +7,16 @@ from dataclasses import dataclass
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.plugins.environments import LightningEnvironment
 
+from cell_assets.errors import BadInputError
 from cell_assets.methods.contract import ProgressSink
+from cell_assets.methods.cytosummary.batches import EpochSets, require_share_for_each
 from cell_assets.methods.cytosummary.building import SetNetwork, network_of
 from cell_assets.methods.cytosummary.lightning_module import CytoSummaryModule, Epoch, SetData
 from cell_assets.methods.cytosummary.parameters import TrainingParameters
 from cell_assets.methods.cytosummary.plate_cells import PlateCells, trained_wells
+from cell_assets.methods.distributed import world_size
 from cell_assets.methods.execution import prepared
 from cell_assets.methods.pace import Pace
 from cell_assets.methods.resuming import ResumeFile, SaveForResume
@@ -46,9 +50,18 @@ def train_network(
         progress: called after every batch.
 
     Raises:
-        BadInputError: plates differ in features, a compound has no well there, or no plate holds two to compare.
+        BadInputError: plates differ in features, a compound has no well there, no plate holds two to compare, a batch
+            holds fewer compounds than there are `devices`, or other than so many processes train.
     """
+    if parameters.devices != world_size():
+        raise BadInputError(
+            f"devices={parameters.devices} was asked for and {world_size()} of them train; start several as "
+            "CytoSummaryMethod.train does"
+        )
     wells = trained_wells(plates, compounds)
+    if parameters.devices > 1:
+        # Refused here, and not once Lightning runs.
+        require_share_for_each(EpochSets(plates, wells, parameters, epoch=0), parameters.devices)
     with (
         prepared(parameters.device, parameters.threads, parameters.seed),
         ExitStack() as stack,
@@ -61,7 +74,10 @@ def train_network(
             callbacks.append(SaveForResume(resume))
         trainer = L.Trainer(
             accelerator="gpu" if parameters.device.value == "cuda" else "cpu",
-            devices=1,
+            devices=parameters.devices,
+            strategy="ddp" if parameters.devices > 1 else "auto",
+            plugins=LightningEnvironment() if parameters.devices > 1 else None,
+            use_distributed_sampler=False,
             max_epochs=parameters.max_epochs,
             callbacks=callbacks,
             logger=False,

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Generator, Tensor
 
 from cell_assets.imaging.channels import ChannelKind
-from cell_assets.methods.distributed import gathered, rank, world_size
+from cell_assets.methods.distributed import gathered, joined, rank, world_size
 from cell_assets.methods.dynaclr.augmentation import (
     AugmentedBatch,
     PatchAugmentation,
@@ -125,17 +125,17 @@ class DynaclrModule(L.LightningModule):
             shown = shown_channels(n, channels, self.settings.channel_masking, generator).to(self.device)
         loss = self._loss(augmented.patches, batch, shown)
         self.record.observe(batch.cells, batch.counted, augmented.share_outside)
-        self._train_mean.add(loss)
+        self._add(loss, self._train_mean)
         self._steps += 1
         views = 2 if self.settings.objective is Objective.NT_XENT else 1
         # Lightning averages gradients over devices.
-        return loss.share_of_mean(views * batch.counted_in_step, world_size())
+        return loss.share_of_mean(views * int(batch.counted_in_step.sum()), world_size())
 
     def validation_step(self, batch: TripletBatch, step: int) -> None:
         patches = center_crop(
             normalise(batch.patches, batch.offset, batch.scale), self.settings.patch_side_px
         )
-        self._val_mean.add(self._loss(patches, batch))
+        self._add(self._loss(patches, batch), self._val_mean)
 
     def on_validation_epoch_end(self) -> None:
         # One Lightning metric, for early stopping; the same on all devices already.
@@ -173,17 +173,23 @@ class DynaclrModule(L.LightningModule):
         self.history = [EpochLoss.model_validate_json(row) for row in checkpoint["dynaclr_history"]]
         self.record.restore(**checkpoint["dynaclr_sampling"])
 
+    def _add(self, loss: BatchLoss, mean: _Mean) -> None:
+        # All devices have all terms of NT-Xent, and the first one counts them.
+        if self.settings.objective is not Objective.NT_XENT or rank() == 0:
+            mean.add(loss)
+
     def _loss(self, patches: Tensor, batch: TripletBatch, shown: Tensor | None = None) -> BatchLoss:
         # One pass over all three, so that batch normalisation sees them together.
         anchor, positive, negative = self.encode(patches, shown).projections.chunk(3)
         settings = self.settings
         if settings.objective is Objective.NT_XENT:
+            # Its negatives are the whole step's.
             return nt_xent(
-                anchor,
-                positive,
-                negative,
+                joined(anchor, batch.places),
+                joined(positive, batch.places),
+                joined(negative, batch.places),
                 batch.kin,
-                batch.counted,
+                batch.counted_in_step,
                 settings.temperature,
                 settings.concentration,
             )

@@ -28,16 +28,20 @@ class TripletBatch(NamedTuple):
     cells: Tensor
     """(3 B,) entries of the `CellIndex`."""
     kin: Tensor
-    """(3 B,) codes of `TripletSampler.kin`."""
-    counted_in_step: int
-    """Triplets of the step that count, over all devices."""
+    """(3 S,) codes of `TripletSampler.kin` of the S triplets of the step, which all devices share."""
+    counted_in_step: Tensor
+    """(S,) bool: `counted` of all of them."""
+    places: tuple[Tensor, ...]
+    """Of each device, by rank, the places of its triplets in the step."""
 
 
 class Schedule(NamedTuple):
     """How an epoch is cut into steps: `steps` batches of `size` triplets, the last ones filled up.
 
-    One size for all batches and all devices, because each further shape costs a compilation; the fill-up is at most
-    one triplet a batch and device, and counts neither in the loss nor as seen.
+    One size for all batches, and for those of each device, because each further shape costs a compilation; the fill-up
+    is at most one triplet a batch, and counts neither in the loss nor as seen. Devices share the very batches that one
+    alone would have, and differ by one triplet at most; only of an epoch of fewer triplets than devices is more filled
+    up, so that none is without any.
     """
 
     triplets: int
@@ -48,15 +52,15 @@ class Schedule(NamedTuple):
     @classmethod
     def of(cls, triplets: int, batch_size: int, devices: int = 1) -> "Schedule":
         steps = -(-triplets // batch_size)
-        return cls(triplets, steps, devices * -(-triplets // (steps * devices)), devices)
+        return cls(triplets, steps, max(-(-triplets // steps), devices), devices)
 
     def places(self, step: int) -> IntArray:
         """(size,) places in the epoch's draws; those that are not below `triplets` fill the batch up."""
         return np.arange(step, self.size * self.steps, self.steps)
 
-    def share(self, step: int, rank: int) -> IntArray:
-        """(size / devices,) of `places`, for the device `rank`: every triplet of an epoch falls to one of them."""
-        return self.places(step)[rank :: self.devices]
+    def share(self, rank: int) -> IntArray:
+        """Entries of any step's `places` that are the device's: every triplet of an epoch falls to one of them."""
+        return np.arange(rank, self.size, self.devices)
 
 
 class EpochBatches(Dataset[TripletBatch]):
@@ -82,21 +86,22 @@ class EpochBatches(Dataset[TripletBatch]):
         return self.schedule.steps
 
     def __getitem__(self, step: int) -> TripletBatch:
-        place = self.schedule.share(step, self.rank)
+        place = self.schedule.places(step)
         counted = place < len(self.draws)
         place = place % len(self.draws)
-        cells: IntArray = np.concatenate(
-            [self.draws.anchor[place], self.draws.positive[place], self.draws.negative[place]]
-        )
+        of_step = np.stack([self.draws.anchor[place], self.draws.positive[place], self.draws.negative[place]])
+        own = self.schedule.share(self.rank)
+        cells: IntArray = of_step[:, own].reshape(-1)
         read = self.source.read(self.index.table[cells], self.index.row[cells])
         return TripletBatch(
             torch.from_numpy(read.patches),
             torch.from_numpy(read.offset),
             torch.from_numpy(read.scale),
-            torch.from_numpy(counted),
+            torch.from_numpy(counted[own]),
             torch.from_numpy(cells),
-            torch.from_numpy(self.kin[cells]),
-            int((self.schedule.places(step) < len(self.draws)).sum()),
+            torch.from_numpy(self.kin[of_step.reshape(-1)]),
+            torch.from_numpy(counted),
+            tuple(torch.from_numpy(self.schedule.share(rank)) for rank in range(self.schedule.devices)),
         )
 
 

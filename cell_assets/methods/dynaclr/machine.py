@@ -4,7 +4,6 @@ import shutil
 
 import torch
 
-from cell_assets.errors import BadInputError
 from cell_assets.methods.dynaclr.imagenet import weights_digest
 from cell_assets.methods.dynaclr.parameters import CompileMode, InitialState, TrainingParameters
 from cell_assets.methods.execution import require, runnable_precision
@@ -17,14 +16,10 @@ def supported(parameters: TrainingParameters) -> tuple[TrainingParameters, tuple
     The learning rate and the digest of ImageNet weights are filled in where they are not stated.
 
     Raises:
-        BadInputError: a GPU is asked for and there is none, or ImageNet weights, and they are not there or others.
+        BadInputError: more devices are asked for than there are, several machines, or ImageNet weights that are not
+            there or others.
     """
-    require(parameters.device)
-    if parameters.device is Device.CUDA and parameters.devices > torch.cuda.device_count():
-        raise BadInputError(
-            f"devices={parameters.devices} was asked for and PyTorch sees {torch.cuda.device_count()} GPUs here; use "
-            "as many at most"
-        )
+    require(parameters.device, parameters.devices, parameters.num_nodes)
     messages: list[str] = []
     changes: dict[str, object] = {"learning_rate": parameters.rate}
     if parameters.initial is InitialState.IMAGENET:

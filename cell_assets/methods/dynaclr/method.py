@@ -1,6 +1,7 @@
 """DynaCLR as the registry sees it."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +28,11 @@ from cell_assets.methods.dynaclr.bleaching import embed_cells_dimmed
 from cell_assets.methods.dynaclr.checkpoint import load_config
 from cell_assets.methods.dynaclr.embedding import embed
 from cell_assets.methods.dynaclr.embedding_parameters import EmbeddingParameters
-from cell_assets.methods.dynaclr.launching import train_together
 from cell_assets.methods.dynaclr.machine import supported
 from cell_assets.methods.dynaclr.parameters import InitialState, TrainingParameters
 from cell_assets.methods.dynaclr.sampling_record import SamplingReport
 from cell_assets.methods.dynaclr.training import SAMPLING_FILE, train
+from cell_assets.methods.launching import train_together
 
 
 class DynaclrMethod:
@@ -68,10 +69,13 @@ class DynaclrMethod:
         progress: ProgressSink | None = None,
         work: Path | None = None,
     ) -> TrainingResult:
-        """See `training.train` and, for several devices, `launching.train_together`."""
+        """See `training.train`; in as many processes as there are devices, `launching.train_together`."""
         own = _own(parameters)
-        together = train if own.devices == 1 else train_together
-        return together(tables, manifest, own, out, progress, work)
+        if own.devices == 1:
+            return train(tables, manifest, own, out, progress, work)
+        own, messages = supported(own)
+        each = partial(train, tables, manifest, own, out, work=work)
+        return train_together(each, own.devices, own.device, messages, progress)
 
     def training_notes(self, checkpoint: Path) -> tuple[str, ...]:
         """What the network started from, how much of the data it saw, and why some cells could not be anchors."""

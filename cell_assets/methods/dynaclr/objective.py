@@ -35,7 +35,10 @@ class BatchLoss:
         return self.active.float().mean()
 
     def share_of_mean(self, n: int, devices: int) -> Tensor:
-        """Scalar whose average over `devices` is the mean over all their `n` terms, however unequal their shares."""
+        """Scalar whose average over `devices` is the mean over all their `n` terms, however unequal their shares.
+
+        Where each of them has all terms, and gradients of its own images alone, that of the gradients is the mean's.
+        """
         return self.terms.sum() * (devices / n)
 
 
@@ -91,8 +94,6 @@ def nt_xent(
     n = len(chosen[chosen]) // 3
     images = F.normalize(torch.cat([anchor, positive, negative])[chosen].float(), dim=-1)
     codes = kin[chosen]
-    if n == 0:  # the share of one of several devices may hold nothing but what fills it up
-        return BatchLoss(images.sum(-1), codes > 0)
     with torch.autocast(images.device.type, enabled=False):
         similarity = images[: 2 * n] @ images.T / temperature  # (2 n, 3 n)
     views = torch.arange(2 * n, device=images.device)

@@ -10,12 +10,13 @@ import pandas as pd
 import torch
 from blake3 import blake3
 from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.manifest import FrozenCells
 from cell_assets.imaging.channels import ChannelKind
 from cell_assets.methods.contract import ProgressSink, TrainingResult, TrainingTable
-from cell_assets.methods.distributed import rank, world_size
+from cell_assets.methods.distributed import BatchNormOverProcesses, rank, world_size
 from cell_assets.methods.dynaclr.augmentation import side_without_padding
 from cell_assets.methods.dynaclr.cells import CellIndex
 from cell_assets.methods.dynaclr.checkpoint import (
@@ -87,8 +88,8 @@ def train_on(
     parameters, messages = supported(parameters)
     if parameters.devices != world_size():
         raise BadInputError(
-            f"devices={parameters.devices} was asked for and {world_size()} of them train; start several with "
-            "launching.train_together"
+            f"devices={parameters.devices} was asked for and {world_size()} of them train; start several as "
+            "DynaclrMethod.train does"
         )
     source = source.select(parameters.channels)
     source.require_side(parameters.patch_side_px)
@@ -100,6 +101,11 @@ def train_on(
             f"no cell can be an anchor: of {count.cells} cells in train tracks, {count.without_later_image} "
             f"have no image at t+τ (tau_min={parameters.tau_min:g}) and {count.without_negative} no "
             "unrelated cell there; add tracks, or change tau_min or strategy"
+        )
+    if len(training) < parameters.devices:
+        raise BadInputError(
+            f"{len(training)} cells can be anchors, too few for devices={parameters.devices} to have one each; add "
+            "tracks, or use fewer devices"
         )
     validation: TripletSampler | None = _sampler(cells, "val", parameters)
     if validation is not None and not len(validation):
@@ -114,6 +120,8 @@ def train_on(
         network, started_from = _network(source, parameters)
         config = _config(source, network, parameters, started_from)
         record = SamplingRecord(training)
+        if parameters.devices > 1:
+            BatchNormOverProcesses.replace_in(network)
         module = DynaclrModule(network, parameters, source.kinds, record, _fingerprint(config, source, cells))
         readers = READERS[parameters.device] if workers is None else workers
         resume = None if work is None else ResumeFile(work / RESUME_FILE, module.fingerprint)
@@ -229,6 +237,7 @@ def _fit(
             accelerator="gpu" if parameters.device.value == "cuda" else "cpu",
             devices=parameters.devices,
             strategy="ddp" if parameters.devices > 1 else "auto",
+            plugins=LightningEnvironment() if parameters.devices > 1 else None,
             use_distributed_sampler=False,
             max_epochs=-(-total // steps),
             callbacks=callbacks,

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,9 +18,8 @@ from hypothesis import strategies as st
 
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.manifest import FrozenCells
-from cell_assets.methods import resuming
+from cell_assets.methods import launching, resuming
 from cell_assets.methods.contract import Progress, ProgressSink, TrainingResult, TrainingTable
-from cell_assets.methods.dynaclr import launching
 from cell_assets.methods.dynaclr.loading import EpochBatches, Schedule
 from cell_assets.methods.dynaclr.objective import BatchLoss
 from cell_assets.methods.dynaclr.patches import PatchSource
@@ -46,15 +46,17 @@ CHANGES = {
 @given(triplets=st.integers(1, 3000), batch_size=st.integers(2, 300), devices=st.integers(1, 8))
 def test_shares_are_disjoint_complete_and_of_one_size(triplets: int, batch_size: int, devices: int) -> None:
     schedule = Schedule.of(triplets, batch_size, devices)
-    assert schedule.size <= batch_size + devices - 1
+    if triplets >= devices and batch_size >= 2 * devices:
+        assert schedule[:3] == Schedule.of(triplets, batch_size)[:3], "batches are those of one device"
+    shares = [schedule.share(rank) for rank in range(devices)]
+    assert sorted(np.concatenate(shares)) == list(range(schedule.size))
+    # No device waits for another: their loads differ by one triplet at most.
+    assert 0 < min(map(len, shares)) >= max(map(len, shares)) - 1
     seen = []
     for step in range(schedule.steps):
-        shares = [schedule.share(step, rank) for rank in range(devices)]
-        assert {len(share) for share in shares} == {schedule.size // devices}
-        assert sorted(np.concatenate(shares)) == schedule.places(step).tolist()
-        counted = [share[share < triplets] for share in shares]
-        # No device waits for another: their loads differ by one triplet at most.
-        assert max(map(len, counted)) - min(map(len, counted)) <= 1
+        counted = [
+            of_rank[of_rank < triplets] for of_rank in (schedule.places(step)[share] for share in shares)
+        ]
         seen += np.concatenate(counted).tolist()
     assert sorted(seen) == list(range(triplets))
 
@@ -83,7 +85,10 @@ def test_devices_together_see_every_anchor_once(
             triplets |= mine
             of_step[step] = of_step.get(step, 0) + len(mine)
             if rank == devices - 1:
-                assert batch.counted_in_step == of_step[step]
+                assert batch.counted_in_step.sum() == of_step[step]
+            assert torch.equal(batch.counted, batch.counted_in_step[batch.places[rank]])
+            kin = batch.kin.view(3, -1)[:, batch.places[rank]].reshape(-1)
+            assert torch.equal(kin, torch.from_numpy(sampler.kin)[batch.cells])
     assert triplets == set(
         zip(draws.anchor.tolist(), draws.positive.tolist(), draws.negative.tolist(), strict=True)
     )
@@ -169,34 +174,38 @@ def test_a_process_that_dies_ends_the_training(study: Study) -> None:
     assert not list((study.folder / "one dies").iterdir())
 
 
-def train_saving_every_epoch(number: int, job: launching._Job, said: "multiprocessing.Queue[object]") -> None:
+def train_saving_every_epoch(own: Any, train: Any, said: Any) -> None:
     """What a process runs in place of `launching._train_as`, which it finds unchanged."""
     resuming.SECONDS_BETWEEN_SAVES = 0.0
-    launching._train_as(number, job, said)  # type: ignore[arg-type]
+    launching._train_as(own, train, said)
 
 
 @pytest.mark.slow
 def test_killed_processes_resume_to_the_bytes_of_uninterrupted_ones(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def kill_all(state: Progress) -> None:
-        if state.done == 5:
-            for process in multiprocessing.active_children():
-                os.kill(process.pid or 0, signal.SIGKILL)
+    def kill(some: slice) -> ProgressSink:
+        def sink(state: Progress) -> None:
+            if state.done == 5:
+                for pid in sorted(process.pid or 0 for process in multiprocessing.active_children())[some]:
+                    os.kill(pid, signal.SIGKILL)
+
+        return sink
 
     study.train("whole", max_epochs=3)
-    monkeypatch.setattr(launching, "_train_as", train_saving_every_epoch)
-    study.sink = kill_all
-    try:
-        with pytest.raises(RuntimeError, match="that train together ended with -9"):
-            study.train("killed", work=tmp_path, max_epochs=3)
-    finally:
-        study.sink = None
-    assert [path.name for path in tmp_path.iterdir()] == [resuming.RESUME_FILE]
-    study.train("resumed", work=tmp_path, max_epochs=3)
-    assert study.seen[0].done == 4, "it went on after the first epoch's 3 steps"
-    assert digests(study.folder / "resumed") == digests(study.folder / "whole")
-    assert not list(tmp_path.iterdir())
+    for name, some in {"first": slice(1), "second": slice(1, 2), "both": slice(2)}.items():
+        (work := tmp_path / name).mkdir()
+        with monkeypatch.context() as changed:
+            changed.setattr(launching, "_train_as", train_saving_every_epoch)
+            changed.setattr(study, "sink", kill(some))
+            with pytest.raises(RuntimeError, match="that train together ended with -9"):
+                study.train(f"killed {name}", work=work, max_epochs=3)
+        assert not list((study.folder / f"killed {name}").iterdir())
+        assert [path.name for path in work.iterdir()] == [resuming.RESUME_FILE]
+        study.train(f"resumed {name}", work=work, max_epochs=3)
+        assert study.seen[0].done == 4, "it went on after the first epoch's 3 steps"
+        assert digests(study.folder / f"resumed {name}") == digests(study.folder / "whole")
+        assert not list(work.iterdir())
 
 
 @pytest.mark.slow
@@ -242,7 +251,7 @@ def test_averaged_gradients_are_those_of_the_whole_step(triplets: int, batch_siz
         counted = places[places < triplets]
         parts = []
         for rank in range(devices):
-            share = schedule.share(step, rank)
+            share = places[schedule.share(rank)]
             terms = values[share[share < triplets]]
             parts.append(BatchLoss(terms, terms > 0).share_of_mean(len(counted), devices))
         torch.testing.assert_close(torch.stack(parts).mean(), values[counted].mean())
@@ -254,3 +263,14 @@ def test_a_number_of_devices_that_do_not_train_is_refused(tmp_path: Path) -> Non
         train_on(source, manifest_of(source), small(devices=2), tmp_path)
     with pytest.raises(ValueError, match="batch_size=12 is less than two triplets on each of 7 devices"):
         small(devices=7)
+
+
+def test_more_devices_than_there_are_start_nothing(study: Study) -> None:
+    there = len(os.sched_getaffinity(0))
+    asked = (
+        f"devices={there + 1} was asked for and there are {there} processor cores here; use as many at most"
+    )
+    with pytest.raises(BadInputError, match=asked):
+        study.train("too many", devices=there + 1, batch_size=4 * there)
+    assert not multiprocessing.active_children()
+    assert not list((study.folder / "too many").iterdir())
