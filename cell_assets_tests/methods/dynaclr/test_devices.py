@@ -180,32 +180,38 @@ def train_saving_every_epoch(own: Any, train: Any, said: Any) -> None:
     launching._train_as(own, train, said)
 
 
-@pytest.mark.slow
-def test_killed_processes_resume_to_the_bytes_of_uninterrupted_ones(
-    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def kill(some: slice) -> ProgressSink:
-        def sink(state: Progress) -> None:
-            if state.done == 5:
-                for pid in sorted(process.pid or 0 for process in multiprocessing.active_children())[some]:
-                    os.kill(pid, signal.SIGKILL)
-
-        return sink
-
+@pytest.fixture(scope="module")
+def whole(study: Study) -> Path:
+    """A training that nobody killed."""
     study.train("whole", max_epochs=3)
-    for name, some in {"first": slice(1), "second": slice(1, 2), "both": slice(2)}.items():
-        (work := tmp_path / name).mkdir()
-        with monkeypatch.context() as changed:
-            changed.setattr(launching, "_train_as", train_saving_every_epoch)
-            changed.setattr(study, "sink", kill(some))
-            with pytest.raises(RuntimeError, match="that train together ended with -9"):
-                study.train(f"killed {name}", work=work, max_epochs=3)
-        assert not list((study.folder / f"killed {name}").iterdir())
-        assert [path.name for path in work.iterdir()] == [resuming.RESUME_FILE]
-        study.train(f"resumed {name}", work=work, max_epochs=3)
-        assert study.seen[0].done == 4, "it went on after the first epoch's 3 steps"
-        assert digests(study.folder / f"resumed {name}") == digests(study.folder / "whole")
-        assert not list(work.iterdir())
+    return study.folder / "whole"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "killed"),
+    [("first", slice(1)), ("second", slice(1, 2)), ("both", slice(2))],
+    ids=["first", "second", "both"],
+)
+def test_killed_processes_resume_to_the_bytes_of_uninterrupted_ones(
+    study: Study, whole: Path, name: str, killed: slice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sink(state: Progress) -> None:
+        if state.done == 5:
+            for pid in sorted(process.pid or 0 for process in multiprocessing.active_children())[killed]:
+                os.kill(pid, signal.SIGKILL)
+
+    with monkeypatch.context() as changed:
+        changed.setattr(launching, "_train_as", train_saving_every_epoch)
+        changed.setattr(study, "sink", sink)
+        with pytest.raises(RuntimeError, match="that train together ended with -9"):
+            study.train(f"killed {name}", work=tmp_path, max_epochs=3)
+    assert not list((study.folder / f"killed {name}").iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == [resuming.RESUME_FILE]
+    study.train(f"resumed {name}", work=tmp_path, max_epochs=3)
+    assert study.seen[0].done == 4, "it went on after the first epoch's 3 steps"
+    assert digests(study.folder / f"resumed {name}") == digests(whole)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
