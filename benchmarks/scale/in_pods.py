@@ -11,6 +11,7 @@ from pathlib import Path
 import dagster as dg
 import template
 from cell_assets_tests.k8s.deployed_lab import DeployedLab, deployed_lab, gpu_cluster
+from cell_assets_tests.k8s.tcp_postgres import tcp_postgres
 from kubernetes import client
 
 from cell_assets.assets.partitions import fov_key
@@ -21,7 +22,6 @@ from cell_assets.automation.stages import FOV_ASSETS
 from cell_assets.simulation.simulate import simulate
 from cell_assets_tests.k8s.cluster.control_plane import control_plane, has_service_account
 from cell_assets_tests.k8s.cluster.programs import programs_folder
-from cell_assets_tests.k8s.tcp_postgres import tcp_postgres
 from cell_assets_tests.k8s.waiting import wait_until
 
 HERE = Path(__file__).parent

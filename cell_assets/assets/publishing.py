@@ -300,7 +300,8 @@ def emit_lost_events(instance: dg.DagsterInstance, store: Store) -> int:
     seen = instance.daemon_cursor_storage.get_cursor_values({_SHOWN_THROUGH}).get(_SHOWN_THROUGH)
     shown_through = int(seen) if seen else 0
     settled = ledger.newest_run_ended_before(ledger.now() - _SURELY_COMMITTED)
-    unannounced, alive = [], []
+    unannounced: list[int] = []
+    alive: list[int] = []
     for run in ledger.unannounced(after=shown_through):
         dagster_run = instance.get_run_by_id(run.dagster_run_id) if run.dagster_run_id else None
         is_alive = dagster_run is not None and not dagster_run.is_finished

@@ -6,8 +6,8 @@ import lzma
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, Literal
 
 import pandas as pd
 import pyarrow as pa
@@ -21,10 +21,10 @@ _MOST_BYTES = 2**31
 """Of a whole table: a hundred thousand wells of 2,000 features."""
 _VALUE_BYTES = 8
 _PIECE_BYTES = 2**20
-_COMPRESSED: dict[str, Callable[[Path, Literal["rb"]], IO[bytes]]] = {
-    ".gz": gzip.open,
-    ".bz2": bz2.open,
-    ".xz": lzma.open,
+_COMPRESSED: dict[str, Callable[[Path], BufferedIOBase]] = {
+    ".gz": gzip.GzipFile,
+    ".bz2": bz2.BZ2File,
+    ".xz": lzma.LZMAFile,
 }
 """What a suffix of CSV says."""
 
@@ -114,7 +114,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 def _read_csv(path: Path) -> pd.DataFrame:
     opened = _COMPRESSED.get(path.suffix)
     if opened is not None:
-        with opened(path, "rb") as file:
+        with opened(path) as file:
             n_bytes = 0
             while piece := file.read(_PIECE_BYTES):
                 n_bytes += len(piece)
