@@ -4,6 +4,7 @@ import itertools
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,17 +18,32 @@ from cell_assets_tests.k8s.waiting import wait_until
 _fresh = itertools.count()
 
 
-@pytest.fixture(scope="session")
-def plane() -> Iterator[ControlPlane]:
-    """The control plane; skips, with what the build said, where it is not built."""
+@contextmanager
+def _new_plane() -> Iterator[ControlPlane]:
     try:
         programs = programs_folder()
     except NotBuiltError as error:
         pytest.skip(str(error))
     folder = Path(tempfile.mkdtemp(prefix="cell_assets_kubernetes_"))
-    with control_plane(programs, folder) as running:
+    try:
+        with control_plane(programs, folder) as running:
+            yield running
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def plane() -> Iterator[ControlPlane]:
+    """The control plane; skips, with what the build said, where it is not built."""
+    with _new_plane() as running:
         yield running
-    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def own_plane() -> Iterator[ControlPlane]:
+    """A control plane of the module's own, which has no nodes; skips as `plane` does."""
+    with _new_plane() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

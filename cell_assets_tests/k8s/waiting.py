@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-_PATIENCE_S = 120.0
+_PATIENCE_S = 300.0
 
 
 def wait_until(

@@ -20,13 +20,17 @@ from kubernetes import client, config
 
 from cell_assets.automation import watchdog
 
-_START_S = 120.0
+_START_S = 600.0
+"""On a busy machine; a program that fails says so at once."""
 _CONTROLLERS = (
     "cronjob",
     "garbagecollector",
     "job",
     "namespace",
+    "persistentvolume-binder",
     "podgc",
+    "pv-protection",
+    "pvc-protection",
     "serviceaccount",
     "serviceaccount-token",
     "ttl-after-finished",

@@ -40,6 +40,8 @@ class Node:
     cpus: str = "16"
     memory: str = "64Gi"
     labels: Mapping[str, str] = field(default_factory=dict)
+    taints: tuple[Mapping[str, str], ...] = ()
+    """As the API writes them: key, value, effect."""
 
     @property
     def resources(self) -> dict[str, str]:
@@ -140,7 +142,7 @@ class ProcessKubelet:
             },
         )
         # Admission marks every new node as not ready, and the controller that takes it away does not run.
-        self._core.patch_node(name, {"spec": {"taints": None}})
+        self._core.patch_node(name, {"spec": {"taints": list(self.node.taints) or None}})
 
     def _watch(self) -> None:
         while not self._stopped.is_set():
