@@ -136,7 +136,7 @@ def _open(page: Page, url: str, text: str) -> tuple[float, list[Asked]]:
     asked: list[Asked] = []
 
     def note(request: Request) -> None:
-        if request.url.endswith("/graphql") and request.post_data_buffer is not None:
+        if "/graphql" in request.url and request.post_data_buffer is not None:
             operation = json.loads(request.post_data_buffer)["operationName"]
             asked.append(Asked(operation, request.post_data_buffer, request.timing["responseEnd"]))
 
