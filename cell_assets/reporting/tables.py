@@ -3,10 +3,14 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
-from cell_assets.evaluation.left_out import LeftOut
 from cell_assets.ledger.records import Number, NumberDraft
 from cell_assets.reporting.wording import interval_text, value_text
+
+if TYPE_CHECKING:
+    # Who lists numbers should not wait for pandas, SciPy and Zarr.
+    from cell_assets.evaluation.left_out import LeftOut
 
 _HEADINGS = ("id", "report", "metric", "split", "value", "95 % interval", "n", "unit")
 _RIGHT = frozenset({"id", "value", "n"})
@@ -55,7 +59,7 @@ def numbers_table(numbers: Sequence[Number | NumberDraft]) -> str:
     return "\n".join(lines)
 
 
-def left_out_text(left_out: LeftOut) -> str:
+def left_out_text(left_out: "LeftOut") -> str:
     """What an experiment's thresholds left out, one line per plate and measure under a sentence."""
     lines = [" ".join(left_out.sentences())]
     lines += [

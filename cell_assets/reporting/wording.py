@@ -1,7 +1,11 @@
 """How numbers are written for people: the same in HTML, in captions and in the terminal."""
 
-from cell_assets.evaluation.resampling import Estimate
+from typing import TYPE_CHECKING
+
 from cell_assets.ledger.records import NumberDraft
+
+if TYPE_CHECKING:
+    from cell_assets.evaluation.resampling import Estimate
 
 
 def value_text(value: float | None) -> str:
@@ -22,7 +26,7 @@ def interval_text(low: float | None, high: float | None) -> str:
     return f"{value_text(low)} to {value_text(high)}"
 
 
-def estimate_text(estimate: Estimate) -> str:
+def estimate_text(estimate: "Estimate") -> str:
     """`0.918 (95 % interval 0.845 to 0.978)`, without the bracket or with the reason where it is missing."""
     if estimate.value is None:
         return f"not computed, because {estimate.why_missing}"
