@@ -16,6 +16,8 @@ from zarr.codecs import BloscCodec, BytesCodec
 from zarr.core.metadata import ArrayV2Metadata
 from zarr.storage import LocalStore
 
+from cell_assets.errors import BadInputError
+
 _BLOSC_HEADER_BYTES = 16
 
 
@@ -34,7 +36,8 @@ class VolumeReader:
     def read(self, array: zarr.Array, axes: str, at: tuple[int | slice, ...]) -> NDArray[np.generic]:
         """`array[at]`, where integers in `at` are one time point and channel and a slice is along z.
 
-        Raises what the codecs raise for bytes that they cannot decode (RuntimeError, ValueError, OSError …).
+        Raises BadInputError for codecs that unpack to whatever a chunk says, and what the codecs raise for bytes that
+        they cannot decode (RuntimeError, ValueError, OSError …).
         """
         if (part := _blosc_part(array, axes, at)) is not None:
             return self._read_blosc(array, part)
@@ -63,6 +66,7 @@ class VolumeReader:
             self._store = _open_tensorstore(array, kept_bytes * 5 // 4 if keep else 0)
             self._key = key
         if self._store is None:
+            _refuse_unbounded(array)
             return np.asarray(array[at])
         return np.asarray(self._store[at].read().result())
 
@@ -153,6 +157,17 @@ def _is_part(array: zarr.Array, axes: str, at: tuple[int | slice, ...]) -> bool:
     z_axis = axes.index("z")
     z, length = at[z_axis], array.shape[z_axis]
     return isinstance(z, slice) and len(range(length)[z]) < min(array.chunks[z_axis], length)
+
+
+def _refuse_unbounded(array: zarr.Array) -> None:
+    """Zarr unpacks a chunk whole before it looks at its size; of Blosc that is 2 GB at most, of others anything."""
+    metadata = array.metadata
+    if isinstance(metadata, ArrayV2Metadata) and isinstance(metadata.compressor, Blosc | None):
+        return
+    raise BadInputError(
+        f"{array.store_path}: its chunks are packed so that nothing says how large they are; write the plate with "
+        "Blosc, zstd or gzip and without filters"
+    )
 
 
 def _open_tensorstore(array: zarr.Array, cache_bytes: int) -> tensorstore.TensorStore | None:

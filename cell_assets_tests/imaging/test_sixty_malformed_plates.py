@@ -344,7 +344,7 @@ CASES: dict[str, Case] = {
     "zarr 0.4: a pickle for a filter": Case(
         "zarr4",
         packed(None, pickle.dumps(print), [{"id": "pickle", "protocol": 5}]),
-        ("A/1/0", "can execute arbitrary code"),
+        ("A/1/0", "pickle"),
     ),
     **{
         f"zarr 0.4: {codec} that unpacks to 128 MB": Case(
