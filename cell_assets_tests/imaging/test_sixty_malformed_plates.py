@@ -339,7 +339,7 @@ CASES: dict[str, Case] = {
     "zarr 0.4: pickles for chunks": Case(
         "zarr4",
         packed({"id": "pickle", "protocol": 5}, pickle.dumps(print)),
-        ("A/1/0", "can execute arbitrary code"),
+        ("A/1/0", "pickle"),
     ),
     "zarr 0.4: a pickle for a filter": Case(
         "zarr4",
