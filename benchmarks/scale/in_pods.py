@@ -11,7 +11,6 @@ from pathlib import Path
 import dagster as dg
 import template
 from cell_assets_tests.k8s.deployed_lab import DeployedLab, deployed_lab, gpu_cluster
-from cell_assets_tests.k8s.tcp_postgres import tcp_postgres
 from kubernetes import client
 
 from cell_assets.assets.partitions import fov_key
@@ -20,6 +19,7 @@ from cell_assets.automation.ingesting import ingest_plate
 from cell_assets.automation.running import RunRequest, choose
 from cell_assets.automation.stages import FOV_ASSETS
 from cell_assets.simulation.simulate import simulate
+from cell_assets_tests.database.tcp_postgres import tcp_postgres
 from cell_assets_tests.k8s.cluster.control_plane import control_plane, has_service_account
 from cell_assets_tests.k8s.cluster.programs import programs_folder
 from cell_assets_tests.k8s.waiting import wait_until

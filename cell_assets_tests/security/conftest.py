@@ -12,7 +12,7 @@ import pytest
 from psycopg2 import sql
 
 from cell_assets.database.addresses import DatabaseAddresses
-from cell_assets_tests.k8s.tcp_postgres import TcpPostgres, tcp_postgres
+from cell_assets_tests.database.tcp_postgres import TcpPostgres, tcp_postgres
 from cell_assets_tests.security.canary import Canary
 from cell_assets_tests.security.services import Services, services
 

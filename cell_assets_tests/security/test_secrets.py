@@ -17,8 +17,8 @@ import pytest
 
 from cell_assets.database.programs import installed_programs
 from cell_assets.settings import Settings
+from cell_assets_tests.database.tcp_postgres import TcpPostgres
 from cell_assets_tests.end_to_end.lab import PlateFolder, cell_assets, small_choices, tiny_plate
-from cell_assets_tests.k8s.tcp_postgres import TcpPostgres
 from cell_assets_tests.security.canary import Canary, Search
 from cell_assets_tests.security.conftest import GuardedLab
 from cell_assets_tests.security.services import CommandLines, Services
