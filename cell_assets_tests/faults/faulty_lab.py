@@ -95,7 +95,7 @@ class FaultyLab:
         with self.opened() as session:
             with session.executor():
                 pass  # as the next command would, shows what was committed and not shown
-            assert session.reconcile(mend=False).faults == ()
+            assert session.reconcile(mend=False).left == ()
             assert_published_is_whole(session)
             assert_nothing_left(session)
             assert_dagster_agrees(session)
