@@ -35,6 +35,8 @@ _KNOWN: dict[str, object] = {
 _HARMLESS = {"logTelemetry", "setNuxSeen"}
 """Dagster asks nobody's leave for these two: what pages were looked at, which is switched off here, and that its first
 dialogue was seen. Neither touches a database."""
+_NOWHERE = {"setAppManagedComponent", "deleteAppManagedComponent"}
+"""Refused by every webserver of one's own, as they are of Dagster's hosted service."""
 
 
 class Schema:
@@ -95,6 +97,7 @@ def _written(of: Mapping[str, Any]) -> str:
 def lab(guarded_lab: GuardedLab) -> Iterator[GuardedLab]:
     """The lab's webserver and the auditor's over one code location, without a daemon, which would write by itself."""
     running = guarded_lab.services
+    assert running.run("prepare").returncode == 0
     running.start("code-location", "code-location")
     running.wait("code-location", "code-location")
     running.start("webserver", "webserver")
@@ -158,7 +161,7 @@ def test_what_refused_them_was_that_it_is_read_only(lab: GuardedLab) -> None:
         question, variables = schema.call(mutation)
         if was_refused(running.ask("webserver", question, variables), mutation["name"]):
             refused.append(mutation["name"])
-    assert refused == []
+    assert set(refused) == _NOWHERE
     after = rows(lab)
     changed = {table for table, found in after.items() if found != before[table]}
     dagster = next(name for name in lab.addresses.by_name if name.endswith("_dagster"))
