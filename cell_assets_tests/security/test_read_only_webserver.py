@@ -52,16 +52,26 @@ _KNOWN: dict[str, object] = {
     "partitionKey": "P9",
     "partitionKeys": ["P9"],
     "limit": 7,
+    "cursor": "0",
+    "timestamp": 0.0,
+    "metadata": "{}",
 }
 """Values with which a mutation would do something here."""
+_WHY = "... on Error { message }"
 _NESTED = {
+    **dict.fromkeys(
+        ("terminateRun", "terminatePipelineExecution"), "... on TerminateRunFailure { why: message }"
+    ),
     "launchMultipleRuns": "... on LaunchMultipleRunsResult { launchMultipleRunsResult { __typename } }",
-    "terminateRuns": "... on TerminateRunsResult { terminateRunResults { __typename } }",
+    "terminateRuns": "... on TerminateRunsResult { terminateRunResults { __typename "
+    "... on TerminateRunFailure { why: message } } }",
 }
 """Of answers that hold one for each run."""
 _HARMLESS = {"logTelemetry", "setNuxSeen"}
 """Dagster asks nobody's leave for these two: what pages were looked at, which is switched off here, and that its first
 dialogue was seen. Neither touches a database."""
+_ASKED_LATER = {"reexecutePartitionBackfill"}
+"""Of a backfill that has not ended, Dagster says so before it looks who asks."""
 _NOWHERE = {"setAppManagedComponent", "deleteAppManagedComponent"}
 """Refused by every webserver of one's own, as they are of Dagster's hosted service."""
 
@@ -88,7 +98,7 @@ class Schema:
         passed = ", ".join(f"{name}: ${name}" for name in given)
         within = _NESTED.get(mutation["name"], "")
         is_object = _innermost(mutation["type"])["kind"] in ("OBJECT", "UNION", "INTERFACE")
-        selected = f" {{ __typename {within} }}" if is_object else ""
+        selected = f" {{ __typename {_WHY} {within} }}" if is_object else ""
         arguments = (f"({declared})", f"({passed})") if given else ("", "")
         return f"mutation{arguments[0]} {{ {mutation['name']}{arguments[1]}{selected} }}", variables
 
@@ -158,7 +168,10 @@ def was_refused(answer: Mapping[str, Any], name: str) -> bool:
     said = (answer.get("data") or {}).get(name)
     if isinstance(said, dict):
         each = next((value for value in said.values() if isinstance(value, list)), [said])
-        return {one["__typename"] for one in each} == {"UnauthorizedError"}
+        return all(
+            one["__typename"] == "UnauthorizedError" or "do not have permission" in one.get("why", "")
+            for one in each
+        )
     return any(
         "permission" in str(error).lower() or "Unauthorized" in str(error)
         for error in answer.get("errors", ())
@@ -195,12 +208,16 @@ def there(lab: GuardedLab) -> There:
         **dict.fromkeys(("runId", "parentRunId", "rootRunId"), run),
         "runIds": [run],
         "scheduleName": schedule["name"],
+        "reexecutionParams": {"parentRunId": run, "strategy": "ALL_STEPS"},
         "backfillId": backfill,
         "parentBackfillId": backfill,
     }
     own = {
         "stopSensor": {"id": of_sensor["id"], "jobSelectorId": of_sensor["selectorId"]},
         "stopRunningSchedule": {"id": of_schedule["id"], "scheduleSelectorId": of_schedule["selectorId"]},
+        "reexecutePartitionBackfill": {
+            "reexecutionParams": {"parentRunId": backfill, "strategy": "ALL_STEPS"}
+        },
         "launchPartitionBackfill": {
             "backfillParams": {"assetSelection": [{"path": ["raw_acquisition"]}], "partitionNames": ["P8"]}
         },
@@ -221,11 +238,8 @@ def test_every_mutation_is_refused_and_no_row_changes(lab: GuardedLab, there: Th
         if not was_refused(answer, mutation["name"]):
             allowed[mutation["name"]] = answer
     changed = {table for table, found in rows(lab).items() if found != before[table]}
-    print("CHANGED", changed)
-    for name, answer in allowed.items():
-        print("ALLOWED", name, str(answer)[:700])
     assert changed == set()
-    assert allowed.keys() == _HARMLESS, allowed
+    assert allowed.keys() == _HARMLESS | _ASKED_LATER, allowed
 
 
 def test_what_refused_them_was_that_it_is_read_only(lab: GuardedLab, there: There) -> None:
@@ -245,4 +259,4 @@ def test_what_refused_them_was_that_it_is_read_only(lab: GuardedLab, there: Ther
     after = rows(lab)
     changed = {table for table, found in after.items() if found != before[table]}
     dagster = next(name for name in lab.addresses.by_name if name.endswith("_dagster"))
-    assert {f"{dagster}.{table}" for table in ("runs", "dynamic_partitions", "concurrency_limits")} <= changed
+    assert {f"{dagster}.{table}" for table in ("runs", "bulk_actions")} <= changed
