@@ -139,7 +139,7 @@ def test_pods_that_share_no_folder_need_a_bucket(tmp_path: Path) -> None:
             build_defs(without_volume(tmp_path, store))
     executor = build_defs(without_volume(tmp_path, "s3://lab/main")).executor
     assert executor is not None
-    config = executor.resolve_config({}).value["config"]
+    config = executor.apply_config_mapping({"config": {}}).value["config"]
     assert config["volumes"] == [{"name": "cell-assets-home", "empty_dir": {}}]
     assert config["volume_mounts"] == [{"name": "cell-assets-home", "mount_path": "/home/lab"}]
     with pytest.raises(BadInputError, match="give an absolute path below /"):

@@ -72,6 +72,7 @@ def test_a_plate_arrives_in_a_bucket_and_becomes_an_artifact_in_one(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_the_whole_graph_with_its_artifacts_in_a_bucket(
     new_lab: Callable[[], Settings], bucket_url: str, tmp_path: Path
 ) -> None:
