@@ -39,6 +39,7 @@ def small_disk(new_lab: Callable[[], FaultyLab]) -> Iterator[FaultyLab]:
         subprocess.run(["umount", "-l", str(store)], check=True)
 
 
+@pytest.mark.slow
 def test_each_kind_of_output_stops_with_a_sentence_and_is_made_when_there_is_room(
     small_disk: FaultyLab, two_fovs: PlateFolder
 ) -> None:

@@ -63,7 +63,8 @@ def _watching(lab: FaultyLab) -> Iterator[Watched]:
         thread.join()
 
 
-@pytest.mark.parametrize(("n_own", "n_shared"), [(2, 2), pytest.param(10, 6, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("n_own", "n_shared"), [(2, 2), (10, 6)])
 def test_all_are_right_and_nobody_waits_for_ever(
     new_lab: Callable[[], FaultyLab], two_fovs: PlateFolder, n_own: int, n_shared: int
 ) -> None:
