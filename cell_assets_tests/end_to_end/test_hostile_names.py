@@ -53,6 +53,7 @@ def rename_in_json(folder: Path, old: str, new: str) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.needs_chromium
 def test_no_name_runs_as_a_script(new_lab: Callable[[], Settings], tmp_path: Path) -> None:
     browser_program, lab = chromium(), new_lab()
@@ -67,7 +68,7 @@ def test_no_name_runs_as_a_script(new_lab: Callable[[], Settings], tmp_path: Pat
             outcome = run(session, request)
             assert outcome.failed == (), outcome.failed
         numbers = session.ledger.numbers()
-    for number in {one.artifact_id: one.id for one in numbers}.values():
+    for number in {one.experiment: one.id for one in numbers}.values():
         page = tmp_path / f"number_{number}.html"
         assert cell_assets(lab, "explain", str(number), "--html", str(page)).code == 0
     pages = [*lab.store_root.rglob("*.html"), *tmp_path.glob("number_*.html")]
