@@ -74,7 +74,7 @@ def test_no_name_runs_as_a_script(new_lab: Callable[[], Settings], tmp_path: Pat
     pages = [*lab.store_root.rglob("*.html"), *tmp_path.glob("number_*.html")]
     assert len(pages) >= 5
     named = [page for page in pages if "window.ran" in page.read_text(encoding="utf-8")]
-    assert len(named) >= 4, "the names stand on pages, so that something was tried"
+    assert len(named) >= 2, "the names stand on pages, so that something was tried"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=browser_program, args=list(FLAGS))
         shown = browser.new_page()
