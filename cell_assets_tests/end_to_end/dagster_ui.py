@@ -49,7 +49,7 @@ query Schema($selector: PipelineSelector!) {
   } }
 }
 """
-_LAUNCH = """
+LAUNCH = """
 mutation Launch($given: ExecutionParams!) {
   launchRun(executionParams: $given) { __typename
     ... on LaunchRunSuccess { run { runId } }
@@ -166,7 +166,7 @@ class DagsterUi:
 
     def config_of(self, asset: str, step: str) -> dict[str, ShownField]:
         """The config that the Launchpad asks of an asset's step."""
-        said = self.ask(_SCHEMA, {"selector": _selector([asset])})["runConfigSchemaOrError"]
+        said = self.ask(_SCHEMA, {"selector": launch_selector([asset])})["runConfigSchemaOrError"]
         types = {one["key"]: one for one in said["allConfigTypes"]}
         fields: dict[str, dict[str, Any]] = {}
         key = said["rootConfigType"]["key"]
@@ -183,11 +183,11 @@ class DagsterUi:
     def launch(self, assets: list[str], partition: str, config: dict[str, Any]) -> dict[str, Any]:
         """Launch a run with the config of its steps, as the Launchpad does; gives the answer."""
         given = {
-            "selector": _selector(assets),
+            "selector": launch_selector(assets),
             "runConfigData": {"ops": {step: {"config": one} for step, one in config.items()}},
             "executionMetadata": {"tags": [{"key": "dagster/partition", "value": partition}]},
         }
-        return dict(self.ask(_LAUNCH, {"given": given})["launchRun"])
+        return dict(self.ask(LAUNCH, {"given": given})["launchRun"])
 
     def backfill(self, assets: list[str], partitions: list[str], config: dict[str, Any]) -> dict[str, Any]:
         """The same for several partitions."""
@@ -216,7 +216,7 @@ class DagsterUi:
         ]
 
 
-def _selector(assets: list[str]) -> dict[str, Any]:
+def launch_selector(assets: list[str]) -> dict[str, Any]:
     return {
         "repositoryLocationName": "cell_assets",
         "repositoryName": "__repository__",
