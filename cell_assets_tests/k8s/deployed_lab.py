@@ -35,12 +35,12 @@ from cell_assets.automation.session import Session
 from cell_assets.automation.stages import FOV_ASSETS
 from cell_assets.settings import Settings
 from cell_assets_tests.automation.helm_values import K8S, code_location_of, dagster_yaml_of, helm_values
+from cell_assets_tests.database.tcp_postgres import TcpPostgres
 from cell_assets_tests.end_to_end.dagster_ui import LAUNCH, launch_selector
 from cell_assets_tests.end_to_end.lab import CHECKOUT, PlateFolder, opened
 from cell_assets_tests.k8s.cluster.control_plane import ControlPlane
 from cell_assets_tests.k8s.cluster.kubelet import GPU, Node, ProcessKubelet
 from cell_assets_tests.k8s.pods import log
-from cell_assets_tests.k8s.tcp_postgres import TcpPostgres
 from cell_assets_tests.k8s.waiting import wait_until
 
 MODULE = "cell_assets_tests.k8s.saving_definitions"
@@ -105,11 +105,11 @@ class PodHistory:
         return [one for one in list(self.seen) if (one.run, one.step) == (run, step)]
 
     def running_together(self, step: str) -> int:
-        """How many pods of a step ran at the same time, at most."""
+        """How many pods of a step, or with step "" of runs, ran at the same time, at most."""
         phases: dict[str, str] = {}
         most = 0
         for one in list(self.seen):
-            if one.step == step:
+            if one.run and one.step == step:
                 phases[one.name] = one.phase
                 most = max(most, list(phases.values()).count("Running"))
         return most

@@ -11,6 +11,7 @@ import pytest
 from cell_assets.automation import watchdog
 from cell_assets.automation.running import RunRequest, choose
 from cell_assets.ledger.records import Provenance, RunOutcome
+from cell_assets_tests.database.tcp_postgres import tcp_postgres
 from cell_assets_tests.end_to_end.lab import (
     SMALL_TRAINING,
     assert_nothing_left,
@@ -29,7 +30,6 @@ from cell_assets_tests.k8s.deployed_lab import (
     gpu_cluster,
 )
 from cell_assets_tests.k8s.pods import wait_for_phase
-from cell_assets_tests.k8s.tcp_postgres import tcp_postgres
 from cell_assets_tests.k8s.waiting import wait_until
 
 pytestmark = [pytest.mark.needs_kubernetes, pytest.mark.timeout(1500)]
@@ -42,7 +42,7 @@ RUN = ""
 
 def training(seed: int) -> dict[str, object]:
     """Choices under which a training saves a few dozen epochs in some seconds."""
-    changes = {**SMALL_TRAINING, "max_steps": None, "max_epochs": 40, "seed": seed}
+    changes = {**SMALL_TRAINING, "max_steps": None, "max_epochs": 80, "seed": seed}
     return small_choices() | {"training": {"dynaclr": {"preset": "quick", "changes": changes}}}
 
 
@@ -196,12 +196,6 @@ def test_a_training_whose_pod_is_lost_goes_on_to_the_same_bytes(
     lab.wait_for_saved_epoch("E1")
     lose(lab, pod)
     assert lab.wait_until_ended(run_id) == "SUCCESS"
-    print(
-        lose.__name__,
-        resumed_after(lab, run_id),
-        lab.events(run_id, CHECKPOINT),
-        lab.pods.of(run_id, CHECKPOINT),
-    )
     assert min(resumed_after(lab, run_id)) >= 1
     seed, digest = made_by(lab, run_id)
     assert digest == undisturbed[seed]
@@ -241,9 +235,6 @@ def test_a_run_whose_worker_is_lost_is_launched_anew(
     assert lab.wait_until_ended(run_id) == "FAILURE"
     again = lab.retry_of(run_id)
     assert lab.wait_until_ended(again) == "SUCCESS"
-    print(lose.__name__, lab.events(run_id, CHECKPOINT), lab.events(again, CHECKPOINT))
-    print(lab.messages(again))
-    print(lab.pods.seen[-40:])
     seed, digest = made_by(lab, again)
     assert digest == undisturbed[seed]
     assert_all_is_well(lab)
