@@ -129,7 +129,7 @@ def retrain(lab: DeployedLab, *before: str) -> str:
 
 
 def seed_of(made: Provenance) -> int:
-    return int(made.run.parameters["training"]["seed"])  # type: ignore[index,call-overload,arg-type]
+    return int(made.run.parameters["seed"])  # type: ignore[arg-type]
 
 
 def made_by(lab: DeployedLab, run_id: str) -> tuple[int, str]:
