@@ -1,5 +1,5 @@
-"""The code location of cell_assets as pods of the tests load it: trainings are saved after every epoch, and a step looks
-every second whether its run is over."""
+"""The code location of cell_assets as pods of the tests load it: trainings are saved after every epoch, and a step
+looks every second whether its run is over."""
 
 from cell_assets.automation import orphaned_steps
 from cell_assets.definitions import defs as defs

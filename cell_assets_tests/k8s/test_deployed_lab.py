@@ -70,6 +70,7 @@ def lab(cluster: Cluster, open_home: Path, tmp_path_factory: pytest.TempPathFact
         yield running
 
 
+@pytest.mark.slow
 def test_two_gpu_assets_take_turns_on_the_one_gpu(lab: DeployedLab) -> None:
     lab.allow_gpu_steps(2)
     occupy_the_gpu(lab)
