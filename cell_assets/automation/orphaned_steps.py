@@ -11,12 +11,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import dagster as dg
+from dagster_postgres.utils import DagsterPostgresException
 from sqlalchemy.exc import SQLAlchemyError
+
+from cell_assets.errors import CellAssetsError
 
 _log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 30.0
 """Seconds between two looks at the run, each of which is one query of a row."""
+_AWAY = (SQLAlchemyError, DagsterPostgresException, CellAssetsError)
+"""What a question ends in while the database is away: after six seconds in Dagster's storage, after minutes in ours."""
 
 
 @contextmanager
@@ -36,7 +41,7 @@ def _watch(instance: dg.DagsterInstance, run_id: str, done: threading.Event) -> 
     while not done.wait(LOOK_EVERY_S):
         try:
             run = instance.get_run_by_id(run_id)
-        except SQLAlchemyError as error:
+        except _AWAY as error:
             # A database that is away for a while says nothing of the run.
             _log.warning("run %s cannot be looked at: %s", run_id, type(error).__name__)
             continue

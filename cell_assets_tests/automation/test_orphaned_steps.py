@@ -15,9 +15,22 @@ from cell_assets_tests.end_to_end.lab import CHECKOUT
 _STEP = """
 import sys, time
 import dagster as dg
+from dagster_postgres.utils import DagsterPostgresException
 from cell_assets.automation import orphaned_steps
 
 orphaned_steps.LOOK_EVERY_S = 0.05
+look, left = dg.DagsterInstance.get_run_by_id, int(sys.argv[2])
+
+
+def look_at_a_database_that_is_away_at_first(*asked):
+    global left
+    left -= 1
+    if left >= 0:
+        raise DagsterPostgresException("too many retries for DB connection")
+    return look(*asked)
+
+
+dg.DagsterInstance.get_run_by_id = look_at_a_database_that_is_away_at_first
 with dg.DagsterInstance.get() as instance, orphaned_steps.leaving_with_run(instance, sys.argv[1]):
     print("begun", flush=True)
     # Until it is told to end, or asked to leave.
@@ -33,9 +46,9 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
         yield opened
 
 
-def begun_step(run_id: str) -> "subprocess.Popen[str]":
+def begun_step(run_id: str, unanswered: int = 0) -> "subprocess.Popen[str]":
     process = subprocess.Popen(
-        [sys.executable, "-c", _STEP, run_id],
+        [sys.executable, "-c", _STEP, run_id, str(unanswered)],
         cwd=CHECKOUT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -49,6 +62,15 @@ def begun_step(run_id: str) -> "subprocess.Popen[str]":
 def test_a_step_whose_run_was_reported_as_failed_leaves(instance: dg.DagsterInstance) -> None:
     run = create_run_for_test(instance, status=dg.DagsterRunStatus.STARTED)
     step = begun_step(run.run_id)
+    instance.report_run_failed(run, "its worker was killed")
+    out, _ = step.communicate(timeout=120)
+    assert (step.returncode, out) == (-signal.SIGTERM, "")
+
+
+def test_a_step_goes_on_looking_while_the_database_is_away(instance: dg.DagsterInstance) -> None:
+    """What Dagster's storage raises then is played."""
+    run = create_run_for_test(instance, status=dg.DagsterRunStatus.STARTED)
+    step = begun_step(run.run_id, unanswered=2)
     instance.report_run_failed(run, "its worker was killed")
     out, _ = step.communicate(timeout=120)
     assert (step.returncode, out) == (-signal.SIGTERM, "")
