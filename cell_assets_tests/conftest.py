@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
@@ -20,6 +21,10 @@ from cell_assets_tests.object_store import FlakyProxy, client_environment, make_
 # Tests never assert on seconds, and the first example of many waits for an import.
 settings.register_profile("without deadline", deadline=None)
 settings.load_profile("without deadline")
+
+# A job that a script runs in the background ignores SIGINT. Dagster copies that for SIGTERM, and services that tests
+# start would inherit both, and be waited for in vain when they are asked to end.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _fresh = itertools.count()
 

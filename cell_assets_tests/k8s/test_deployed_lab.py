@@ -108,6 +108,21 @@ def test_two_gpu_assets_take_turns_on_the_one_gpu(lab: DeployedLab) -> None:
     assert_nothing_left(lab.session)
 
 
+@pytest.mark.slow
+def test_the_pool_keeps_a_gpu_step_from_having_a_pod(lab: DeployedLab) -> None:
+    lab.allow_gpu_steps(1)
+    for experiment, seed in (("E1", 3), ("E2", 3)):
+        choose(lab.session, RunRequest(experiment=experiment, choices=training(seed)))
+    runs = [lab.launch([CHECKPOINT], experiment) for experiment in ("E1", "E2")]
+    assert [lab.wait_until_ended(run) for run in runs] == ["SUCCESS", "SUCCESS"]
+
+    assert lab.pods.running_together(RUN) == 2
+    seen = [(one.name, one.phase) for one in lab.pods.seen if one.run in runs and one.step == CHECKPOINT]
+    first, second = dict.fromkeys(name for name, _ in seen)
+    # The second has no pod, not even one that waits, before the first's has ended.
+    assert seen.index((first, "Succeeded")) < [name for name, _ in seen].index(second)
+
+
 def occupy_the_gpu(lab: DeployedLab) -> None:
     """A pod of somebody else, so that both of the lab's are there before either can run."""
     container = {"name": "main", "image": "tests", "command": ["sleep", "1000"]}
