@@ -6,6 +6,7 @@ nothing can be recorded. A connection that a command keeps open it does not ask 
 
 import functools
 import itertools
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -25,6 +26,11 @@ from sqlalchemy import event
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from cell_assets.ledger.lost_connections import PATIENCE_S, Patience
+
+_KEYS_HOLD_S = 10.0
+"""So long a page that asks for one partition after the other is answered from one look at the database."""
+_ASKED_ONE_BY_ONE = 50
+"""So many are looked for one by one first, so that who asks for few does not read all."""
 
 
 class PatientPostgresStorage(DagsterPostgresStorage):
@@ -55,8 +61,43 @@ class PatientPostgresStorage(DagsterPostgresStorage):
         return PatientPostgresStorage(pg_url_from_config(config_value), tables, inst_data)
 
 
+class _PartitionKeys:
+    """Keys of one kind of partitions that are known to be there, for `_KEYS_HOLD_S` at most."""
+
+    def __init__(self) -> None:
+        self._since = time.monotonic()
+        self.asked = itertools.count()
+        self.there: frozenset[str] | None = None
+
+    def are_old(self) -> bool:
+        return time.monotonic() - self._since > _KEYS_HOLD_S
+
+
 class PatientEventLogStorage(PostgresEventLogStorage):
     """Events, each stored once, whatever becomes of the connection meanwhile."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._keys: dict[str, _PartitionKeys] = {}
+        super().__init__(*args, **kwargs)
+
+    def has_dynamic_partition(self, partitions_def_name: str, partition_key: str) -> bool:
+        """Whether there is this key.
+
+        For the state of a partitioned check Dagster asks that of every key, in a query each, with every page.
+        """
+        keys = self._keys.get(partitions_def_name)
+        if keys is None or keys.are_old():
+            keys = self._keys[partitions_def_name] = _PartitionKeys()
+        if keys.there is None and next(keys.asked) >= _ASKED_ONE_BY_ONE:
+            keys.there = frozenset(self.get_dynamic_partitions(partitions_def_name))
+        # One that was not there may be by now.
+        known = keys.there is not None and partition_key in keys.there
+        return known or super().has_dynamic_partition(partitions_def_name, partition_key)
+
+    def delete_dynamic_partition(self, partitions_def_name: str, partition_key: str) -> None:
+        """Forget a key; other processes may know it for `_KEYS_HOLD_S` longer."""
+        super().delete_dynamic_partition(partitions_def_name, partition_key)
+        self._keys.pop(partitions_def_name, None)
 
     def _connect(self) -> AbstractContextManager[sa.Connection]:
         return _connected(self._engine)

@@ -104,3 +104,22 @@ def test_a_run_waits_for_a_server_that_is_away(
         assert run.status is dg.DagsterRunStatus.SUCCESS
         said = [entry.user_message for entry in instance.all_logs(result.run_id)]
         assert said.count("said while nobody answered") == 1
+
+
+def test_keys_of_partitions_are_read_once_for_a_page(cutter: Forwarder, tmp_path: Path) -> None:
+    keys = [f"P1|A/1/{n:03d}" for n in range(300)]
+    asked: list[str] = []
+    with instance_on(cutter.url, tmp_path, keeps_connections=True) as instance:
+        instance.add_dynamic_partitions("fov", keys[:-1])
+        cutter.plan = lambda query: asked.append(query)  # type: ignore[func-returns-value]
+        assert all(instance.has_dynamic_partition("fov", key) for key in keys[:-1])
+        assert len([query for query in asked if "FROM dynamic_partitions" in query]) < 60
+
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.mkdir()
+        with instance_on(cutter.url, elsewhere) as other:
+            other.add_dynamic_partitions("fov", keys[-1:])
+        assert instance.has_dynamic_partition("fov", keys[-1])
+        assert not instance.has_dynamic_partition("fov", "P1|Z/9/999")
+        instance.delete_dynamic_partition("fov", keys[0])
+        assert not instance.has_dynamic_partition("fov", keys[0])
