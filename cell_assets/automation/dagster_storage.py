@@ -1,4 +1,4 @@
-"""Dagster's storage in PostgreSQL, which waits for a server that went away.
+"""Dagster's storage in PostgreSQL, which waits for a server that went away and reads partition keys together.
 
 Dagster's own asks again for six seconds; then the step that wanted to log an event ends, and the run with it, of which
 nothing can be recorded. A connection that a command keeps open it does not ask whether it still leads anywhere.

@@ -95,7 +95,8 @@ def test_what_the_mean_cannot_see_is_learned(
             "profile_width": 32,
             "sets": SetParameters(mean_cells=200, sd_cells=40),
             "learning_rate": 3e-3,
-            "max_epochs": 120,
+            # Skewness is found with .53 to .68 above chance; after 120, .28 to .46.
+            "max_epochs": 200,
             "seed": seed,
         }
     )
@@ -107,5 +108,4 @@ def test_what_the_mean_cannot_see_is_learned(
     shifted, _ = populations(kind, seed, shift=5 * SCATTER)
     told, _ = replicates(of_means(shifted)[~seen], compound[~seen], seed)
     assert told > 0.7
-    # Skewness alone is found with .28 to .46 above chance; seed 2 is the least, with tile instructions (AMX).
-    assert found > (0.95 if kind is rotated else chance + 0.2)
+    assert found > (0.95 if kind is rotated else chance + 0.3)
