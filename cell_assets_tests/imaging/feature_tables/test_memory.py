@@ -57,6 +57,7 @@ def test_memory_does_not_grow_with_the_table(tmp_path: Path) -> None:
     few, many = peaks_mib(tmp_path, 100_000), peaks_mib(tmp_path, 180_000)
     further_mib = 80_000 * N_FEATURES * 4 / 2**20
     grown = np.subtract(many, few) / further_mib
-    # A table that was held once would grow by 1; read ahead, as pyarrow does untold, it grew by 1.5. Seen are .11 to
-    # .15, and -.05 to .33 made ready, beside keys (8 bytes a cell of 1,600) and, made ready, some columns twice (520 bytes).
+    # A table that was held once would grow by 1; read ahead, as pyarrow does untold, it grew by 1.5. Seen are .11
+    # to .15, and -.05 to .33 made ready, beside keys (8 bytes a cell of 1,600) and, made ready, some columns twice
+    # (520 bytes).
     assert (grown < 0.5).all(), grown
