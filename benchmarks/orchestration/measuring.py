@@ -101,7 +101,7 @@ def _ingest(session: Session, source: Path, plate: str) -> None:
 def _measure(session: Session, plate: str, workers: int, profile: Path | None) -> Measured:
     positions = _positions(session, plate)
     loop_started = time.process_time()
-    loop_s = _plain_loop(session, plate, positions)
+    loop_s = plain_loop(session, EXPERIMENT, plate, positions)
     loop_cpu_s = time.process_time() - loop_started
     with session.executor() as executor:
         keys = [fov_key(plate, position) for position in positions]
@@ -133,9 +133,9 @@ def _positions(session: Session, plate: str) -> tuple[str, ...]:
     return record.draft.positions
 
 
-def _plain_loop(session: Session, plate: str, positions: tuple[str, ...]) -> float:
+def plain_loop(session: Session, experiment: str, plate: str, positions: tuple[str, ...]) -> float:
     """Seconds for the bodies alone: no store, no ledger, no Dagster, no second process, BLAS as in a worker."""
-    request = ExperimentChoices.of(session.ledger, EXPERIMENT).fovs
+    request = ExperimentChoices.of(session.ledger, experiment).fovs
     plans = plan_plate(session.store, plate, positions, request)
     out = session.settings.home / "loop"
     tasks = [

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 
+import installations
 import pages
 import questions
 import template
@@ -19,6 +20,8 @@ import year
 
 from cell_assets.automation.dagster_home import open_instance
 from cell_assets.automation.session import Session, open_session
+from cell_assets.database.addresses import DatabaseAddresses
+from cell_assets.database.embedded import open_database
 from cell_assets.definitions import build_defs
 from cell_assets.settings import Settings
 from cell_assets_tests.chromium import FLAGS
@@ -32,6 +35,9 @@ def main() -> None:
     asked.add_argument(
         "--home", type=Path, help="keep everything here; a folder that is there is gone on with"
     )
+    asked.add_argument(
+        "--installations", type=int, default=1, help="how many such years one PostgreSQL server then holds"
+    )
     given = asked.parse_args()
     result: dict[str, object] = {
         "plates": given.plates,
@@ -39,12 +45,13 @@ def main() -> None:
         "cores": len(os.sched_getaffinity(0)),
         "python": platform.python_version(),
     }
-    with _home(given.home) as home:
-        settings = Settings(home=home, database_url=None)
-        with open_session(settings, build_defs) as session:
+    with _home(given.home) as home, open_database(Settings(home=home, database_url=None)) as addresses:
+        with open_session(Settings(home=home, database_url=addresses.base), build_defs) as session:
             if session.ledger.plate(year.plate_name(given.plates - 1)) is None:
                 result |= _build(session, home, given.plates)
             result |= _measure(session, given.plates)
+        if given.installations > 1:
+            result["installations"] = _measure_many(addresses, home, given.plates, given.installations)
         result["load_1min"] = round(os.getloadavg()[0], 1)
     (HERE / f"result_{given.plates}.json").write_text(json.dumps(_plain(result), indent=1) + "\n")
     print(json.dumps(_plain(result), indent=1))
@@ -101,20 +108,38 @@ def _build(session: Session, home: Path, plates: int) -> dict[str, object]:
 
 def _measure(session: Session, plates: int) -> dict[str, object]:
     found: dict[str, object] = {"ledger": questions.ledger_questions(session)}
-    keys = f"{plates * template.POSITIONS:,}"
-    shown = [
-        (f"/assets/{asset}?view=partitions", f"Materialized ({keys})")
-        for asset in ("segmentation", "tracks", "patch_table")
-    ]
-    browser = shutil.which("chromium")
-    assert browser is not None, "install the package chromium"
     with pages.served(session, [pages.Location("cell_assets")]) as served:
         found["code_location_s"] = round(served.seconds_to_load, 1)
-        found["pages"] = pages.look(served, Path(browser), FLAGS, shown)
+        found["pages"] = pages.look(served, _browser(), FLAGS, _shown(plates))
     with open_instance(session.settings, session.addresses) as instance:
         found["planning"] = questions.planning_questions(session, instance)
         found["nightly"] = questions.nightly_questions(session, instance)
     return found
+
+
+def _measure_many(
+    addresses: DatabaseAddresses, home: Path, plates: int, count: int
+) -> list[installations.Looked]:
+    installations.copy_databases(addresses, home, count)
+    return [
+        installations.look_at(addresses, home, one, _browser(), FLAGS, _shown(plates)[1:2])
+        for one in (0, count // 2, count - 1)
+    ]
+
+
+def _shown(plates: int) -> list[tuple[str, str]]:
+    """Pages of a year, and what each must say of it."""
+    keys = f"{plates * template.POSITIONS}"
+    return [
+        (f"/assets/{asset}?view=partitions", f"Materialized ({keys})")
+        for asset in ("segmentation", "tracks", "patch_table")
+    ]
+
+
+def _browser() -> Path:
+    found = shutil.which("chromium")
+    assert found is not None, "install the package chromium"
+    return Path(found)
 
 
 def _plain(value: object) -> object:

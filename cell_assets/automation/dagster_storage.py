@@ -1,4 +1,4 @@
-"""Dagster's storage in PostgreSQL, which waits for a server that went away and reads partition keys together.
+"""Dagster's storage in PostgreSQL, which waits for a lost server and reads nothing anew for each page.
 
 Dagster's own asks again for six seconds; then the step that wanted to log an event ends, and the run with it, of which
 nothing can be recorded. A connection that a command keeps open it does not ask whether it still leads anywhere.
@@ -12,8 +12,9 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import sqlalchemy as sa
-from dagster import EventLogEntry
+from dagster import AssetCheckKey, EventLogEntry, PartitionsDefinition
 from dagster._core.events import DagsterEvent
+from dagster._core.storage.asset_check_state import AssetCheckState
 from dagster._core.storage.event_log import SqlEventLogStorageTable
 from dagster._core.storage.event_log.schema import AssetEventTagsTable
 from dagster._serdes import ConfigurableClassData
@@ -25,6 +26,7 @@ from dagster_postgres.utils import pg_url_from_config
 from sqlalchemy import event
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from cell_assets.automation.check_states import CheckStates
 from cell_assets.ledger.lost_connections import PATIENCE_S, Patience
 
 _KEYS_HOLD_S = 10.0
@@ -78,6 +80,7 @@ class PatientEventLogStorage(PostgresEventLogStorage):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._keys: dict[str, _PartitionKeys] = {}
+        self._check_states = CheckStates(self)
         super().__init__(*args, **kwargs)
 
     def has_dynamic_partition(self, partitions_def_name: str, partition_key: str) -> bool:
@@ -98,6 +101,16 @@ class PatientEventLogStorage(PostgresEventLogStorage):
         """Forget a key; other processes may know it for `_KEYS_HOLD_S` longer."""
         super().delete_dynamic_partition(partitions_def_name, partition_key)
         self._keys.pop(partitions_def_name, None)
+        self._check_states.forget()
+
+    def get_asset_check_state(
+        self, keys: Sequence[tuple[AssetCheckKey, PartitionsDefinition[str] | None]]
+    ) -> Mapping[AssetCheckKey, AssetCheckState]:
+        """What is known of checks, of partitioned ones by what changed since the last look."""
+        whole = [(key, None) for key, definition in keys if definition is None]
+        partitioned = [(key, definition) for key, definition in keys if definition is not None]
+        of_whole = super().get_asset_check_state(whole) if whole else {}
+        return {**of_whole, **self._check_states.of(self._instance, partitioned)}
 
     def _connect(self) -> AbstractContextManager[sa.Connection]:
         return _connected(self._engine)

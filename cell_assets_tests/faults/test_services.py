@@ -129,7 +129,7 @@ def lab(new_lab: Callable[[], FaultyLab], two_fovs: PlateFolder) -> FaultyLab:
 def test_services_and_their_run_outlive_the_database(lab: FaultyLab, away_s: float) -> None:
     with served(lab) as services:
         before = {one.pid for one in services.session.processes()}
-        run = services.launch(["segmentation", "tracks", "patch_table"], "P1|A/1/0")
+        run = services.launch(["segmentation", "tracks", "patch_table"], "P1|A/1/000")
         with lab.halt.at(Boundary.COMMIT, "tracks", services.ended):
             lab.take_away(away_s, Ending.IMMEDIATE)
         lab.wait_back()
@@ -144,7 +144,7 @@ def test_services_and_their_run_outlive_the_database(lab: FaultyLab, away_s: flo
 
 def test_a_run_of_a_killed_code_server_is_tried_again_and_succeeds(lab: FaultyLab) -> None:
     with served(lab) as services:
-        run = services.launch(["segmentation", "tracks", "patch_table"], "P1|A/1/0")
+        run = services.launch(["segmentation", "tracks", "patch_table"], "P1|A/1/000")
         with lab.halt.at(Boundary.RENAME, "tracks", services.ended):
             for one in services.session.processes():
                 os.kill(one.pid, signal.SIGKILL)

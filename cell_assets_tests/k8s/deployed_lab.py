@@ -27,6 +27,7 @@ from kubernetes import client, watch
 from kubernetes.client.exceptions import ApiException
 
 from cell_assets.automation import watchdog
+from cell_assets.automation.executing import RANGE_TAGS
 from cell_assets.automation.ingesting import ingest_plate
 from cell_assets.automation.pods import GPU_POOL
 from cell_assets.automation.preparing import prepare_databases
@@ -184,12 +185,27 @@ class DeployedLab:
             outcome = executor.materialise(FOV_ASSETS, partition_range=(keys[0], keys[-1]))
         assert outcome.succeeded, outcome.error
 
-    def launch(self, assets: Sequence[str], partition: str) -> str:
-        """Launch a run as the UI does; returns its id."""
+    def launch(
+        self,
+        assets: Sequence[str],
+        partition: str | tuple[str, str],
+        config: Mapping[str, Mapping[str, object]] | None = None,
+    ) -> str:
+        """Launch a run as the UI does; returns its id.
+
+        Args:
+            partition: a key, or the first and the last one of a range that a single run makes.
+            config: of steps, by their names.
+        """
+        tags = (
+            {"dagster/partition": partition}
+            if isinstance(partition, str)
+            else dict(zip(RANGE_TAGS, partition, strict=True))
+        )
         given = {
             "selector": launch_selector(list(assets)),
-            "runConfigData": {},
-            "executionMetadata": {"tags": [{"key": "dagster/partition", "value": partition}]},
+            "runConfigData": {"ops": {step: {"config": dict(one)} for step, one in (config or {}).items()}},
+            "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
         }
         answer = execute_query(self.workspace, LAUNCH, {"given": given})
         launched = answer["data"]["launchRun"]
