@@ -421,7 +421,7 @@ def _commit(
     numbers: Sequence[NumberDraft],
     experiment: str,
 ) -> tuple[Artifact, int]:
-    """Record an output without bytes, as `Store.publish` records one that has some."""
+    """Record an output whose folder is empty, as `Store.publish` records one that has bytes."""
     recipe, ledger = RECIPES[asset], session.ledger
     digest = sha256(f"{asset} {partition}".encode()).hexdigest()
     layout = session.store.layout
@@ -441,6 +441,7 @@ def _commit(
         format_version=recipe.format.version,
     )
     run = RunDraft(code_identity(recipe.code, ledger), dict(parameters), datetime.now(UTC))  # type: ignore[arg-type]
+    layout.at(output.uri).mkdir(parents=True)
     made = ledger.commit(intent, run, output, inputs, numbers, experiment)
     return made.artifact, made.run_id
 

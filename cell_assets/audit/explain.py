@@ -75,7 +75,8 @@ def _walk(root: int, runs_of_artifact: dict[int, list[ExplainedRun]]) -> dict[in
     while waiting:
         here = waiting.popleft()
         runs: Iterable[ExplainedRun] = runs_of_artifact[here]
-        for input_id in sorted({one for run in runs for one in run.input_ids} - steps.keys()):
+        # Not `set - steps.keys()`, which goes through all steps: 11 s for a number on 26,000 artifacts.
+        for input_id in sorted({one for run in runs for one in run.input_ids if one not in steps}):
             steps[input_id] = steps[here] + 1
             waiting.append(input_id)
     return steps

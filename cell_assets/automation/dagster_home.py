@@ -83,8 +83,6 @@ def open_instance(settings: Settings, addresses: DatabaseAddresses) -> Iterator[
         with making_tables(addresses.dagster):
             instance = DagsterInstance.from_ref(ref)
         with instance as opened:
-            # By default Dagster connects anew for every event, three times.
-            opened.optimize_for_webserver(statement_timeout=0, pool_recycle=3600, max_overflow=8)
             yield opened
 
 

@@ -1,7 +1,8 @@
 """Dagster's storage in PostgreSQL, which waits for a lost server and reads nothing anew for each page.
 
 Dagster's own asks again for six seconds; then the step that wanted to log an event ends, and the run with it, of which
-nothing can be recorded. A connection that a command keeps open it does not ask whether it still leads anywhere.
+nothing can be recorded. It connects anew for every event; a connection that it keeps, as in a webserver, it does not
+ask whether it still leads anywhere.
 """
 
 import functools
@@ -12,7 +13,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import sqlalchemy as sa
-from dagster import AssetCheckKey, EventLogEntry, PartitionsDefinition
+from dagster import AssetCheckKey, DagsterInstance, EventLogEntry, PartitionsDefinition
 from dagster._core.events import DagsterEvent
 from dagster._core.storage.asset_check_state import AssetCheckState
 from dagster._core.storage.event_log import SqlEventLogStorageTable
@@ -34,6 +35,9 @@ _KEYS_HOLD_S = 10.0
 _ASKED_ONE_BY_ONE = 50
 """So many are looked for one by one first, so that who asks for few does not read all."""
 
+_KEPT = {"statement_timeout": 0, "pool_recycle": 3600, "max_overflow": 8}
+"""How connections are kept: one for each storage of a process, and more while it needs them."""
+
 
 class PatientPostgresStorage(DagsterPostgresStorage):
     """What `dagster.yaml` names; configured as Dagster's own."""
@@ -52,6 +56,10 @@ class PatientPostgresStorage(DagsterPostgresStorage):
         self._run_storage = PatientRunStorage(postgres_url, should_autocreate_tables)
         self._event_log_storage = PatientEventLogStorage(postgres_url, should_autocreate_tables)
         self._schedule_storage = PatientScheduleStorage(postgres_url, should_autocreate_tables)
+        # By default Dagster connects anew for every event, three times.
+        self._run_storage.optimize_for_webserver(**_KEPT)
+        self._event_log_storage.optimize_for_webserver(**_KEPT)
+        self._schedule_storage.optimize_for_webserver(**_KEPT)
         super(DagsterPostgresStorage, self).__init__()
 
     @classmethod
@@ -182,6 +190,15 @@ class PatientScheduleStorage(PostgresScheduleStorage):
         """Keep connections open, each asked before use whether it leads anywhere."""
         super().optimize_for_webserver(statement_timeout, pool_recycle, max_overflow)
         _ask_before_use(self._engine)
+
+
+def keep_connections(instance: DagsterInstance) -> None:
+    """Let a step keep the connection by which it logs, also where Dagster's own storage is configured, as by its Helm
+    chart."""
+    storage = instance.event_log_storage
+    if isinstance(storage, PostgresEventLogStorage) and not isinstance(storage, PatientEventLogStorage):
+        storage.optimize_for_webserver(**_KEPT)
+        _ask_before_use(storage._engine)
 
 
 @functools.cache

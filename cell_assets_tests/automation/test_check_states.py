@@ -112,7 +112,7 @@ def _by_status(state: AssetCheckState) -> dict[str, frozenset[str]]:
 @pytest.fixture(scope="module")
 def instance(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.DagsterInstance]:
     url = postgres_url.replace("/cell_assets?", "/cell_assets_dagster?")
-    with instance_on(url, tmp_path_factory.mktemp("dagster"), keeps_connections=True) as running:
+    with instance_on(url, tmp_path_factory.mktemp("dagster")) as running:
         running.add_dynamic_partitions("plate", list(PLATES))
         running.add_dynamic_partitions("position", list(POSITIONS))
         yield running

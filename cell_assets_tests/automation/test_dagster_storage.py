@@ -30,7 +30,7 @@ def cutter(dagster_url: str) -> Iterator[Forwarder]:
 
 
 @contextmanager
-def instance_on(url: str, folder: Path, keeps_connections: bool = False) -> Iterator[dg.DagsterInstance]:
+def instance_on(url: str, folder: Path) -> Iterator[dg.DagsterInstance]:
     """Dagster as `dagster.yaml` configures it."""
     storage = {
         "module": PatientPostgresStorage.__module__,
@@ -39,8 +39,6 @@ def instance_on(url: str, folder: Path, keeps_connections: bool = False) -> Iter
     }
     ref = InstanceRef.from_dir(str(folder), overrides={"storage": {"custom": storage}})
     with dg.DagsterInstance.from_ref(ref) as instance:
-        if keeps_connections:
-            instance.optimize_for_webserver(statement_timeout=0, pool_recycle=3600, max_overflow=8)
         yield instance
 
 
@@ -59,7 +57,7 @@ def test_an_event_is_stored_once_wherever_its_connection_is_cut(
     cutter: Forwarder, tmp_path: Path, cut: Cut
 ) -> None:
     asset = f"cut_{cut.name.lower()}"
-    with instance_on(cutter.url, tmp_path, keeps_connections=True) as instance:
+    with instance_on(cutter.url, tmp_path) as instance:
         for n in itertools.count():
             seen = itertools.count()
             cutter.plan = lambda query, n=n, seen=seen: cut if next(seen) == n else None  # type: ignore[misc]
@@ -76,14 +74,9 @@ def test_an_event_is_stored_once_wherever_its_connection_is_cut(
     assert n > 4
 
 
-@pytest.mark.parametrize(
-    ("keeps_connections", "away_s"),
-    # Kept connections are dead after any time; for new ones Dagster's own storage asks again for six seconds.
-    [pytest.param(True, 1, id="a command"), pytest.param(False, 15, id="a launched run")],
-)
-def test_a_run_waits_for_a_server_that_is_away(
-    cutter: Forwarder, tmp_path: Path, keeps_connections: bool, away_s: float
-) -> None:
+# Dagster's own storage asks again for six seconds.
+@pytest.mark.parametrize("away_s", [1, 15])
+def test_a_run_waits_for_a_server_that_is_away(cutter: Forwarder, tmp_path: Path, away_s: float) -> None:
     """A step logs, and ends, while nobody answers."""
 
     @dg.op
@@ -96,7 +89,7 @@ def test_a_run_waits_for_a_server_that_is_away(
     def work() -> None:
         silent()
 
-    with instance_on(cutter.url, tmp_path, keeps_connections) as instance:
+    with instance_on(cutter.url, tmp_path) as instance:
         result = work.execute_in_process(instance=instance, raise_on_error=False)
         assert result.success
         run = instance.get_run_by_id(result.run_id)
@@ -109,7 +102,7 @@ def test_a_run_waits_for_a_server_that_is_away(
 def test_keys_of_partitions_are_read_once_for_a_page(cutter: Forwarder, tmp_path: Path) -> None:
     keys = [f"P1|A/1/{n:03d}" for n in range(300)]
     asked: list[str] = []
-    with instance_on(cutter.url, tmp_path, keeps_connections=True) as instance:
+    with instance_on(cutter.url, tmp_path) as instance:
         instance.add_dynamic_partitions("fov", keys[:-1])
         cutter.plan = lambda query: asked.append(query)  # type: ignore[func-returns-value]
         assert all(instance.has_dynamic_partition("fov", key) for key in keys[:-1])
