@@ -51,6 +51,8 @@ class Run:
     assets: tuple[str, ...]
     seconds: float
     """From the click that launches it to its end, as the database has it."""
+    seconds_until_it_runs: float
+    """Of them: the plan, the queue, and the start of the run's own pod."""
     pods: int
     """With the run's own."""
 
@@ -123,9 +125,14 @@ def timed(
         time.sleep(0.5)
     assert lab.run(run_id).is_success, lab.said(run_id)
     record = lab.instance.get_run_record_by_id(run_id)
-    assert record is not None and record.end_time is not None
+    assert record is not None and record.start_time is not None and record.end_time is not None
     pods = {one.name for one in list(lab.pods.seen) if one.run == run_id}
-    run = Run(tuple(str(one) for one in assets), round(record.end_time - clicked, 1), len(pods))
+    run = Run(
+        tuple(str(one) for one in assets),
+        round(record.end_time - clicked, 1),
+        round(record.start_time - clicked, 1),
+        len(pods),
+    )
     print(run, flush=True)
     return run
 

@@ -295,6 +295,7 @@ def deployed_lab(
         yaml.safe_dump(_dagster_yaml(values, cluster.plane, namespace, server, deployment))
     )
     own = {"DAGSTER_HOME": str(deployment), "DAGSTER_PG_PASSWORD": server.password}
+    own |= {one["name"]: one["value"] for one in values["dagsterDaemon"]["env"]}
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("CELL_ASSETS_")},
         **own,
@@ -323,6 +324,8 @@ def deployed_lab(
         )
         stack.enter_context(patch.dict(os.environ, own))
         instance = stack.enter_context(dg.DagsterInstance.from_config(str(deployment)))
+        # Launches runs as the webserver does, which keeps its connections.
+        instance.optimize_for_webserver(statement_timeout=15_000, pool_recycle=3600, max_overflow=20)
         loaded = stack.enter_context(WorkspaceProcessContext(instance, WorkspaceFileTarget([str(workspace)])))
         session = stack.enter_context(opened(settings))
         pods = PodHistory(cluster.core, namespace)
