@@ -8,9 +8,15 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
 from dagster._core.instance.ref import InstanceRef
+from dagster_postgres.event_log import PostgresEventLogStorage
 
-from cell_assets.automation.dagster_storage import PatientPostgresStorage
+from cell_assets.automation.dagster_storage import (
+    PatientEventLogStorage,
+    PatientPostgresStorage,
+    keep_connections,
+)
 from cell_assets_tests.ledger.cutting import Cut, Forwarder, forwarder
 
 
@@ -116,3 +122,31 @@ def test_keys_of_partitions_are_read_once_for_a_page(cutter: Forwarder, tmp_path
         assert not instance.has_dynamic_partition("fov", "P1|Z/9/999")
         instance.delete_dynamic_partition("fov", keys[0])
         assert not instance.has_dynamic_partition("fov", keys[0])
+
+
+def test_a_step_keeps_the_connection_of_dagsters_own_storage(dagster_url: str, tmp_path: Path) -> None:
+    """As the Helm chart configures it: kept while it leads anywhere, and made anew where it does not."""
+    ref = InstanceRef.from_dir(
+        str(tmp_path), overrides={"storage": {"postgres": {"postgres_url": dagster_url}}}
+    )
+    with dg.DagsterInstance.from_ref(ref) as instance:
+        storage = instance.event_log_storage
+        assert isinstance(storage, PostgresEventLogStorage)
+        assert not isinstance(storage, PatientEventLogStorage)
+
+        def backend() -> int:
+            with storage.index_connection() as connection:
+                return int(connection.execute(sa.text("SELECT pg_backend_pid()")).scalar_one())
+
+        assert backend() != backend()
+        keep_connections(instance)
+        kept = backend()
+        assert backend() == kept
+        with sa.create_engine(dagster_url).connect() as other:
+            assert other.execute(
+                sa.text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": kept}
+            ).scalar_one()
+        instance.report_runless_asset_event(dg.AssetMaterialization("kept", partition="one"))
+        assert backend() != kept
+        page = instance.fetch_materializations(dg.AssetKey("kept"), limit=10)
+        assert [record.partition_key for record in page.records] == ["one"]
