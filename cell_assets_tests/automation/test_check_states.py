@@ -197,7 +197,10 @@ def test_a_look_at_what_has_not_changed_reads_no_results(
     assert found["SUCCEEDED"] == set(KEYS[2:])
 
 
-def test_a_key_that_is_deleted_here_is_in_no_state(instance: dg.DagsterInstance) -> None:
+def test_a_key_that_is_deleted_here_is_in_no_state(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check_states, "_LATE_EVENTS", 0)
     checked = Checked(instance)
     instance.add_dynamic_partitions("plate", ["P3"])
     run = checked.plan(["P3|A/1/0"])
