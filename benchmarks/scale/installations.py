@@ -41,12 +41,16 @@ def settings_of(addresses: DatabaseAddresses, home: Path, installation: int) -> 
 
 
 def copy_databases(addresses: DatabaseAddresses, home: Path, installations: int) -> None:
-    """Copy the first installation's databases for each other one; nobody may be connected to them."""
+    """Copy the first installation's databases for each other one; whoever is connected to them is cut off."""
     with closing(
         psycopg2.connect(addresses.base.replace(urlsplit(addresses.base).path, "/postgres", 1))
     ) as server:
         server.autocommit = True
         with server.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = ANY(%s)",
+                (list(addresses.by_name),),
+            )
             for n in range(1, installations):
                 settings = settings_of(addresses, home, n)
                 assert settings.database_url is not None

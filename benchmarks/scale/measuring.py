@@ -54,11 +54,17 @@ def main() -> None:
                 (home / BUILT).write_text(json.dumps(built))
             result |= json.loads((home / BUILT).read_text())
             result |= _measure(session, given.plates)
+        _write(result, given.plates)
         if given.installations > 1:
             result["installations"] = _measure_many(addresses, home, given.plates, given.installations)
-        result["load_1min"] = round(os.getloadavg()[0], 1)
-    (HERE / f"result_{given.plates}.json").write_text(json.dumps(_plain(result), indent=1) + "\n")
-    print(json.dumps(_plain(result), indent=1))
+            _write(result, given.plates)
+
+
+def _write(result: dict[str, object], plates: int) -> None:
+    """What is known so far: a failure later takes nothing away."""
+    text = json.dumps(_plain(result), indent=1)
+    (HERE / f"result_{plates}.json").write_text(text + "\n")
+    print(text, flush=True)
 
 
 @contextmanager
@@ -115,6 +121,7 @@ def _measure(session: Session, plates: int) -> dict[str, object]:
     with pages.served(session, [pages.Location("cell_assets")]) as served:
         found["code_location_s"] = round(served.seconds_to_load, 1)
         found["pages"] = pages.look(served, _browser(), FLAGS, _shown(plates))
+        found["load_1min_at_the_pages"] = round(os.getloadavg()[0], 1)
     with open_instance(session.settings, session.addresses) as instance:
         found["planning"] = questions.planning_questions(session, instance)
         found["nightly"] = questions.nightly_questions(session, instance)

@@ -128,6 +128,11 @@ class PatientEventLogStorage(PostgresEventLogStorage):
         super().optimize_for_webserver(statement_timeout, pool_recycle, max_overflow)
         _ask_before_use(self._engine)
 
+    def dispose(self) -> None:
+        """Close what is kept open."""
+        super().dispose()
+        self._engine.dispose()
+
     def store_event(self, event: EventLogEntry) -> None:
         """Store an event of a run."""
         self._store_once([event], lambda: super(PatientEventLogStorage, self).store_event(event))
@@ -170,6 +175,11 @@ class PatientRunStorage(PostgresRunStorage):
         super().optimize_for_webserver(statement_timeout, pool_recycle, max_overflow)
         _ask_before_use(self._engine)
 
+    def dispose(self) -> None:
+        """Close what is kept open."""
+        super().dispose()
+        self._engine.dispose()
+
     def handle_run_event(self, run_id: str, event: DagsterEvent, *args: Any, **kwargs: Any) -> None:
         """Bring a run into the state that an event of it says."""
 
@@ -190,6 +200,11 @@ class PatientScheduleStorage(PostgresScheduleStorage):
         """Keep connections open, each asked before use whether it leads anywhere."""
         super().optimize_for_webserver(statement_timeout, pool_recycle, max_overflow)
         _ask_before_use(self._engine)
+
+    def dispose(self) -> None:
+        """Close what is kept open."""
+        super().dispose()
+        self._engine.dispose()
 
 
 def keep_connections(instance: DagsterInstance) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from dagster_postgres.event_log import PostgresEventLogStorage
 from cell_assets.automation.dagster_storage import (
     PatientEventLogStorage,
     PatientPostgresStorage,
+    PatientRunStorage,
     keep_connections,
 )
 from cell_assets_tests.ledger.cutting import Cut, Forwarder, forwarder
@@ -150,3 +152,26 @@ def test_a_step_keeps_the_connection_of_dagsters_own_storage(dagster_url: str, t
         assert backend() != kept
         page = instance.fetch_materializations(dg.AssetKey("kept"), limit=10)
         assert [record.partition_key for record in page.records] == ["one"]
+
+
+def test_what_is_kept_is_closed_with_the_instance(dagster_url: str, tmp_path: Path) -> None:
+    pid = sa.text("SELECT pg_backend_pid()")
+    with instance_on(dagster_url, tmp_path) as instance:
+        events, runs = instance.event_log_storage, instance.run_storage
+        assert isinstance(events, PatientEventLogStorage)
+        assert isinstance(runs, PatientRunStorage)
+        with events.index_connection() as one, runs.connect() as other:
+            kept = {int(connection.execute(pid).scalar_one()) for connection in (one, other)}
+
+    engine = sa.create_engine(dagster_url)
+
+    def living() -> set[int]:
+        with engine.connect() as connection:
+            return kept & set(connection.execute(sa.text("SELECT pid FROM pg_stat_activity")).scalars())
+
+    # A server process ends a moment after its client has gone.
+    until = time.monotonic() + 10
+    while living() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert len(kept) == 2
+    assert living() == set()
