@@ -25,8 +25,10 @@ from dagster._core.storage.dagster_run import FINISHED_STATUSES, DagsterRunStatu
 from dagster._core.storage.event_log import SqlEventLogStorage, SqlEventLogStorageTable
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
 
+_LATE_S = 60.0
+"""An event may be seen later than one with a higher id, by as long as it takes to store those that go together."""
 _LATE_EVENTS = 10_000
-"""An event may be seen later than one with a higher id that was stored beside it; so many are read again."""
+"""So many of them may be late at the first look."""
 _READ_ANEW_S = 600.0
 """What leaves no event behind, as a key that another process deleted, is seen after so long."""
 _CHANGED_AT_MOST = 5_000
@@ -51,14 +53,22 @@ class _Known:
 
     definition: PartitionsDefinition[str]
     since: float
-    newest: int = 0
-    """Events up to this id need not be looked at again."""
+    looks: list[tuple[float, int]] = field(default_factory=list)
+    """When it was looked at, and the newest event's id then, from the newest look that is `_LATE_S` ago."""
     results: dict[str, AssetCheckExecutionResolvedStatus | _Planned] = field(default_factory=dict)
     """Of every partition whose newest bytes were checked, or will be."""
     state: AssetCheckState | None = None
 
     def is_of(self, definition: PartitionsDefinition[str]) -> bool:
         return self.definition == definition and time.monotonic() - self.since < _READ_ANEW_S
+
+    def settled(self) -> int:
+        """Events up to this id need not be looked at again."""
+        old = [n for n, (when, _) in enumerate(self.looks) if time.monotonic() - when >= _LATE_S]
+        if not old:
+            return self.looks[0][1] - _LATE_EVENTS
+        del self.looks[: old[-1]]
+        return self.looks[0][1]
 
 
 class CheckStates:
@@ -88,21 +98,23 @@ class CheckStates:
         if known is None or not known.is_of(definition):
             known = self._known[key] = _Known(definition, time.monotonic())
         newest = self._storage.get_maximum_record_id() or 0
-        changed = None if known.state is None else self._changed(key, known.newest)
+        changed = None if known.state is None else self._changed(key, known.settled(), newest)
         if changed is not None and len(changed) > _CHANGED_AT_MOST:
             known.results.clear()
             changed = None
         if changed is None or changed:
             infos = self._storage.get_asset_check_partition_info([key], partition_keys=changed)
             _take(infos, known)
-        known.newest = newest - _LATE_EVENTS
+        known.looks.append((time.monotonic(), newest))
         awaits = any(isinstance(one, _Planned) for one in known.results.values())
         if known.state is None or changed is None or changed or awaits:
             known.state = _state(instance, key, known, newest)
         return known.state
 
-    def _changed(self, key: AssetCheckKey, after: int) -> list[str]:
-        """Partitions with an execution of the check, or with new bytes, after an event."""
+    def _changed(self, key: AssetCheckKey, after: int, newest: int) -> list[str]:
+        """Partitions with an execution of the check, or with new bytes, after an event; the newest is given."""
+        if newest == after:
+            return []
         checks, events = AssetCheckExecutionsTable.c, SqlEventLogStorageTable.c
         asset = key.asset_key.to_string()
         executed = sa.select(checks.partition).where(

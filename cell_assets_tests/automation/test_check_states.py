@@ -134,16 +134,17 @@ _steps = st.lists(
 )
 
 
-@pytest.mark.parametrize("late_events", [0, 10_000])
+# What was read is not looked at again, and is for a minute.
+@pytest.mark.parametrize("late_s", [0.0, 60.0])
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=_steps)
 def test_what_changed_gives_what_everything_gives(
     instance: dg.DagsterInstance,
     monkeypatch: pytest.MonkeyPatch,
-    late_events: int,
+    late_s: float,
     steps: list[tuple[object, ...]],
 ) -> None:
-    monkeypatch.setattr(check_states, "_LATE_EVENTS", late_events)
+    monkeypatch.setattr(check_states, "_LATE_S", late_s)
     checked, runs = Checked(instance), [(RUNLESS_RUN_ID, list[str]())]
     for what, *given_ in steps:
         match what, given_:
@@ -168,7 +169,7 @@ def test_what_changed_gives_what_everything_gives(
 def test_a_look_at_what_has_not_changed_reads_no_results(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(check_states, "_LATE_EVENTS", 0)
+    monkeypatch.setattr(check_states, "_LATE_S", 0.0)
     checked = Checked(instance)
     run = checked.plan(KEYS)
     for key in KEYS:
@@ -197,10 +198,26 @@ def test_a_look_at_what_has_not_changed_reads_no_results(
     assert found["SUCCEEDED"] == set(KEYS[2:])
 
 
+def test_an_event_is_seen_that_is_stored_after_one_with_a_higher_id(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked, storage = Checked(instance), instance.event_log_storage
+    run = checked.plan(KEYS)
+    newest = storage.get_maximum_record_id()
+    assert newest is not None
+    with monkeypatch.context() as patched:
+        patched.setattr(storage, "get_maximum_record_id", lambda: newest + 100)
+        assert checked.states()[0]["IN_PROGRESS"] == set(KEYS)
+        checked.check(run, KEYS[0], passed=True)
+        ours, theirs = checked.states()
+    assert ours == theirs
+    assert ours["SUCCEEDED"] == {KEYS[0]}
+
+
 def test_a_key_that_is_deleted_here_is_in_no_state(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(check_states, "_LATE_EVENTS", 0)
+    monkeypatch.setattr(check_states, "_LATE_S", 0.0)
     checked = Checked(instance)
     instance.add_dynamic_partitions("plate", ["P3"])
     run = checked.plan(["P3|A/1/0"])
