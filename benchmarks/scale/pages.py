@@ -22,7 +22,9 @@ from cell_assets.automation.services import CodeLocation, answers, code_server, 
 from cell_assets.automation.session import Session
 
 _PATIENCE_S = 600.0
+LOOKS = 4
 REPEATS = 5
+_SLOW_MS = 20.0
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,11 @@ class PageTimes:
 
     path: str
     shown_s: list[float]
-    """Until what was asked for can be read; the first one is cold."""
-    queries: dict[str, list[float]]
-    """Milliseconds of every query of the page, sent again `REPEATS` times, by operation; most first."""
-    webserver_cpu_s: float
-    """Processor time of the webserver for one warm page."""
+    """Until what was asked for can be read, of looks one after the other."""
+    webserver_cpu_s: list[float]
+    """Processor time of the webserver for each."""
+    query_ms: dict[str, float]
+    """Median of each of the page's slower queries, sent again `REPEATS` times, by operation; most first."""
 
 
 @contextmanager
@@ -104,16 +106,16 @@ def look(
         opened = playwright.chromium.launch(executable_path=browser, args=list(flags))
         page = opened.new_page(viewport={"width": 1800, "height": 1100})
         for path, text in pages:
-            shown, asked = [], {}
-            for _ in range(2):
-                cpu = _cpu_s(served.webserver_pid)
+            shown, cpu_s, asked = [], [], {}
+            for _ in range(LOOKS):
+                before = _cpu_s(served.webserver_pid)
                 seconds, queries = _open(page, served.address + path, text)
-                cpu = _cpu_s(served.webserver_pid) - cpu
+                cpu_s.append(round(_cpu_s(served.webserver_pid) - before, 2))
                 shown.append(round(seconds, 2))
                 asked |= {one.operation: one.body for one in queries}
-            again = {operation: ask_again(served, body) for operation, body in asked.items()}
-            ordered = dict(sorted(again.items(), key=lambda one: -statistics.median(one[1])))
-            found.append(PageTimes(path, shown, ordered, round(cpu, 2)))
+            medians = {one: statistics.median(ask_again(served, body)) for one, body in asked.items()}
+            slow = sorted((one for one in medians.items() if one[1] >= _SLOW_MS), key=lambda one: -one[1])
+            found.append(PageTimes(path, shown, cpu_s, dict(slow)))
         opened.close()
     return found
 

@@ -361,6 +361,12 @@ class Year:
 _STAGES = (AssetName.SEGMENTATION, AssetName.TRACKS, AssetName.PATCH_TABLE)
 
 
+def forget_status(session: Session) -> None:
+    """Let Dagster count anew what is made, as at the first look at an asset ever; it keeps the count otherwise."""
+    with cursor(session.addresses.dagster) as one:
+        one.execute("UPDATE asset_keys SET cached_status_data = NULL")
+
+
 def _marked(text: str) -> tuple[str, int | None, int | None, str | None, int | None, int | None]:
     """A materialisation with marks for what differs between plates, and what stood there."""
 
