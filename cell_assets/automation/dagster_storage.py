@@ -10,14 +10,17 @@ import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from dagster import AssetCheckKey, DagsterInstance, EventLogEntry, PartitionsDefinition
 from dagster._core.events import DagsterEvent
+from dagster._core.instance.ref import InstanceRef
 from dagster._core.storage.asset_check_state import AssetCheckState
-from dagster._core.storage.event_log import SqlEventLogStorageTable
+from dagster._core.storage.event_log import EventLogStorage, SqlEventLogStorageTable
 from dagster._core.storage.event_log.schema import AssetEventTagsTable
+from dagster._core.storage.runs import RunStorage
+from dagster._core.storage.schedules import ScheduleStorage
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres.event_log import PostgresEventLogStorage
 from dagster_postgres.run_storage import PostgresRunStorage
@@ -32,11 +35,10 @@ from cell_assets.ledger.lost_connections import PATIENCE_S, Patience
 
 _KEYS_HOLD_S = 10.0
 """So long a page that asks for one partition after the other is answered from one look at the database."""
+_Storage = TypeVar("_Storage", bound="PatientRunStorage | PatientEventLogStorage | PatientScheduleStorage")
+
 _ASKED_ONE_BY_ONE = 50
 """So many are looked for one by one first, so that who asks for few does not read all."""
-
-_KEPT = {"statement_timeout": 0, "pool_recycle": 3600, "max_overflow": 8}
-"""How connections are kept: one for each storage of a process, and more while it needs them."""
 
 
 class PatientPostgresStorage(DagsterPostgresStorage):
@@ -53,13 +55,9 @@ class PatientPostgresStorage(DagsterPostgresStorage):
         self._inst_data = inst_data
         # Each looks for its tables by a connection that is not waited for.
         _wait_for(postgres_url)
-        self._run_storage = PatientRunStorage(postgres_url, should_autocreate_tables)
-        self._event_log_storage = PatientEventLogStorage(postgres_url, should_autocreate_tables)
-        self._schedule_storage = PatientScheduleStorage(postgres_url, should_autocreate_tables)
-        # By default Dagster connects anew for every event, three times.
-        self._run_storage.optimize_for_webserver(**_KEPT)
-        self._event_log_storage.optimize_for_webserver(**_KEPT)
-        self._schedule_storage.optimize_for_webserver(**_KEPT)
+        self._run_storage = _kept(PatientRunStorage(postgres_url, should_autocreate_tables))
+        self._event_log_storage = _kept(PatientEventLogStorage(postgres_url, should_autocreate_tables))
+        self._schedule_storage = _kept(PatientScheduleStorage(postgres_url, should_autocreate_tables))
         super(DagsterPostgresStorage, self).__init__()
 
     @classmethod
@@ -207,13 +205,42 @@ class PatientScheduleStorage(PostgresScheduleStorage):
         self._engine.dispose()
 
 
-def keep_connections(instance: DagsterInstance) -> None:
-    """Let a step keep the connection by which it logs, also where Dagster's own storage is configured, as by its Helm
-    chart."""
-    storage = instance.event_log_storage
-    if isinstance(storage, PostgresEventLogStorage) and not isinstance(storage, PatientEventLogStorage):
-        storage.optimize_for_webserver(**_KEPT)
-        _ask_before_use(storage._engine)
+class LabInstance(DagsterInstance):
+    """Dagster with these storages where its Helm chart writes `dagster.yaml`, which names its own: `instance_class`."""
+
+    def __init__(
+        self,
+        *,
+        run_storage: RunStorage,
+        event_storage: EventLogStorage,
+        schedule_storage: ScheduleStorage,
+        **given: Any,
+    ) -> None:
+        if isinstance(run_storage, PostgresRunStorage):
+            run_storage = _kept(PatientRunStorage(run_storage.postgres_url))
+        if isinstance(event_storage, PostgresEventLogStorage):
+            event_storage = _kept(PatientEventLogStorage(event_storage.postgres_url))
+        if isinstance(schedule_storage, PostgresScheduleStorage):
+            schedule_storage = _kept(PatientScheduleStorage(schedule_storage.postgres_url))
+        super().__init__(
+            run_storage=run_storage, event_storage=event_storage, schedule_storage=schedule_storage, **given
+        )
+
+    @classmethod
+    def config_schema(cls) -> Mapping[str, Any]:
+        """It has no config of its own."""
+        return {}
+
+    @classmethod
+    def config_defaults(cls, base_dir: str) -> Mapping[str, ConfigurableClassData | None]:
+        """Those of Dagster."""
+        return InstanceRef.config_defaults(base_dir)
+
+
+def _kept(storage: _Storage) -> _Storage:
+    """With one connection that it keeps, and more while it needs them: Dagster connects three times for every event."""
+    storage.optimize_for_webserver(statement_timeout=0, pool_recycle=3600, max_overflow=8)
+    return storage
 
 
 @functools.cache

@@ -14,7 +14,6 @@ import dagster as dg
 from dagster._core.definitions.decorators.op_decorator import DecoratedOpFunction
 
 from cell_assets.assets.gpu_assets import gpu_assets
-from cell_assets.automation.dagster_storage import keep_connections
 from cell_assets.automation.kubernetes_settings import CpuSteps, GpuSteps, KubernetesSettings, Retries
 from cell_assets.automation.orphaned_steps import leaving_with_run
 from cell_assets.errors import CellAssetsError
@@ -112,7 +111,6 @@ def _judged(body: Body, retries: Retries) -> Body:
     @functools.wraps(body)
     def step(*args: object, **kwargs: object) -> Iterator[Any]:
         context = dg.OpExecutionContext.get()
-        keep_connections(context.instance)
         try:
             with leaving_with_run(context.instance, context.run_id):
                 yield from body(*args, **kwargs)

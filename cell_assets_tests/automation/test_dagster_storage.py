@@ -11,14 +11,14 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 from dagster._core.instance.ref import InstanceRef
-from dagster_postgres.event_log import PostgresEventLogStorage
 
 from cell_assets.automation.dagster_storage import (
     PatientEventLogStorage,
     PatientPostgresStorage,
     PatientRunStorage,
-    keep_connections,
+    PatientScheduleStorage,
 )
+from cell_assets_tests.automation.helm_values import helm_values
 from cell_assets_tests.ledger.cutting import Cut, Forwarder, forwarder
 
 
@@ -126,31 +126,55 @@ def test_keys_of_partitions_are_read_once_for_a_page(cutter: Forwarder, tmp_path
         assert not instance.has_dynamic_partition("fov", keys[0])
 
 
-def test_a_step_keeps_the_connection_of_dagsters_own_storage(dagster_url: str, tmp_path: Path) -> None:
-    """As the Helm chart configures it: kept while it leads anywhere, and made anew where it does not."""
-    ref = InstanceRef.from_dir(
-        str(tmp_path), overrides={"storage": {"postgres": {"postgres_url": dagster_url}}}
+@pytest.mark.parametrize("names_each", [True, False])
+def test_the_charts_dagster_yaml_gets_these_storages(
+    dagster_url: str, tmp_path: Path, names_each: bool
+) -> None:
+    """As `docker/k8s/values.yaml` asks; a connection is kept, and made anew where it leads nowhere."""
+    config = {"config": {"postgres_url": dagster_url}}
+    storage = (
+        {
+            "run_storage": {
+                "module": "dagster_postgres.run_storage",
+                "class": "PostgresRunStorage",
+                **config,
+            },
+            "event_log_storage": {
+                "module": "dagster_postgres.event_log",
+                "class": "PostgresEventLogStorage",
+                **config,
+            },
+            "schedule_storage": {
+                "module": "dagster_postgres.schedule_storage",
+                "class": "PostgresScheduleStorage",
+                **config,
+            },
+        }
+        if names_each
+        else {"storage": {"postgres": config["config"]}}
     )
-    with dg.DagsterInstance.from_ref(ref) as instance:
-        storage = instance.event_log_storage
-        assert isinstance(storage, PostgresEventLogStorage)
-        assert not isinstance(storage, PatientEventLogStorage)
+    asked = helm_values()["additionalInstanceConfig"]["instance_class"]
+    ref = InstanceRef.from_dir(str(tmp_path), overrides={"instance_class": asked, **storage})
+    with dg.DagsterInstance.from_ref(InstanceRef.from_dict(ref.to_dict())) as instance:
+        events = instance.event_log_storage
+        assert isinstance(events, PatientEventLogStorage)
+        assert isinstance(instance.run_storage, PatientRunStorage)
+        assert isinstance(instance.schedule_storage, PatientScheduleStorage)
 
         def backend() -> int:
-            with storage.index_connection() as connection:
+            with events.index_connection() as connection:
                 return int(connection.execute(sa.text("SELECT pg_backend_pid()")).scalar_one())
 
-        assert backend() != backend()
-        keep_connections(instance)
         kept = backend()
         assert backend() == kept
         with sa.create_engine(dagster_url).connect() as other:
             assert other.execute(
                 sa.text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": kept}
             ).scalar_one()
-        instance.report_runless_asset_event(dg.AssetMaterialization("kept", partition="one"))
+        asset = "kept_of_each" if names_each else "kept"
+        instance.report_runless_asset_event(dg.AssetMaterialization(asset, partition="one"))
         assert backend() != kept
-        page = instance.fetch_materializations(dg.AssetKey("kept"), limit=10)
+        page = instance.fetch_materializations(dg.AssetKey(asset), limit=10)
         assert [record.partition_key for record in page.records] == ["one"]
 
 

@@ -324,8 +324,6 @@ def deployed_lab(
         )
         stack.enter_context(patch.dict(os.environ, own))
         instance = stack.enter_context(dg.DagsterInstance.from_config(str(deployment)))
-        # Launches runs as the webserver does, which keeps its connections.
-        instance.optimize_for_webserver(statement_timeout=15_000, pool_recycle=3600, max_overflow=20)
         loaded = stack.enter_context(WorkspaceProcessContext(instance, WorkspaceFileTarget([str(workspace)])))
         session = stack.enter_context(opened(settings))
         pods = PodHistory(cluster.core, namespace)
