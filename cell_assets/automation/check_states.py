@@ -72,7 +72,7 @@ class _Known:
 
 
 class CheckStates:
-    """For one event log storage; memory: about 250 bytes for each partition of each check."""
+    """For one event log storage; memory: 140 bytes for each partition of each check."""
 
     def __init__(self, storage: SqlEventLogStorage) -> None:
         self._storage = storage

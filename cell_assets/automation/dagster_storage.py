@@ -1,4 +1,4 @@
-"""Dagster's storage in PostgreSQL, which waits for a lost server and reads nothing anew for each page.
+"""Dagster's storage in PostgreSQL, which waits for a server that is away and keeps what pages ask for again and again.
 
 Dagster's own asks again for six seconds; then the step that wanted to log an event ends, and the run with it, of which
 nothing can be recorded. It connects anew for every event; a connection that it keeps, as in a webserver, it does not
@@ -33,10 +33,10 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from cell_assets.automation.check_states import CheckStates
 from cell_assets.ledger.lost_connections import PATIENCE_S, Patience
 
-_KEYS_HOLD_S = 10.0
-"""So long a page that asks for one partition after the other is answered from one look at the database."""
 _Storage = TypeVar("_Storage", bound="PatientRunStorage | PatientEventLogStorage | PatientScheduleStorage")
 
+_KEYS_HOLD_S = 10.0
+"""So long a page that asks for one partition after the other is answered from one look at the database."""
 _ASKED_ONE_BY_ONE = 50
 """So many are looked for one by one first, so that who asks for few does not read all."""
 
