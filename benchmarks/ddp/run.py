@@ -18,11 +18,11 @@ from cell_assets.methods.contract import Progress, TrainingTable
 from cell_assets.methods.dynaclr.method import DynaclrMethod
 from cell_assets.methods.dynaclr.parameters import TrainingParameters
 
-STEPS = 24
-NOT_COUNTED = 4
+STEPS = 10
+NOT_COUNTED = 2
 """Steps at the start of a training, in which memory is claimed."""
-BATCHES = (32, 128)
-REPEATS = 3
+BATCHES = (16,)
+REPEATS = 2
 
 
 @dataclass(frozen=True)
