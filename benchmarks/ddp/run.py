@@ -21,7 +21,8 @@ from cell_assets.methods.dynaclr.parameters import TrainingParameters
 STEPS = 10
 NOT_COUNTED = 2
 """Steps at the start of a training, in which memory is claimed."""
-BATCHES = (16,)
+BATCH = 16
+"""Triplets of a step, over all processes."""
 REPEATS = 2
 
 
@@ -34,16 +35,14 @@ class Processes:
     """Of each process."""
 
 
-LAYOUTS = (Processes(1, 1), Processes(1, 2), Processes(2, 1))
+ONE_THREAD, TWO_THREADS, TWO_PROCESSES = Processes(1, 1), Processes(1, 2), Processes(2, 1)
 
 
 @dataclass(frozen=True)
 class Took:
     """The fastest of the repeats."""
 
-    devices: int
-    threads: int
-    batch_size: int
+    processes: Processes
     seconds_of_a_step: float
     seconds_before_the_first: float
     """With the start of the processes, their imports and the opening of the tables."""
@@ -52,43 +51,40 @@ class Took:
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="ddp-") as name:
         tables = generated_tables(Path(name))
-        found = [measured(tables, layout, batch) for batch in BATCHES for layout in LAYOUTS]
+        one, threads, together = (
+            measured(tables, processes) for processes in (ONE_THREAD, TWO_THREADS, TWO_PROCESSES)
+        )
     result = {
         "cores": len(os.sched_getaffinity(0)),
         "load": round(os.getloadavg()[0], 1),
         "preset": "quick",
-        "trainings": [asdict(one) for one in found],
-        "two_processes_over_two_threads": {
-            batch: round(step_of(found, batch, Processes(1, 2)) / step_of(found, batch, Processes(2, 1)), 2)
-            for batch in BATCHES
-        },
-        "two_processes_over_one_thread": {
-            batch: round(step_of(found, batch, Processes(1, 1)) / step_of(found, batch, Processes(2, 1)), 2)
-            for batch in BATCHES
-        },
+        "batch_size": BATCH,
+        "trainings": [asdict(took) for took in (one, threads, together)],
+        "two_processes_over_two_threads": round(threads.seconds_of_a_step / together.seconds_of_a_step, 2),
+        "two_processes_over_one_thread": round(one.seconds_of_a_step / together.seconds_of_a_step, 2),
     }
     text = json.dumps(result, indent=1)
     Path(__file__).with_name("result.json").write_text(text + "\n", encoding="utf-8")
     print(text)
 
 
-def measured(tables: list[TrainingTable], layout: Processes, batch: int) -> Took:
+def measured(tables: list[TrainingTable], processes: Processes) -> Took:
     """A few steps of one training, several times."""
-    before, of_a_step = zip(*(timed(tables, layout, batch) for _ in range(REPEATS)), strict=True)
-    took = Took(layout.devices, layout.threads, batch, round(min(of_a_step), 3), round(min(before), 1))
+    before, of_a_step = zip(*(timed(tables, processes) for _ in range(REPEATS)), strict=True)
+    took = Took(processes, round(min(of_a_step), 3), round(min(before), 1))
     print(took, flush=True)
     return took
 
 
-def timed(tables: list[TrainingTable], layout: Processes, batch: int) -> tuple[float, float]:
+def timed(tables: list[TrainingTable], processes: Processes) -> tuple[float, float]:
     """Seconds before the first step has ended, and of each of those that count."""
     changes = {
         "patch_side_px": SIDE_PX,
         "tau_min": INTERVAL_MIN,
-        "batch_size": batch,
+        "batch_size": BATCH,
         "max_steps": STEPS,
-        "devices": layout.devices,
-        "threads": layout.threads,
+        "devices": processes.devices,
+        "threads": processes.threads,
     }
     parameters = TrainingParameters.model_validate({**TrainingParameters.quick().model_dump(), **changes})
     ended: dict[int, float] = {}
@@ -102,16 +98,6 @@ def timed(tables: list[TrainingTable], layout: Processes, batch: int) -> tuple[f
     last = max(ended)
     assert last == STEPS, ended
     return ended[1] - started, (ended[last] - ended[NOT_COUNTED]) / (last - NOT_COUNTED)
-
-
-def step_of(found: list[Took], batch: int, layout: Processes) -> float:
-    """Seconds of a step."""
-    (one,) = (
-        took
-        for took in found
-        if (took.batch_size, took.devices, took.threads) == (batch, layout.devices, layout.threads)
-    )
-    return one.seconds_of_a_step
 
 
 if __name__ == "__main__":

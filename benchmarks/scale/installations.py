@@ -74,5 +74,5 @@ def look_at(
     """Pages and numbers of one installation."""
     with open_session(settings_of(addresses, home, installation), build_defs) as session:
         numbers = questions.command(session, "numbers", "--experiment", "E000")
-        with pages.served(session, [pages.Location("cell_assets")]) as served:
+        with pages.served(session) as served:
             return Looked(installation, numbers, pages.look(served, browser, flags, shown))

@@ -119,7 +119,7 @@ def _build(session: Session, home: Path, plates: int) -> dict[str, object]:
 def _measure(session: Session, plates: int) -> dict[str, object]:
     found: dict[str, object] = {"ledger": questions.ledger_questions(session)}
     year.forget_status(session)
-    with pages.served(session, [pages.Location("cell_assets")]) as served:
+    with pages.served(session) as served:
         found["code_location_s"] = round(served.seconds_to_load, 1)
         found["pages"] = pages.look(served, _browser(), FLAGS, _shown(plates))
         found["load_1min_at_the_pages"] = round(os.getloadavg()[0], 1)

@@ -1,4 +1,4 @@
-"""Pages of the Dagster UI: a real webserver over real code servers, looked at by a real Chromium."""
+"""Pages of the Dagster UI: a real webserver over a real code server, looked at by a real Chromium."""
 
 import json
 import os
@@ -9,8 +9,8 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from playwright.sync_api import Page, Request, sync_playwright
@@ -28,30 +28,13 @@ _SLOW_MS = 20.0
 
 
 @dataclass(frozen=True)
-class Location:
-    """One code location of the workspace."""
-
-    name: str
-    code: CodeLocation = field(default_factory=CodeLocation)
-
-
-@dataclass(frozen=True)
 class Served:
     """A webserver that answers."""
 
     address: str
     webserver_pid: int
     seconds_to_load: float
-    """From the start of the code servers until all of them answer."""
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A query as the UI sent it, and what it took."""
-
-    operation: str
-    body: bytes
-    milliseconds: float
+    """From the start of the code server until it answers."""
 
 
 @dataclass(frozen=True)
@@ -68,33 +51,23 @@ class PageTimes:
 
 
 @contextmanager
-def served(session: Session, locations: Sequence[Location]) -> Iterator[Served]:
-    """The code servers of these locations and one webserver, until the block ends."""
+def served(session: Session) -> Iterator[Served]:
+    """A code server and a webserver, until the block ends."""
     settings = session.settings
     home = prepare_dagster_home(settings)
     environment = {**os.environ, **process_environment(settings, session.addresses)}
-    entries, started = [], time.perf_counter()
-    with ExitStack() as stack:
-        ports = []
-        for location in locations:
-            port = _free_port()
-            ports.append(port)
-            service = code_server(Listening(port), location.code, environment)
-            command = [location.name if one == "cell_assets" else one for one in service.command]
-            own = {**environment, "SCALE_LOCATION": location.name}
-            stack.enter_context(_process(Service(f"code-server-{location.name}", command, own), home))
-            entries.append(
-                f"  - grpc_server: {{host: {LOOPBACK}, port: {port}, location_name: {location.name}}}\n"
-            )
-        for port in ports:
-            _wait(lambda port=port: _accepts(port))
+    code_port, port = _free_port(), _free_port()
+    workspace = home / "scale_workspace.yaml"
+    workspace.write_text(
+        f"load_from: [{{grpc_server: {{host: {LOOPBACK}, port: {code_port}, location_name: cell_assets}}}}]\n"
+    )
+    started = time.perf_counter()
+    with _process(code_server(Listening(code_port), CodeLocation(), environment), home):
+        _wait(lambda: _accepts(code_port))
         loaded = time.perf_counter() - started
-        workspace = home / "scale_workspace.yaml"
-        workspace.write_text("load_from:\n" + "".join(entries))
-        port = _free_port()
-        process = stack.enter_context(_process(webserver(Listening(port), workspace, environment), home))
-        _wait(lambda: answers(port, "/server_info"))
-        yield Served(f"http://{LOOPBACK}:{port}", process.pid, loaded)
+        with _process(webserver(Listening(port), workspace, environment), home) as process:
+            _wait(lambda: answers(port, "/server_info"))
+            yield Served(f"http://{LOOPBACK}:{port}", process.pid, loaded)
 
 
 def look(
@@ -112,7 +85,7 @@ def look(
                 seconds, queries = _open(page, served.address + path, text)
                 cpu_s.append(round(_cpu_s(served.webserver_pid) - before, 2))
                 shown.append(round(seconds, 2))
-                asked |= {one.operation: one.body for one in queries}
+                asked |= queries
             medians = {one: statistics.median(ask_again(served, body)) for one, body in asked.items()}
             slow = sorted((one for one in medians.items() if one[1] >= _SLOW_MS), key=lambda one: -one[1])
             found.append(PageTimes(path, shown, cpu_s, dict(slow)))
@@ -134,13 +107,14 @@ def ask_again(served: Served, body: bytes) -> list[float]:
     return took
 
 
-def _open(page: Page, url: str, text: str) -> tuple[float, list[Asked]]:
-    asked: list[Asked] = []
+def _open(page: Page, url: str, text: str) -> tuple[float, dict[str, bytes]]:
+    """Seconds until the page shows the text, and its queries by operation, as the UI sent them."""
+    asked: dict[str, bytes] = {}
 
     def note(request: Request) -> None:
-        if "/graphql" in request.url and request.post_data_buffer is not None:
-            operation = json.loads(request.post_data_buffer)["operationName"]
-            asked.append(Asked(operation, request.post_data_buffer, request.timing["responseEnd"]))
+        body = request.post_data_buffer
+        if "/graphql" in request.url and body is not None:
+            asked[json.loads(body)["operationName"]] = body
 
     page.on("requestfinished", note)
     started = time.perf_counter()

@@ -105,10 +105,11 @@ class CheckStates:
         if changed is None or changed:
             infos = self._storage.get_asset_check_partition_info([key], partition_keys=changed)
             _take(infos, known)
-        known.looks.append((time.monotonic(), newest))
         awaits = any(isinstance(one, _Planned) for one in known.results.values())
         if known.state is None or changed is None or changed or awaits:
             known.state = _state(instance, key, known, newest)
+        # Last, so that a look that fails is no look.
+        known.looks.append((time.monotonic(), newest))
         return known.state
 
     def _changed(self, key: AssetCheckKey, after: int, newest: int) -> list[str]:

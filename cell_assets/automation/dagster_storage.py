@@ -10,7 +10,7 @@ import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, TypeVar
+from typing import Any
 
 import sqlalchemy as sa
 from dagster import AssetCheckKey, DagsterInstance, EventLogEntry, PartitionsDefinition
@@ -33,8 +33,6 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from cell_assets.automation.check_states import CheckStates
 from cell_assets.ledger.lost_connections import PATIENCE_S, Patience
 
-_Storage = TypeVar("_Storage", bound="PatientRunStorage | PatientEventLogStorage | PatientScheduleStorage")
-
 _KEYS_HOLD_S = 10.0
 """So long a page that asks for one partition after the other is answered from one look at the database."""
 _ASKED_ONE_BY_ONE = 50
@@ -55,9 +53,9 @@ class PatientPostgresStorage(DagsterPostgresStorage):
         self._inst_data = inst_data
         # Each looks for its tables by a connection that is not waited for.
         _wait_for(postgres_url)
-        self._run_storage = _kept(PatientRunStorage(postgres_url, should_autocreate_tables))
-        self._event_log_storage = _kept(PatientEventLogStorage(postgres_url, should_autocreate_tables))
-        self._schedule_storage = _kept(PatientScheduleStorage(postgres_url, should_autocreate_tables))
+        self._run_storage = PatientRunStorage(postgres_url, should_autocreate_tables)
+        self._event_log_storage = PatientEventLogStorage(postgres_url, should_autocreate_tables)
+        self._schedule_storage = PatientScheduleStorage(postgres_url, should_autocreate_tables)
         super(DagsterPostgresStorage, self).__init__()
 
     @classmethod
@@ -67,6 +65,29 @@ class PatientPostgresStorage(DagsterPostgresStorage):
         """Built by Dagster from what `dagster.yaml` says."""
         tables = bool(config_value.get("should_autocreate_tables", True))
         return PatientPostgresStorage(pg_url_from_config(config_value), tables, inst_data)
+
+
+class _KeepsConnections:
+    """A storage with one connection that it keeps, and more while it needs them, closed with its instance.
+
+    Each is asked before use whether it leads anywhere. By default Dagster connects three times for every event.
+    """
+
+    _engine: sa.Engine
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.optimize_for_webserver(statement_timeout=0, pool_recycle=3600, max_overflow=8)
+
+    def optimize_for_webserver(self, statement_timeout: int, pool_recycle: int, max_overflow: int) -> None:
+        """Called again by a webserver, which has limits of its own."""
+        super().optimize_for_webserver(statement_timeout, pool_recycle, max_overflow)  # type: ignore[misc]
+        _ask_before_use(self._engine)
+
+    def dispose(self) -> None:
+        """Close what is kept open."""
+        super().dispose()  # type: ignore[misc]
+        self._engine.dispose()
 
 
 class _PartitionKeys:
@@ -81,7 +102,7 @@ class _PartitionKeys:
         return time.monotonic() - self._since > _KEYS_HOLD_S
 
 
-class PatientEventLogStorage(PostgresEventLogStorage):
+class PatientEventLogStorage(_KeepsConnections, PostgresEventLogStorage):
     """Events, each stored once, whatever becomes of the connection meanwhile."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -121,16 +142,6 @@ class PatientEventLogStorage(PostgresEventLogStorage):
     def _connect(self) -> AbstractContextManager[sa.Connection]:
         return _connected(self._engine)
 
-    def optimize_for_webserver(self, statement_timeout: int, pool_recycle: int, max_overflow: int) -> None:
-        """Keep connections open, each asked before use whether it leads anywhere."""
-        super().optimize_for_webserver(statement_timeout, pool_recycle, max_overflow)
-        _ask_before_use(self._engine)
-
-    def dispose(self) -> None:
-        """Close what is kept open."""
-        super().dispose()
-        self._engine.dispose()
-
     def store_event(self, event: EventLogEntry) -> None:
         """Store an event of a run."""
         self._store_once([event], lambda: super(PatientEventLogStorage, self).store_event(event))
@@ -161,22 +172,12 @@ class PatientEventLogStorage(PostgresEventLogStorage):
             connection.execute(sa.delete(SqlEventLogStorageTable).where(log.id.in_(stored)))
 
 
-class PatientRunStorage(PostgresRunStorage):
+class PatientRunStorage(_KeepsConnections, PostgresRunStorage):
     """Runs and their states."""
 
     def connect(self) -> AbstractContextManager[sa.Connection]:
         """A connection, waited for."""
         return _connected(self._engine)
-
-    def optimize_for_webserver(self, statement_timeout: int, pool_recycle: int, max_overflow: int) -> None:
-        """Keep connections open, each asked before use whether it leads anywhere."""
-        super().optimize_for_webserver(statement_timeout, pool_recycle, max_overflow)
-        _ask_before_use(self._engine)
-
-    def dispose(self) -> None:
-        """Close what is kept open."""
-        super().dispose()
-        self._engine.dispose()
 
     def handle_run_event(self, run_id: str, event: DagsterEvent, *args: Any, **kwargs: Any) -> None:
         """Bring a run into the state that an event of it says."""
@@ -187,22 +188,12 @@ class PatientRunStorage(PostgresRunStorage):
         _patience(self._engine.url).outlive(handle)
 
 
-class PatientScheduleStorage(PostgresScheduleStorage):
+class PatientScheduleStorage(_KeepsConnections, PostgresScheduleStorage):
     """Sensors, schedules and their ticks."""
 
     def connect(self, run_id: str | None = None) -> AbstractContextManager[sa.Connection]:
         """A connection, waited for."""
         return _connected(self._engine)
-
-    def optimize_for_webserver(self, statement_timeout: int, pool_recycle: int, max_overflow: int) -> None:
-        """Keep connections open, each asked before use whether it leads anywhere."""
-        super().optimize_for_webserver(statement_timeout, pool_recycle, max_overflow)
-        _ask_before_use(self._engine)
-
-    def dispose(self) -> None:
-        """Close what is kept open."""
-        super().dispose()
-        self._engine.dispose()
 
 
 class LabInstance(DagsterInstance):
@@ -217,11 +208,11 @@ class LabInstance(DagsterInstance):
         **given: Any,
     ) -> None:
         if isinstance(run_storage, PostgresRunStorage):
-            run_storage = _kept(PatientRunStorage(run_storage.postgres_url))
+            run_storage = PatientRunStorage(run_storage.postgres_url)
         if isinstance(event_storage, PostgresEventLogStorage):
-            event_storage = _kept(PatientEventLogStorage(event_storage.postgres_url))
+            event_storage = PatientEventLogStorage(event_storage.postgres_url)
         if isinstance(schedule_storage, PostgresScheduleStorage):
-            schedule_storage = _kept(PatientScheduleStorage(schedule_storage.postgres_url))
+            schedule_storage = PatientScheduleStorage(schedule_storage.postgres_url)
         super().__init__(
             run_storage=run_storage, event_storage=event_storage, schedule_storage=schedule_storage, **given
         )
@@ -235,12 +226,6 @@ class LabInstance(DagsterInstance):
     def config_defaults(cls, base_dir: str) -> Mapping[str, ConfigurableClassData | None]:
         """Those of Dagster."""
         return InstanceRef.config_defaults(base_dir)
-
-
-def _kept(storage: _Storage) -> _Storage:
-    """With one connection that it keeps, and more while it needs them: Dagster connects three times for every event."""
-    storage.optimize_for_webserver(statement_timeout=0, pool_recycle=3600, max_overflow=8)
-    return storage
 
 
 @functools.cache

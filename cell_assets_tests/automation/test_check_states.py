@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 
 from cell_assets.automation import check_states
 from cell_assets.automation.dagster_storage import PatientEventLogStorage
-from cell_assets_tests.automation.test_dagster_storage import instance_on
+from cell_assets_tests.automation.instances import instance_on
 
 JOB = "some_job"
 PLATES, POSITIONS = ("P1", "P2"), ("A/1/0", "A/1/1")
@@ -145,7 +145,8 @@ def test_what_changed_gives_what_everything_gives(
     steps: list[tuple[object, ...]],
 ) -> None:
     monkeypatch.setattr(check_states, "_LATE_S", late_s)
-    checked, runs = Checked(instance), [(RUNLESS_RUN_ID, list[str]())]
+    checked = Checked(instance)
+    runs: list[tuple[str, list[str]]] = []
     for what, *given_ in steps:
         match what, given_:
             case "make", [str(partition)]:
@@ -153,11 +154,11 @@ def test_what_changed_gives_what_everything_gives(
             case "plan", [list(partitions)]:
                 runs.append((checked.plan(partitions), partitions))
             case "check", [str(partition), bool(passed)]:
-                planned = [run for run, partitions in runs[1:] if partition in partitions]
+                planned = [run for run, partitions in runs if partition in partitions]
                 if planned:
                     checked.check(planned[-1], partition, passed)
             case "end", [bool(succeeded)]:
-                if len(runs) > 1:
+                if runs:
                     checked.end(runs[-1][0], succeeded)
             case _:
                 ours, theirs = checked.states()
@@ -196,6 +197,23 @@ def test_a_look_at_what_has_not_changed_reads_no_results(
     found = _by_status(changed)
     assert found["FAILED"] == {KEYS[0]}
     assert found["SUCCEEDED"] == set(KEYS[2:])
+
+
+def test_a_look_that_fails_is_no_look(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check_states, "_LATE_S", 0.0)
+    checked = Checked(instance)
+    run = checked.plan(KEYS)
+    assert checked.states()[0]["IN_PROGRESS"] == set(KEYS)
+    for key in KEYS:
+        checked.check(run, key, passed=True)
+
+    def away(*_: object) -> object:
+        raise ConnectionError
+
+    with monkeypatch.context() as patched, pytest.raises(ConnectionError):
+        patched.setattr(check_states, "_state", away)
+        checked.states()
+    assert checked.states()[0]["SUCCEEDED"] == set(KEYS)
 
 
 def test_an_event_is_seen_that_is_stored_after_one_with_a_higher_id(

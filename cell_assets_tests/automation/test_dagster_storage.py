@@ -4,7 +4,6 @@ import itertools
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
@@ -19,6 +18,7 @@ from cell_assets.automation.dagster_storage import (
     PatientScheduleStorage,
 )
 from cell_assets_tests.automation.helm_values import helm_values
+from cell_assets_tests.automation.instances import instance_on
 from cell_assets_tests.ledger.cutting import Cut, Forwarder, forwarder
 
 
@@ -35,19 +35,6 @@ def cutter(dagster_url: str) -> Iterator[Forwarder]:
     """A forwarder to Dagster's database; cuts nothing until it has a plan."""
     with forwarder(dagster_url) as forward:
         yield forward
-
-
-@contextmanager
-def instance_on(url: str, folder: Path) -> Iterator[dg.DagsterInstance]:
-    """Dagster as `dagster.yaml` configures it."""
-    storage = {
-        "module": PatientPostgresStorage.__module__,
-        "class": PatientPostgresStorage.__name__,
-        "config": {"postgres_url": url},
-    }
-    ref = InstanceRef.from_dir(str(folder), overrides={"storage": {"custom": storage}})
-    with dg.DagsterInstance.from_ref(ref) as instance:
-        yield instance
 
 
 def shown(instance: dg.DagsterInstance, asset: str) -> list[tuple[str | None, str]]:
