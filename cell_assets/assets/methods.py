@@ -30,7 +30,7 @@ from cell_assets.assets.recipes import AssetName, checkpoint_name, embeddings_na
 from cell_assets.assets.report_publishing import publish_report
 from cell_assets.assets.specs import asset_spec
 from cell_assets.assets.steps import StepResults, begin, finished
-from cell_assets.assets.unfinished_training import unfinished_training
+from cell_assets.assets.unfinished_training import trainings_of, unfinished_training
 from cell_assets.errors import NotFoundError
 from cell_assets.ledger.records import Provenance
 from cell_assets.methods.contract import Method, ProgressSink, TrainingResult, TrainingTable
@@ -110,7 +110,7 @@ def publish_checkpoint(
     """
 
     def write(out: Path) -> Written:
-        work = unfinished_training(store.root.parent / "training", output)
+        work = unfinished_training(trainings_of(store), output)
         with Progress(context, progress, f"training {output.experiment}", 0) as bar:
             result = train(out, bar, work)
         for message in result.messages:

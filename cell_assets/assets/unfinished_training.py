@@ -8,10 +8,26 @@ from blake3 import blake3
 
 from cell_assets.assets.experiment_outputs import ExperimentOutput
 from cell_assets.store.code_identity import environment_text
+from cell_assets.store.store import Store
+
+
+def trainings_of(store: Store) -> Path:
+    """Where a lab keeps all trainings that have not ended."""
+    return store.root.parent / "training"
 
 
 def unfinished_training(trainings: Path, output: ExperimentOutput) -> Path:
-    """The folder of this very training, empty at first; what another training of the experiment left is deleted.
+    """The folder of this very training, empty at first; what another training of the experiment left is deleted."""
+    folder = training_folder(trainings, output)
+    folder.mkdir(parents=True, exist_ok=True)
+    for other in folder.parent.iterdir():
+        if other != folder:
+            shutil.rmtree(other) if other.is_dir() else other.unlink()
+    return folder
+
+
+def training_folder(trainings: Path, output: ExperimentOutput) -> Path:
+    """Where this very training keeps what is unfinished, or will.
 
     Its name is a digest of code, environment, parameters and the digests of all inputs: epochs of an older patch
     table or an older release must not end up in a checkpoint whose lineage names only the newer ones.
@@ -24,10 +40,4 @@ def unfinished_training(trainings: Path, output: ExperimentOutput) -> Path:
         "inputs": sorted(made_from.input_digests),
     }
     mine = blake3(json.dumps(decides, sort_keys=True).encode()).hexdigest()
-    of_experiment = trainings / output.asset / output.experiment
-    folder = of_experiment / mine
-    folder.mkdir(parents=True, exist_ok=True)
-    for other in of_experiment.iterdir():
-        if other.name != mine:
-            shutil.rmtree(other) if other.is_dir() else other.unlink()
-    return folder
+    return trainings / output.asset / output.experiment / mine

@@ -34,7 +34,7 @@ def commands() -> None:
 
 
 for command in (
-    *(making.ingest, tables.ingest_table, making.run, making.simulate),
+    *(making.ingest, tables.ingest_table, making.run, making.train_beside, making.simulate),
     *(arriving.arrivals, arriving.retry_quarantined),
     *(tracking.tracks, tracking.correct),
     *(annotating.annotate, annotating.napari),

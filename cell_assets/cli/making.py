@@ -191,6 +191,41 @@ def run(
             sys.exit(1)
 
 
+@click.command("train-beside")
+@click.argument("experiment")
+@click.option("--method", default="dynaclr", show_default=True, help="Whose checkpoint is trained.")
+@click.option(
+    "--node",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Number of this machine; the step is on 0.",
+)
+def train_beside(experiment: str, method: str, node: int) -> None:
+    """Take part in a training of several machines, whose step is started on another one.
+
+    The training's choices say `num_nodes` and, of all machines together, `devices`. Each other machine gives this
+    command, before the step or within an hour of its start, in the same CELL_ASSETS_HOME and with the same code. It
+    ends when the training has; where an attempt fails, so does the command, to be given again.
+
+    \b
+    Example, of two machines:
+      cell-assets run --experiment E1 --choices two-machines.json   # on the first
+      cell-assets train-beside E1 --node 1                          # on the second
+    """
+    from cell_assets.assets.training_beside import train_beside
+    from cell_assets.cli.progress import progress
+    from cell_assets.methods.contract import Progress
+
+    with open_lab() as session, progress("steps") as step:
+
+        def show(state: Progress) -> None:
+            step(state.done, state.total, state.note)
+
+        train_beside(session.store, method, experiment, node, show)
+    click.echo(f"the training of {experiment} has ended")
+
+
 @click.command()
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--seed", type=int, help="Same seed, same bytes.")

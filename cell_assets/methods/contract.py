@@ -136,6 +136,21 @@ class Method(TrainableMethod, Protocol):
         """
         ...
 
+    def train_beside(
+        self,
+        tables: Sequence[TrainingTable],
+        manifest: "FrozenCells",
+        parameters: BaseModel,
+        node: int,
+        work: Path,
+        progress: ProgressSink | None = None,
+    ) -> None:
+        """Machine number `node` of a training of several, whose first one writes; `work` is shared by all of them.
+
+        BadInputError where the parameters are of one machine, or of no machine of that number.
+        """
+        ...
+
     def embedding_parameters(self, changes: Mapping[str, object]) -> BaseModel:
         """What decides the embeddings' bytes beside the checkpoint and the tables: the defaults with `changes`.
 
@@ -178,6 +193,18 @@ class ProfileMethod(TrainableMethod, Protocol):
             wells: one row per well of `tables`, as `evaluation.profiling.well_manifest` has them.
             work: holds what a resume needs.
         """
+        ...
+
+    def train_beside(
+        self,
+        tables: Sequence[CellTable],
+        wells: "pd.DataFrame",
+        parameters: BaseModel,
+        node: int,
+        work: Path,
+        progress: ProgressSink | None = None,
+    ) -> None:
+        """As `Method.train_beside`."""
         ...
 
     def profile(

@@ -24,21 +24,27 @@ def derived_seed(*path: int) -> int:
 def require(device: Device, devices: int = 1, num_nodes: int = 1) -> None:
     """Refuse what this machine lacks.
 
+    Args:
+        devices: of all machines together.
+        num_nodes: machines, each of which has as many.
+
     Raises:
-        BadInputError: so many GPUs, or cores for so many processes, are not there; or several machines are asked for.
+        BadInputError: so many GPUs, or cores for so many processes, are not there; or machines would have unlike many.
     """
-    if num_nodes > 1:
+    if devices % num_nodes:
         raise BadInputError(
-            f"num_nodes={num_nodes} was asked for, and a step trains on the one machine that it is on; leave it at 1 "
-            "and take more devices of that machine"
+            f"devices={devices} are those of all machines, and num_nodes={num_nodes} would not have equally many; "
+            "choose a multiple"
         )
     if device is Device.CUDA and not torch.cuda.is_available():
         raise BadInputError("device=cuda was asked for and PyTorch sees no GPU here; use device=cpu")
     there = torch.cuda.device_count() if device is Device.CUDA else len(os.sched_getaffinity(0))
-    if devices > there:
+    here = devices // num_nodes
+    if here > there:
         kind = "GPUs" if device is Device.CUDA else "processor cores"
+        of_all = "" if num_nodes == 1 else f", {here} on each of {num_nodes} machines,"
         raise BadInputError(
-            f"devices={devices} was asked for and there are {there} {kind} here; use as many at most"
+            f"devices={devices}{of_all} was asked for and there are {there} {kind} here; use as many at most"
         )
 
 

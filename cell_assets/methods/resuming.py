@@ -10,6 +10,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 
+from cell_assets.errors import BadInputError
 from cell_assets.methods.distributed import gathered
 
 RESUME_FILE = "resume.ckpt"
@@ -29,8 +30,20 @@ class ResumeFile:
     """Of this training."""
 
     def saved_state(self) -> Path | None:
-        """The saved state of this very training, or None; another training's state is left to be overwritten."""
-        return None if self._epochs() is None else self.path
+        """The saved state of this very training, or None; another training's state is left to be overwritten.
+
+        All processes that train together must call this.
+
+        Raises:
+            BadInputError: they have other inputs, or other states to go on from.
+        """
+        epochs = self._epochs()
+        if len(set(gathered((self.fingerprint, epochs)))) > 1:
+            raise BadInputError(
+                "the machines that train together have other inputs or processors, or other epochs to go on from; let "
+                "them be alike and share one CELL_ASSETS_HOME"
+            )
+        return None if epochs is None else self.path
 
     def remarks(self) -> tuple[str, ...]:
         """For a person, before the training starts: whether it goes on from a saved state, and from which epoch."""

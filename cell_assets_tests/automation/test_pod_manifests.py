@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import click
 import dagster as dg
 import kubernetes_validate
 import pytest
@@ -20,6 +21,7 @@ from dagster._core.storage.dagster_run import DagsterRun
 from dagster._core.system_config.objects import ResolvedRunConfig
 from dagster._core.test_utils import instance_for_test
 
+from cell_assets.cli import commands
 from cell_assets.definitions import build_defs
 from cell_assets.settings import Executor, Settings
 from cell_assets_tests.automation.helm_values import K8S, code_location_of, dagster_yaml_of, helm_values
@@ -274,3 +276,33 @@ def test_the_volume_is_one_that_kubernetes_takes_and_that_pods_name(
         for volume in volumes
         if "persistentVolumeClaim" in volume
     ]
+
+
+@pytest.mark.parametrize("version", KUBERNETES_VERSIONS)
+def test_another_machine_of_a_training_has_what_a_gpu_step_has(values: dict[str, Any], version: str) -> None:
+    job = yaml.safe_load((K8S / "training_node.yaml").read_text(encoding="utf-8"))
+    kubernetes_validate.validate(job, version, strict=True)
+    pod = job["spec"]["template"]["spec"]
+    gpu = yaml.safe_load((K8S / "kubernetes.yaml").read_text(encoding="utf-8"))["gpu"]
+    assert (pod["nodeSelector"], pod["tolerations"]) == (gpu["node_selector"], gpu["tolerations"])
+    (container,) = pod["containers"]
+    asked = {"cpu": str(gpu["cpus"]), "memory": gpu["memory"]}
+    assert container["resources"]["requests"] == asked
+    assert container["resources"]["limits"] == {**asked, "nvidia.com/gpu": str(gpu["gpus"])}
+    (deployed,) = values["dagster-user-deployments"]["deployments"]
+    assert pod["securityContext"] == deployed["podSecurityContext"]
+    assert container["securityContext"] == deployed["securityContext"]
+    homes = [
+        {one["name"]: one["value"] for one in where["env"] if "value" in one}["CELL_ASSETS_HOME"]
+        for where in (container, deployed)
+    ]
+    assert homes[0] == homes[1]
+    assert [one["secretRef"] for one in container["envFrom"]] == deployed["envSecrets"]
+    image = deployed["image"]
+    assert container["image"] == f"{image['repository']}:{image['tag']}"
+    context = click.Context(commands)
+    program, name, *arguments = container["args"]
+    command = commands.get_command(context, name)
+    assert program == "cell-assets" and command is not None
+    parsed = command.make_context(name, arguments, parent=context).params
+    assert parsed == {"experiment": "E1", "method": "dynaclr", "node": 1}

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from cell_assets.errors import BadInputError, CellAssetsError
 from cell_assets.methods.contract import ProgressSink, TrainingResult
 from cell_assets.methods.distributed import gathered, rank
-from cell_assets.methods.launching import train_together
+from cell_assets.methods.launching import Team, train_together
 from cell_assets.methods.processor import Device
 
 
@@ -42,7 +42,7 @@ def test_a_process_that_fails_ends_the_others_and_says_why(first_waits_for_it: b
     train = partial(second_fails, ValueError("no such patch"), first_waits_for_it)
     said = r"process 1 of 2 that train together failed \(ValueError: no such patch\)"
     with pytest.raises(RuntimeError, match=said):
-        train_together(train, 2, Device.CPU)
+        train_together(train, Team(2, Device.CPU))
     assert not multiprocessing.active_children()
 
 
@@ -50,12 +50,12 @@ def test_a_process_that_fails_ends_the_others_and_says_why(first_waits_for_it: b
 def test_bad_input_that_one_process_finds_is_bad_input() -> None:
     train = partial(second_fails, BadInputError("table P1 is of another plate; name its own"), False)
     with pytest.raises(CellAssetsError, match=r"^table P1 is of another plate; name its own$"):
-        train_together(train, 2, Device.CPU)
+        train_together(train, Team(2, Device.CPU))
     assert not multiprocessing.active_children()
 
 
 @pytest.mark.slow
 def test_a_killed_process_is_named_and_not_the_one_that_misses_it() -> None:
     with pytest.raises(RuntimeError, match="process 1 of 2 that train together ended with -9"):
-        train_together(second_is_killed, 2, Device.CPU)
+        train_together(second_is_killed, Team(2, Device.CPU))
     assert not multiprocessing.active_children()

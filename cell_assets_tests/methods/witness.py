@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from cell_assets.methods.contract import ProgressSink, TrainingResult
 from cell_assets.methods.distributed import rank
-from cell_assets.methods.launching import train_together
+from cell_assets.methods.launching import Team, train_together
 from cell_assets.methods.processor import Device
 
 TrainInto = Callable[..., TrainingResult]
@@ -120,7 +120,7 @@ def together(
     if devices == 1:
         each(progress=None)
     else:
-        train_together(each, devices, Device.CPU)
+        train_together(each, Team(devices, Device.CPU))
 
 
 def account(out: Path, of_rank: int) -> Witness:

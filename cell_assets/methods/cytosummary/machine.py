@@ -11,7 +11,7 @@ def supported(parameters: TrainingParameters) -> tuple[TrainingParameters, tuple
     """`parameters` as this machine can train by them, and a sentence for everything that changed.
 
     Raises:
-        BadInputError: more devices are asked for than there are, or several machines.
+        BadInputError: more devices are asked for than there are.
     """
     require(parameters.device, parameters.devices, parameters.num_nodes)
     precision, messages = runnable_precision(parameters.precision, parameters.device)

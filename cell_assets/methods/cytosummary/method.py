@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 from pydantic import BaseModel, ValidationError
@@ -21,7 +22,7 @@ from cell_assets.methods.cytosummary.machine import supported
 from cell_assets.methods.cytosummary.parameters import PRESETS, TrainingParameters
 from cell_assets.methods.cytosummary.profiling import profile
 from cell_assets.methods.cytosummary.table_training import HISTORY_FILE, read_feature_use, train
-from cell_assets.methods.launching import train_together
+from cell_assets.methods.launching import Team, train_beside, train_together
 
 
 class CytoSummaryMethod:
@@ -62,7 +63,22 @@ class CytoSummaryMethod:
             return train(tables, wells, own, out, progress, work)
         own, messages = supported(own)
         each = partial(train, tables, wells, own, out, work=work)
-        return train_together(each, own.devices, own.device, messages, progress)
+        return train_together(each, _team(own), messages, progress, work)
+
+    def train_beside(
+        self,
+        tables: Sequence[CellTable],
+        wells: pd.DataFrame,
+        parameters: BaseModel,
+        node: int,
+        work: Path,
+        progress: ProgressSink | None = None,
+    ) -> None:
+        """See `launching.train_beside`; the first machine writes the checkpoint."""
+        own, _ = supported(_own(parameters))
+        with TemporaryDirectory() as out:
+            each = partial(train, tables, wells, own, Path(out), work=work)
+            train_beside(each, _team(own), node, work, progress)
 
     def profile(
         self,
@@ -112,6 +128,10 @@ def _changed(values: dict[str, object], changes: Mapping[str, object]) -> dict[s
             change = _changed(part, change)
         changed[name] = change
     return changed
+
+
+def _team(parameters: TrainingParameters) -> Team:
+    return Team(parameters.devices, parameters.device, parameters.num_nodes)
 
 
 def _own(parameters: BaseModel) -> TrainingParameters:

@@ -113,11 +113,12 @@ class TrainingParameters(BaseModel):
     device: Device = Device.CPU
     """Kind of processor that trains; results differ between kinds."""
     devices: int = Field(default=1, ge=1)
-    """Processes that train together, one on each device of this machine. They share the compounds of every batch that
-    one alone would have, and sets are compared over all of it: other numbers differ in how sums are rounded alone."""
+    """Processes that train together, one on each device, over all machines. They share the compounds of every batch
+    that one alone would have, and sets are compared over all of it: other numbers differ in how sums are rounded
+    alone."""
     num_nodes: int = Field(default=1, ge=1, exclude=True)
-    """Machines that train together. A step of Dagster is on one machine and has no way to start processes on another,
-    so that more are refused and nothing is recorded of it; take more `devices` of one machine."""
+    """Machines that train together, each with as many of the devices; the step is on the first, and waits until
+    `cell-assets train-beside` runs on the others. It decides no byte, so nothing is recorded of it."""
     precision: Precision = Precision.BFLOAT16
     """Arithmetic of the forward pass; parameters, sums over blocks and optimizer are always float32."""
 

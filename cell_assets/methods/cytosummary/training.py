@@ -74,7 +74,8 @@ def train_network(
             callbacks.append(SaveForResume(resume))
         trainer = L.Trainer(
             accelerator="gpu" if parameters.device.value == "cuda" else "cpu",
-            devices=parameters.devices,
+            devices=parameters.devices // parameters.num_nodes,
+            num_nodes=parameters.num_nodes,
             strategy="ddp" if parameters.devices > 1 else "auto",
             plugins=LightningEnvironment() if parameters.devices > 1 else None,
             use_distributed_sampler=False,

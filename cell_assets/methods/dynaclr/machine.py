@@ -16,8 +16,7 @@ def supported(parameters: TrainingParameters) -> tuple[TrainingParameters, tuple
     The learning rate and the digest of ImageNet weights are filled in where they are not stated.
 
     Raises:
-        BadInputError: more devices are asked for than there are, several machines, or ImageNet weights that are not
-            there or others.
+        BadInputError: more devices are asked for than there are, or ImageNet weights that are not there or others.
     """
     require(parameters.device, parameters.devices, parameters.num_nodes)
     messages: list[str] = []

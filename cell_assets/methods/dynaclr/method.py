@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
@@ -32,7 +33,7 @@ from cell_assets.methods.dynaclr.machine import supported
 from cell_assets.methods.dynaclr.parameters import InitialState, TrainingParameters
 from cell_assets.methods.dynaclr.sampling_record import SamplingReport
 from cell_assets.methods.dynaclr.training import SAMPLING_FILE, train
-from cell_assets.methods.launching import train_together
+from cell_assets.methods.launching import Team, train_beside, train_together
 
 
 class DynaclrMethod:
@@ -75,7 +76,22 @@ class DynaclrMethod:
             return train(tables, manifest, own, out, progress, work)
         own, messages = supported(own)
         each = partial(train, tables, manifest, own, out, work=work)
-        return train_together(each, own.devices, own.device, messages, progress)
+        return train_together(each, _team(own), messages, progress, work)
+
+    def train_beside(
+        self,
+        tables: Sequence[TrainingTable],
+        manifest: FrozenCells,
+        parameters: BaseModel,
+        node: int,
+        work: Path,
+        progress: ProgressSink | None = None,
+    ) -> None:
+        """See `launching.train_beside`; the first machine writes the checkpoint."""
+        own, _ = supported(_own(parameters))
+        with TemporaryDirectory() as out:
+            each = partial(train, tables, manifest, own, Path(out), work=work)
+            train_beside(each, _team(own), node, work, progress)
 
     def training_notes(self, checkpoint: Path) -> tuple[str, ...]:
         """What the network started from, how much of the data it saw, and why some cells could not be anchors."""
@@ -156,6 +172,10 @@ def _start(parameters: TrainingParameters) -> str:
     if parameters.initial is InitialState.IMAGENET:
         return f"The backbone started from ImageNet weights (BLAKE3 {parameters.imagenet_blake3})."
     return "The backbone started from random values, where the paper starts from ImageNet weights."
+
+
+def _team(parameters: TrainingParameters) -> Team:
+    return Team(parameters.devices, parameters.device, parameters.num_nodes)
 
 
 def _own(parameters: BaseModel) -> TrainingParameters:

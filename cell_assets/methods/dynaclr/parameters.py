@@ -183,12 +183,12 @@ class TrainingParameters(_Frozen):
     device: Device = Device.CPU
     """Kind of processor that trains; results differ between kinds."""
     devices: int = Field(default=1, ge=1)
-    """Processes that train together, one on each device of this machine. They share the batches that one alone would
+    """Processes that train together, one on each device, over all machines. They share the batches that one alone would
     have: batch normalisation and the negatives of NT-Xent are of the whole batch, whatever their number. Random
     augmentation and stochastic depth are drawn by each for its share, so that other numbers give other bytes."""
     num_nodes: int = Field(default=1, ge=1, exclude=True)
-    """Machines that train together. A step of Dagster is on one machine and has no way to start processes on another,
-    so that more are refused and nothing is recorded of it; take more `devices` of one machine."""
+    """Machines that train together, each with as many of the devices; the step is on the first, and waits until
+    `cell-assets train-beside` runs on the others. It decides no byte, so nothing is recorded of it."""
     precision: Precision = Precision.BFLOAT16
     """Arithmetic of the forward pass; parameters and optimizer are always float32."""
     compile_mode: CompileMode = CompileMode.INDUCTOR
