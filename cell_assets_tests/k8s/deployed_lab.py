@@ -174,6 +174,17 @@ class DeployedLab:
             lambda: bool(list(folder.rglob("resume.ckpt"))), lambda: list(folder.rglob("*")), PATIENCE_S
         )
 
+    def train_beside(self, experiment: str) -> str:
+        """Create the Job of another machine of a training, as it is shipped but for the one GPU; returns its name."""
+        text = (K8S / "training_node.yaml").read_text()
+        job = yaml.safe_load(text.replace("/lab", str(self.session.settings.home.parent)))
+        pod = job["spec"]["template"]["spec"]
+        del pod["nodeSelector"], pod["tolerations"]
+        (container,) = pod["containers"]
+        container["resources"] = {"requests": {"cpu": "1"}}
+        container["args"] = [experiment if word == "E1" else word for word in container["args"]]
+        return str(self.batch.create_namespaced_job(self.namespace, job).metadata.name)
+
     def messages(self, run_id: str) -> list[str]:
         """What the run's log says, in order."""
         return [record.user_message for record in self.instance.all_logs(run_id)]

@@ -123,6 +123,30 @@ def test_the_pool_keeps_a_gpu_step_from_having_a_pod(lab: DeployedLab) -> None:
     assert seen.index((first, "Succeeded")) < [name for name, _ in seen].index(second)
 
 
+@pytest.mark.slow
+def test_a_step_trains_with_a_pod_on_another_node(lab: DeployedLab) -> None:
+    lab.allow_gpu_steps(1)
+    choices = training(seed=4)
+    choices["training"]["dynaclr"]["changes"] |= {"devices": 2, "num_nodes": 2}  # type: ignore[index]
+    choose(lab.session, RunRequest(experiment="E2", choices=choices))
+    run_id = lab.launch([MANIFEST, CHECKPOINT], "E2")
+    lab.wait_for_pod(run_id, CHECKPOINT, "Running")
+    job = lab.train_beside("E2")
+    assert lab.wait_until_ended(run_id) == "SUCCESS"
+
+    def pods_of_job() -> list[tuple[str, str]]:
+        pods = lab.core.list_namespaced_pod(NAMESPACE, label_selector=f"job-name={job}").items
+        return [(pod.status.phase, pod.spec.node_name) for pod in pods]
+
+    wait_until(lambda: pods_of_job() == [("Succeeded", CPU_NODE.name)], pods_of_job)
+    assert {one.node for one in lab.pods.of(run_id, CHECKPOINT) if one.phase == "Running"} == {GPU_NODE.name}
+    made = lab.session.ledger.latest(CHECKPOINT, "E2")
+    assert made is not None
+    assert (made.run.dagster_run_id, made.run.parameters["devices"]) == (run_id, 2)
+    assert_published_is_whole(lab.session)
+    assert_nothing_left(lab.session)
+
+
 def occupy_the_gpu(lab: DeployedLab) -> None:
     """A pod of somebody else, so that both of the lab's are there before either can run."""
     container = {"name": "main", "image": "tests", "command": ["sleep", "1000"]}
