@@ -209,9 +209,8 @@ def train_beside(experiment: str, method: str, node: int) -> None:
     ends when the training has; where an attempt fails, so does the command, to be given again.
 
     \b
-    Example, of two machines:
-      cell-assets run --experiment E1 --choices two-machines.json   # on the first
-      cell-assets train-beside E1 --node 1                          # on the second
+    Example:
+      cell-assets train-beside E1 --method dynaclr --node 1
     """
     from cell_assets.assets.training_beside import train_beside
     from cell_assets.cli.progress import progress
