@@ -169,6 +169,18 @@ def cell_assets(settings: Settings, *arguments: str) -> Said:
     return Said(code, out.getvalue(), err.getvalue())
 
 
+def bring_in(session: Session, plate: PlateFolder, chosen: RunRequest) -> None:
+    """The plate P1 of an experiment, with these choices and the patch tables of all its FOVs."""
+    ingest_plate(session, plate.request(chosen.experiment, "P1"))
+    choose(session, chosen)
+    record = session.ledger.plate("P1")
+    assert record is not None
+    keys = [f"P1|{position}" for position in record.draft.positions]
+    with session.executor() as executor:
+        chain = ["segmentation", "tracks", "patch_table"]
+        assert executor.materialise(chain, partition_range=(keys[0], keys[-1])).succeeded
+
+
 @contextmanager
 def opened(settings: Settings) -> Iterator[Session]:
     with open_session(settings, build_defs) as session:

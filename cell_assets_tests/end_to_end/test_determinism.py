@@ -2,11 +2,9 @@
 
 from collections.abc import Callable
 
-from cell_assets.automation.ingesting import ingest_plate
-from cell_assets.automation.running import choose
 from cell_assets.automation.session import Session
 from cell_assets.settings import Settings
-from cell_assets_tests.end_to_end.lab import PlateFolder, opened, small_run
+from cell_assets_tests.end_to_end.lab import PlateFolder, bring_in, opened, small_run
 
 MADE = (
     "raw_acquisition",
@@ -29,14 +27,8 @@ def digests(session: Session) -> dict[tuple[str, str], str]:
 
 def train(session: Session, plate: PlateFolder, seed: int) -> None:
     """Everything up to the checkpoint."""
-    ingest_plate(session, plate.request("E1", "P1"))
-    choose(session, small_run("E1", training_seed=seed))
-    record = session.ledger.plate("P1")
-    assert record is not None
-    keys = [f"P1|{position}" for position in record.draft.positions]
+    bring_in(session, plate, small_run("E1", training_seed=seed))
     with session.executor() as executor:
-        chain = ["segmentation", "tracks", "patch_table"]
-        assert executor.materialise(chain, partition_range=(keys[0], keys[-1])).succeeded
         assert executor.materialise(["experiment_manifest", "dynaclr_checkpoint"], partition="E1").succeeded
 
 

@@ -12,12 +12,19 @@ from collections.abc import Callable
 
 import pytest
 
-from cell_assets.automation.ingesting import ingest_plate
 from cell_assets.automation.running import RunRequest, choose
 from cell_assets.automation.session import Session
 from cell_assets.ledger.records import Provenance
 from cell_assets.settings import Settings
-from cell_assets_tests.end_to_end.lab import CHECKOUT, SMALL_TRAINING, PlateFolder, opened, small_choices
+from cell_assets_tests.end_to_end.lab import (
+    CHECKOUT,
+    SMALL_TRAINING,
+    PlateFolder,
+    bring_in,
+    opened,
+    small_choices,
+    small_run,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -36,20 +43,9 @@ def trained(session: Session, **changes: object) -> Provenance:
     return made
 
 
-def with_patches(session: Session, plate: PlateFolder) -> None:
-    ingest_plate(session, plate.request("E1", "P1"))
-    choose(session, RunRequest(experiment="E1", choices=small_choices()))
-    record = session.ledger.plate("P1")
-    assert record is not None
-    keys = [f"P1|{position}" for position in record.draft.positions]
-    with session.executor() as executor:
-        chain = ["segmentation", "tracks", "patch_table"]
-        assert executor.materialise(chain, partition_range=(keys[0], keys[-1])).succeeded
-
-
 def test_a_step_trains_in_two_processes(new_lab: Callable[[], Settings], two_fovs: PlateFolder) -> None:
     with opened(new_lab()) as lab:
-        with_patches(lab, two_fovs)
+        bring_in(lab, two_fovs, small_run("E1"))
         alone = trained(lab)
         shared = trained(lab, devices=2)
         assert not multiprocessing.active_children()
@@ -68,7 +64,7 @@ def test_a_step_trains_in_two_processes(new_lab: Callable[[], Settings], two_fov
 def test_a_step_trains_with_another_machine(new_lab: Callable[[], Settings], two_fovs: PlateFolder) -> None:
     settings = new_lab()
     with opened(settings) as lab:
-        with_patches(lab, two_fovs)
+        bring_in(lab, two_fovs, small_run("E1"))
         chosen(lab, devices=2, num_nodes=2)
         with lab.executor() as executor:
             assert executor.materialise(["experiment_manifest"], partition="E1").succeeded
