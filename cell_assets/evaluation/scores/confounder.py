@@ -1,11 +1,12 @@
 """Whether a probe mistakes a passing look for a state: false calls among cells in mitosis, beside those in interphase.
 
-In mitosis DynaCLR's infection sensor is inside the nucleus of every cell, infected or not (§3.2 of the paper).
+In mitosis DynaCLR's infection sensor is inside the nucleus of every cell, infected or not (§3.2 of the paper). Wrong
+calls of both states are counted, whichever is the rarer on the plate.
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -74,45 +75,68 @@ def with_confounder(
 def false_calls(
     task: TaskEvaluation, states: pd.DataFrame, confounder: Confounder, settings: EvaluationSettings
 ) -> list[Score]:
-    """Of each rival: false-positive rate in the confounder, outside it, and the one less the other.
+    """Of each rival, and of cells wrongly called each of the two states: the rate in the confounder, outside it, and
+    the one less the other.
 
-    Rows are the test cells annotated as not positive whose confounder is annotated too. Intervals are over tracks;
+    Rows are the test cells annotated as the other state whose confounder is annotated too. Intervals are over tracks;
     the difference is on the same resamples.
     """
-    word, place = _plain(task.positive), _plain(confounder.value)
-    names = (f"false_{word}_in_{place}", f"false_{word}_not_in_{place}", f"false_{word}_excess_in_{place}")
-    rivals = [score.of for score in task.scores if score.metric == "average_precision" and score.of != CHANCE]
     rows = task.predictions
     annotated = joined_annotation(rows, states, confounder.column) if len(rows) else pd.Series(dtype=object)
-    negative = (~rows["label"].astype("boolean")).fillna(False).to_numpy(dtype=np.bool_)
-    rows, annotated = rows[negative], annotated[negative]
-    known = annotated.notna().to_numpy(dtype=np.bool_)
-    inside = known & (annotated.astype(str) == confounder.value).to_numpy()
+    label = rows["label"].astype("boolean")
     scores = []
-    for rival in rivals:
-        why = task.score("average_precision", rival).why_missing
-        column = probability_column(rival)
-        if column not in rows:
-            scores += [
-                Score(name, rival, Estimate.missing(why or "no probe could be fitted")) for name in names
-            ]
-            continue
-        called = rows[column].to_numpy(dtype=np.float64) >= DECISION
-        within = _rate(
-            called, inside, f"no test cell that is not {task.positive} is annotated as {confounder.value}"
-        )
-        without = _rate(
-            called,
-            known & ~inside,
-            f"no test cell that is not {task.positive} is annotated as other than {confounder.value}",
-        )
-        for name, statistic, used in (
-            (names[0], within, inside),
-            (names[1], without, known & ~inside),
-            (names[2], _difference(within, without), known),
-        ):
-            scores.append(Score(name, rival, _estimate(rows, statistic, used, settings)))
+    for state, other, is_other, wrongly in (
+        (task.positive, task.negative, ~label, lambda probability: probability >= DECISION),
+        (task.negative, task.positive, label, lambda probability: probability < DECISION),
+    ):
+        kept = is_other.fillna(False).to_numpy(dtype=np.bool_)
+        found = _FalseCalls(state, other, confounder, rows[kept], annotated[kept], wrongly)
+        for rival in [
+            one.of for one in task.scores if one.metric == "average_precision" and one.of != CHANCE
+        ]:
+            why = task.score("average_precision", rival).why_missing
+            scores += found.scores(rival, why, settings)
     return scores
+
+
+@dataclass(frozen=True)
+class _FalseCalls:
+    """Test cells annotated as `other`, any of which may wrongly be called `state`."""
+
+    state: str
+    other: str
+    confounder: Confounder
+    rows: pd.DataFrame
+    annotated: pd.Series
+    """The confounder's column, row by row."""
+    wrongly: Callable[[FloatArray], BoolArray]
+    """Which probabilities of the positive state are calls of `state`."""
+
+    def scores(self, rival: str, why_missing: str | None, settings: EvaluationSettings) -> list[Score]:
+        """Inside, outside, and the difference."""
+        word, place = _plain(self.state), _plain(self.confounder.value)
+        names = (
+            f"false_{word}_in_{place}",
+            f"false_{word}_not_in_{place}",
+            f"false_{word}_excess_in_{place}",
+        )
+        column = probability_column(rival)
+        if column not in self.rows:
+            return [
+                Score(name, rival, Estimate.missing(why_missing or "no probe could be fitted"))
+                for name in names
+            ]
+        called = self.wrongly(self.rows[column].to_numpy(dtype=np.float64))
+        known = self.annotated.notna().to_numpy(dtype=np.bool_)
+        inside = known & (self.annotated.astype(str) == self.confounder.value).to_numpy()
+        none = f"no test cell that is {self.other} is annotated as"
+        within = _rate(called, inside, f"{none} {self.confounder.value}")
+        without = _rate(called, known & ~inside, f"{none} other than {self.confounder.value}")
+        asked = ((within, inside), (without, known & ~inside), (_difference(within, without), known))
+        return [
+            Score(name, rival, _estimate(self.rows, statistic, used, settings))
+            for name, (statistic, used) in zip(names, asked, strict=True)
+        ]
 
 
 def _rate(called: BoolArray, among: BoolArray, why_none: str) -> Statistic:

@@ -136,6 +136,10 @@ def test_false_calls_in_mitosis_by_hand(whole):
     assert excess.value == pytest.approx(rates["mitosis"] - rates["interphase"])
     assert excess.ci_low < excess.value < excess.ci_high
     assert (excess.unit, excess.n) == ("tracks", negative.groupby("track_id").ngroups)
+    infected = said[said["label"].astype(bool)]
+    missed = infected.assign(called=infected["probability"] < 0.5).groupby("division_state")["called"].mean()
+    assert found["false_uninfected_in_mitosis"].value == pytest.approx(missed["mitosis"])
+    assert found["false_uninfected_not_in_mitosis"].value == pytest.approx(missed["interphase"])
     assert "false_infected_in_mitosis_length_alone" in found
     assert not numbers(whole, "division_state_confounded")
 
@@ -161,7 +165,7 @@ def test_a_confounder_that_nobody_annotated_is_refused_when_named_and_passed_ove
         "infection_state_confounded",
     )
     missing = none["false_infected_in_metaphase"]
-    assert missing.why_missing == "no test cell that is not infected is annotated as metaphase"
+    assert missing.why_missing == "no test cell that is uninfected is annotated as metaphase"
     assert none["false_infected_not_in_metaphase"].value is not None
 
 
