@@ -290,10 +290,9 @@ def report_output(store: Store, method: str, experiment: str) -> ReportOutput:
     study = ExperimentChoices.of(store.ledger, experiment).report
     independent = independent_plates(store, experiment, study.independent_plates)
     inputs = read_report_inputs(store, method, experiment, independent)
-    strange = ((plate.draft.name, position) for plate in independent for position in plate.living_positions)
     inputs = replace(
         inputs,
-        features=plate_features(store, [*inputs.tables, *strange]),
+        features=plate_features(store, [*inputs.tables, *inputs.independent_tables]),
         state_segmentation=current_state_segmentation(store, experiment, independent),
     )
     return ReportOutput(

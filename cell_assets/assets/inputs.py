@@ -246,6 +246,8 @@ class ReportInputs:
     """single_cell_features by plate, independent ones too; empty for studies that do without."""
     state_segmentation: ReadArtifact | None = None
     """Where a current one stands."""
+    independent_tables: Mapping[tuple[str, str], ReadTable] = field(default_factory=dict)
+    """Patch tables of independent plates, likewise."""
 
     def receipts(self) -> list[ReadReceipt]:
         """All of them, as input edges."""
@@ -255,6 +257,7 @@ class ReportInputs:
             *self.embeddings.values(),
             *self.raw.values(),
             *self.tables.values(),
+            *self.independent_tables.values(),
             *self.annotations.values(),
             *self.features.values(),
             *([] if self.state_segmentation is None else [self.state_segmentation]),
@@ -277,10 +280,9 @@ def read_report_inputs(
     strange = {plate.draft.name: plate for plate in independent}
     raw = store.read_many(AssetName.RAW_ACQUISITION, list(strange))
     keys = {representation_key(experiment, plate): plate for plate in (*base.raw, *strange)}
-    positions = [
-        *base.tables,
-        *((name, position) for name, plate in strange.items() for position in plate.living_positions),
-    ]
+    strange_tables = {
+        key: table for plate in independent for key, table in plate_tables(store, plate).items()
+    }
     embeddings = store.read_many(embeddings_name(method), list(keys))
     return ReportInputs(
         embeddings={plate: ReadArtifact(*embeddings[key]) for key, plate in keys.items()},
@@ -288,7 +290,8 @@ def read_report_inputs(
         tables=base.tables,
         manifest=ReadArtifact(*store.read(AssetName.EXPERIMENT_MANIFEST, experiment)),
         checkpoint=ReadArtifact(*store.read(checkpoint_name(method), experiment)),
-        annotations=standing_annotations(store, positions),
+        annotations=standing_annotations(store, [*base.tables, *strange_tables]),
+        independent_tables=strange_tables,
     )
 
 

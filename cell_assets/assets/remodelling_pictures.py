@@ -1,11 +1,13 @@
 """Example tracks of a channel that the embedding did not see, with their pictures. No Dagster here."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from cell_assets.assets.inputs import ReportInputs
+from cell_assets.evaluation.features.remodelling import Remodelling
 from cell_assets.evaluation.pixels.attribution_cells import evenly_spaced
 from cell_assets.evaluation.splits import SplitUnit
 from cell_assets.evaluation.states.onset import Course
@@ -17,29 +19,84 @@ from cell_assets.imaging.channels import ChannelKind, infer_channel_kind
 from cell_assets.imaging.patch_reading import open_patch_table
 from cell_assets.reporting.embedding_figures import Projection
 from cell_assets.reporting.html import ReportFigure
+from cell_assets.reporting.independent_report import HEADING, TRACKS
 from cell_assets.reporting.remodelled_tracks import MOST_FRAMES, RemodelledTrack, remodelled_tracks_figure
 
 _TURNING = 3
 """As the paper's Figure 6, beside one that does not turn."""
 
 
+@dataclass(frozen=True)
+class _Studied:
+    """Cells around whose onsets the unseen channels were followed, and how their figures are told apart."""
+
+    cells: pd.DataFrame
+    interval_min: float | None
+    dynamics: Sequence[StateDynamics]
+    remodelling: Sequence[Remodelling]
+    projection: Projection
+    heading: str
+    chosen_from: str
+
+
 def remodelled_track_figures(
     study: EmbeddingStudy, inputs: ReportInputs, projections: Sequence[Projection]
 ) -> tuple[ReportFigure, ...]:
     """One for each unseen channel and state of which there are curves and patches, in the last projection."""
-    settings, cells = study.evaluation.settings, study.embedded.cells
-    if settings.interval_min is None:
+    settings = study.evaluation.settings
+    own = _Studied(
+        study.embedded.cells,
+        settings.interval_min,
+        study.dynamics,
+        study.remodelling,
+        projections[-1],
+        "",
+        f"{settings.test_split} tracks",
+    )
+    return _figures(own, study, inputs)
+
+
+def independent_track_figures(
+    study: EmbeddingStudy, inputs: ReportInputs, umap: Projection | None
+) -> tuple[ReportFigure, ...]:
+    """The same of independent plates (DynaCLR, Figure 6); none where there are none.
+
+    Args:
+        umap: of own cells, followed by theirs; None: principal axes of the former.
+    """
+    found = study.independent
+    if found is None:
         return ()
-    hours, time_title = _hours(cells, settings.interval_min)
+    projection = (
+        Projection("PCA", found.pca, ("PC 1", "PC 2"))
+        if umap is None
+        else replace(umap, xy=umap.xy[len(study.embedded.cells) :])
+    )
+    theirs = _Studied(
+        found.cells,
+        found.interval_min,
+        found.dynamics,
+        found.remodelling,
+        projection,
+        f"{HEADING}: ",
+        TRACKS,
+    )
+    return _figures(theirs, study, inputs)
+
+
+def _figures(of: _Studied, study: EmbeddingStudy, inputs: ReportInputs) -> tuple[ReportFigure, ...]:
+    if of.interval_min is None:
+        return ()
+    hours, time_title = _hours(of.cells, of.interval_min)
     figures = []
-    for place, one in enumerate(study.remodelling, start=1):
-        dynamics = next((found for found in study.dynamics if found.column == one.column), None)
+    for place, one in enumerate(of.remodelling, start=1):
+        dynamics = next((found for found in of.dynamics if found.column == one.column), None)
         if not one.curves or dynamics is None:
             continue
         channels = [one.channel, *_sensor(study)]
         tracks = [
-            pictured_track(rows, onset_t, cells, inputs, channels, hours)
-            for rows, onset_t in example_tracks(dynamics, cells, settings.test_split)
+            pictured_track(rows, onset_t, of.cells, inputs, channels, hours)
+            for rows, onset_t in example_tracks(dynamics, of.cells, study.evaluation.settings.test_split)
         ]
         shown = [track for track in tracks if track is not None]
         if shown:
@@ -49,8 +106,10 @@ def remodelled_track_figures(
                     one.state,
                     channels,
                     shown,
-                    projections[-1],
+                    of.projection,
                     time_title,
+                    heading=of.heading,
+                    chosen_from=of.chosen_from,
                 )
             )
     return tuple(figures)
@@ -127,7 +186,8 @@ def pictured_track(
     """
     own = cells.iloc[rows]
     plate, position = str(own["plate"].iloc[0]), str(own["fov_name"].iloc[0])
-    table = open_patch_table(inputs.tables[plate, position].folder, acquisition=inputs.raw[plate].folder)
+    tables = {**inputs.tables, **inputs.independent_tables}
+    table = open_patch_table(tables[plate, position].folder, acquisition=inputs.raw[plate].folder)
     names = table.info.channel_names
     if not set(channels) <= set(names):
         return None

@@ -9,7 +9,7 @@ import pandas as pd
 from cell_assets.assets.component_ends import component_ends
 from cell_assets.assets.example_strips import example_strips
 from cell_assets.assets.inputs import ReportInputs
-from cell_assets.assets.remodelling_pictures import remodelled_track_figures
+from cell_assets.assets.remodelling_pictures import independent_track_figures, remodelled_track_figures
 from cell_assets.assets.track_pictures import division_trajectories, track_figures
 from cell_assets.audit.counting import counted
 from cell_assets.evaluation.left_out import what_is_left_out
@@ -82,6 +82,7 @@ def write_embedding_report(
                 *remodelling_figures(study.remodelling),
                 *remodelled_track_figures(study, inputs, pictures.projections),
                 *independent_figures(study, umap_of_both),
+                *independent_track_figures(study, inputs, umap_of_both),
             ),
             inputs=tuple(inputs.receipts()),
             parameters=parameters.model_dump(mode="json"),

@@ -23,7 +23,8 @@ from cell_assets.reporting.moving_cells import PREDICTED, states_seen_and_predic
 from cell_assets.reporting.remodelling_figures import remodelling_figures
 from cell_assets.reporting.wording import estimate_text, title_text, value_text
 
-_HEADING = "Independent plates"
+HEADING = "Independent plates"
+TRACKS = "tracks of independent plates"
 
 
 def independent_figures(study: EmbeddingStudy, umap: Projection | None = None) -> tuple[ReportFigure, ...]:
@@ -37,13 +38,13 @@ def independent_figures(study: EmbeddingStudy, umap: Projection | None = None) -
     return (
         _scatter(study, found, umap),
         *_over_time(found),
-        *remodelling_figures(found.remodelling, f"{_HEADING}: "),
+        *remodelling_figures(found.remodelling, f"{HEADING}: ", TRACKS),
     )
 
 
 def _scatter(study: EmbeddingStudy, found: IndependentStudy, umap: Projection | None) -> ReportFigure:
     n_own = len(found.own_pca)
-    own, theirs = "the experiment's own", _HEADING.lower()
+    own, theirs = "the experiment's own", HEADING.lower()
     colourings = [Colouring("plates", pd.Series([own] * n_own + [theirs] * len(found.pca)))]
     colourings += [
         Colouring(title_text(column), pd.concat([study.annotations[column], values], ignore_index=True))
@@ -62,7 +63,7 @@ def _scatter(study: EmbeddingStudy, found: IndependentStudy, umap: Projection | 
     ]
     return ReportFigure(
         "independent_projection",
-        f"{_HEADING}: where their cells lie",
+        f"{HEADING}: where their cells lie",
         " ".join(sentences),
         scatter_figure(
             [Projection("PCA", xy, ("PC 1", "PC 2")), *([] if umap is None else [umap])], colourings
@@ -107,7 +108,7 @@ def _over_time(found: IndependentStudy) -> Sequence[ReportFigure]:
     return [
         ReportFigure(
             name=f"{one.calls.column}_over_time",
-            title=f"{_HEADING}: fraction {title_text(one.calls.direction.state)} over time",
+            title=f"{HEADING}: fraction {title_text(one.calls.direction.state)} over time",
             caption=" ".join(_caption(found, one, one.calls)),
             png=fraction_figure(one.calls, one),
         )

@@ -23,7 +23,7 @@ _LABELS_IN = 0.22
 
 @dataclass(frozen=True)
 class RemodelledTrack:
-    """A test track, and its cell in the unseen channel."""
+    """A track, and its cell in the unseen channel."""
 
     track: str
     """For example `track 12`."""
@@ -45,6 +45,9 @@ def remodelled_tracks_figure(
     tracks: Sequence[RemodelledTrack],
     projection: Projection,
     time_title: str,
+    *,
+    heading: str = "",
+    chosen_from: str = "test tracks",
 ) -> ReportFigure:
     """The tracks in the projection and, a row each, their cells over time.
 
@@ -52,18 +55,20 @@ def remodelled_tracks_figure(
         name: of the figure.
         channels: what `RemodelledTrack.images` are of.
         time_title: since when hours count.
+        heading: what the title begins with.
+        chosen_from: which tracks these were chosen from.
     """
     unseen, *sensor = channels
     colours = f"{unseen} green" + (f", {sensor[0]} magenta" if sensor else "")
     return ReportFigure(
         name=name,
-        title=f"{unseen} in cells that turn {title_text(state)}, and in one that does not",
+        title=f"{heading}{unseen} in cells that turn {title_text(state)}, and in one that does not",
         caption=(
             f"Left: example tracks among all cells, grey, in {projection.name} of the embedding, which did not see "
             f"{unseen}; a ring is the first frame. Right: their cells, maximum over depth, {colours}, with one "
             f"contrast for all. Times are {time_title}; a frame is outlined from the onset of {title_text(state)} on "
-            "that the probe calls. They are the test tracks that turn, and the one that does not, that were followed "
-            "for longest, so they were not picked for their looks."
+            f"that the probe calls. They are the {chosen_from} that turn, and the one that does not, that were "
+            "followed for longest, so they were not picked for their looks."
         ),
         png=_draw(tracks, projection),
     )

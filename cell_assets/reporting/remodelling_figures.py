@@ -13,21 +13,23 @@ from cell_assets.reporting.wording import title_text
 _COLUMNS = 3
 
 
-def remodelling_figures(found: Sequence[Remodelling], heading: str = "") -> tuple[ReportFigure, ...]:
+def remodelling_figures(
+    found: Sequence[Remodelling], heading: str = "", tracks: str = "test tracks"
+) -> tuple[ReportFigure, ...]:
     """One figure for each column and unseen channel that has curves; why others have none stands in the numbers.
 
-    Titles begin with `heading`.
+    Titles begin with `heading`; `tracks` says which are averaged.
     """
     return tuple(
         ReportFigure(
             name=f"{one.column}_remodelling_{place}",
             title=f"{heading}{one.channel} as cells turn {title_text(one.state)}",
             caption=(
-                f"The embedding did not see {one.channel}. Mean of each feature over the {one.n_tracks} test tracks "
+                f"The embedding did not see {one.channel}. Mean of each feature over the {one.n_tracks} {tracks} "
                 f"that are seen to turn {title_text(one.state)}, by hours from the onset that the probe calls, with "
                 "95 % intervals over tracks. Far from 0 there are fewer tracks, and others."
                 + (
-                    f" Grey: the {one.n_control} test tracks that never turn, by hours from the median onset of the "
+                    f" Grey: the {one.n_control} {tracks} that never turn, by hours from the median onset of the "
                     "others, which is what time alone does."
                     if one.control
                     else ""

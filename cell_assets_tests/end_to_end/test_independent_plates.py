@@ -137,7 +137,9 @@ def test_the_model_is_applied_and_scored_on_the_other_plate(lab: Lab) -> None:
         read = {(one.asset, one.partition) for one in report.inputs}
         assert {("dynaclr_embeddings", "E1|P2"), ("raw_acquisition", "P2")} <= read
         assert {one.partition for one in report.inputs if one.asset == "patch_table"} == {
-            fov_key("P1", position) for position in session.ledger.plate("P1").living_positions
+            fov_key(plate, position)
+            for plate in ("P1", "P2")
+            for position in session.ledger.plate(plate).living_positions
         }
         assert session.ledger.latest("dynaclr_embeddings", "E2|P2") is None
         numbers = independent(session.ledger.numbers("E1"))
