@@ -95,7 +95,11 @@ def _ingest(session: Session, source: Path, plate: str) -> None:
         tracks=str(source / "tracks"),
     )
     ingest_plate(session, request)
-    choose(session, RunRequest(experiment=EXPERIMENT, choices={"fovs": {"patches": {"side_px": 32}}}))
+    choices = {
+        "fovs": {"patches": {"side_px": 32}},
+        "training": {"dynaclr": {"changes": {"patch_side_px": 32}}},
+    }
+    choose(session, RunRequest(experiment=EXPERIMENT, choices=choices))
 
 
 def _measure(session: Session, plate: str, workers: int, profile: Path | None) -> Measured:

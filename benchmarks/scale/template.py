@@ -30,7 +30,10 @@ PLATE = SimulationParameters(
     cells_per_fov=4,
     write_true_labels=False,
 )
-CHOICES = {"fovs": {"patches": {"side_px": 32}}}
+CHOICES = {
+    "fovs": {"patches": {"side_px": 32}},
+    "training": {"dynaclr": {"changes": {"patch_side_px": 32}}},
+}
 
 
 @dataclass(frozen=True)

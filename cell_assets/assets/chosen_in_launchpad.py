@@ -22,6 +22,7 @@ from cell_assets.assets.recipes import (
     embeddings_name,
     report_name,
 )
+from cell_assets.assets.stored_patches import with_patches_for
 from cell_assets.assets.table_config import TABLE, table_field
 from cell_assets.errors import CellAssetsError
 from cell_assets.evaluation.pixels.attribution_parameters import AttributionParameters
@@ -39,6 +40,7 @@ from cell_assets.methods.registry import (
     ENTRIES,
     WELL_METHODS,
     MethodEntry,
+    Represents,
     embedding_model_of,
     load_method,
     load_trainable,
@@ -159,7 +161,8 @@ def _of_training(entry: MethodEntry) -> LaunchpadChoices:
         changes = {name: value for name, value in given.items() if name != "preset"}
         training = before.training_of(entry.name).changed(given.get("preset"), changes)
         method.resolve(method.parameters(training.preset, training.changes))
-        return before.model_copy(update={"training": {**before.training, entry.name: training}})
+        after = before.model_copy(update={"training": {**before.training, entry.name: training}})
+        return with_patches_for(entry.name, after) if entry.represents is Represents.CELLS else after
 
     return LaunchpadChoices(_with_preset(entry.parameters, model, presets), changed)
 

@@ -30,6 +30,7 @@ from cell_assets.assets.recipes import AssetName, checkpoint_name, embeddings_na
 from cell_assets.assets.report_publishing import publish_report
 from cell_assets.assets.specs import asset_spec
 from cell_assets.assets.steps import StepResults, begin, finished
+from cell_assets.assets.stored_patches import refuse_small_patches
 from cell_assets.assets.unfinished_training import trainings_of, unfinished_training
 from cell_assets.errors import NotFoundError
 from cell_assets.ledger.records import Provenance
@@ -82,6 +83,7 @@ def checkpoint_asset(entry: MethodEntry) -> dg.AssetsDefinition:
         experiment = context.partition_key
         take_choices(context, store, [experiment])
         output = checkpoint_output(store, entry.name, experiment)
+        refuse_small_patches(entry.name, experiment, output.training, output.tables)
         _, frozen = read_manifest(output.manifest.folder)
         tables = training_tables(output.tables)
 

@@ -30,11 +30,11 @@ from cell_assets.assets.sizing import (
     total_bytes,
     training_cost,
 )
+from cell_assets.assets.stored_patches import storing_what_is_needed, with_patches_for
 from cell_assets.automation.executing import Outcome
 from cell_assets.automation.session import Session
 from cell_assets.automation.stages import NeededRun, next_runs
 from cell_assets.errors import CellAssetsError
-from cell_assets.imaging.patches import DEFAULT_SIDE_PX
 from cell_assets.ledger.ledger import Ledger
 from cell_assets.ledger.records import ArtifactState, Number, Plate, Provenance
 from cell_assets.methods.registry import (
@@ -174,14 +174,9 @@ def choose(session: Session, request: RunRequest) -> ExperimentChoices:
 
 def _with_patches_for(request: RunRequest, choices: ExperimentChoices) -> ExperimentChoices:
     """Stored patches as large as the training needs, and an embedding that the method knows."""
-    method, chosen = load_method(request.method), choices.training_of(request.method)
-    method.embedding_parameters(choices.embedding.get(request.method, {}))
-    needed = method.stored_side_px(method.parameters(chosen.preset, chosen.changes))
-    if request.patch_px is None and (choices.fovs.patches.side_px is not None or needed <= DEFAULT_SIDE_PX):
-        return choices
-    values = choices.model_dump(mode="json")
-    merge(values, {"fovs": {"patches": {"side_px": needed}}})
-    return ExperimentChoices.checked(values, "run")
+    load_method(request.method).embedding_parameters(choices.embedding.get(request.method, {}))
+    stored = with_patches_for if request.patch_px is None else storing_what_is_needed
+    return stored(request.method, choices)
 
 
 def _plates_for(session: Session, request: RunRequest) -> tuple[Plate, ...]:

@@ -106,7 +106,9 @@ class PatchRequest(BaseModel):
     policy: PatchPolicy = PatchPolicy.ALL
     """Which cells get a patch on disk."""
     side_px: int | None = Field(default=None, ge=1)
-    """Side of the square patch. Default: 120, or the image's shorter side where that is less."""
+    """Side of the square patch: at least what a network sees, and more for views that are turned (DynaCLR's preset
+    quick sees 64 and turns within 120, paper sees 128 and turns within 239). Default: what the training chosen for the
+    experiment needs, where that is more than 120; else 120, or the image's shorter side where that is less."""
     z_range: tuple[int, int] | None = None
     """First plane and the one after the last. Default: all planes."""
     channels: tuple[ChannelChoice, ...] | None = None

@@ -114,8 +114,21 @@ class TrainableMethod(Protocol):
         ...
 
 
+@runtime_checkable
+class SeesPatches(Protocol):
+    """Training parameters of a method that embeds single cells."""
+
+    @property
+    def patch_side_px(self) -> int:
+        """Side of the patch that the network sees, cut from the middle of a stored one; `--patch-px` sets it."""
+        ...
+
+
 class Method(TrainableMethod, Protocol):
-    """A published method that embeds single cells from their patches: how to train it and apply it."""
+    """A published method that embeds single cells from their patches: how to train it and apply it.
+
+    Its training parameters are `SeesPatches`.
+    """
 
     def stored_side_px(self, parameters: BaseModel) -> int:
         """Side of the stored patches from which these parameters' training never looks past an edge."""

@@ -5,12 +5,17 @@ from typing import Any
 import pytest
 
 from cell_assets.assets.choices import ExperimentChoices, StateSegmentationChoice, TrainingChoice
-from cell_assets.assets.chosen_in_launchpad import ASKED, FOV_CHAIN
+from cell_assets.assets.chosen_in_launchpad import ASKED, FOV_CHAIN, config_of
 from cell_assets.errors import BadInputError
+from cell_assets.methods.dynaclr.method import METHOD
+from cell_assets.methods.dynaclr.parameters import PRESETS
 
 BEFORE = ExperimentChoices.checked(
     {
-        "fovs": {"segmentation": {"backend": "threshold", "channel": "mCherry"}},
+        "fovs": {
+            "segmentation": {"backend": "threshold", "channel": "mCherry"},
+            "patches": {"side_px": 239},
+        },
         "quality": [{"measure": "drift_um", "high": 2.0}],
         "training": {"dynaclr": {"preset": "paper", "changes": {"tau_min": 60.0, "widths": [8, 16, 32, 64]}}},
     },
@@ -34,6 +39,39 @@ def test_another_preset_lets_go_of_earlier_changes() -> None:
 def test_the_same_preset_keeps_them() -> None:
     after = ASKED["dynaclr_checkpoint"].changed(BEFORE, {"preset": "paper"})
     assert after == BEFORE
+
+
+def side_px(before: int | None, **given: object) -> int | None:
+    """The stored side that holds after these choices of a training, where `before` held."""
+    choices = ExperimentChoices.checked({"fovs": {"patches": {"side_px": before}}}, "before")
+    return ASKED["dynaclr_checkpoint"].changed(choices, given).fovs.patches.side_px
+
+
+def test_patches_are_to_be_as_large_as_the_chosen_training_needs_unless_somebody_chose_their_side() -> None:
+    assert side_px(None, preset="paper") == 239
+    assert side_px(None, preset="paper", augmentation={"scale": 0, "shear": 0}) == 183
+    assert side_px(None, preset="quick") is None
+    # Views may show mirrored pixels: that is quality, which a person may give away.
+    assert side_px(128, preset="paper") == 128
+    assert side_px(300, preset="quick") == 300
+
+
+def test_a_side_smaller_than_what_the_network_sees_is_refused() -> None:
+    said = (
+        r"dynaclr by preset paper sees 128 px, .* patches of 127 px .* --patch-px 128, or choose side_px=239"
+    )
+    with pytest.raises(BadInputError, match=said):
+        side_px(127, preset="paper")
+    with pytest.raises(BadInputError, match=r"by preset quick sees 64 px"):
+        side_px(63, tau_min=5)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_launchpad_says_which_side_each_preset_needs(preset: str) -> None:
+    patches = config_of(FOV_CHAIN)["patches"].config_type
+    said = patches.fields["side_px"].description
+    sees, turns = PRESETS[preset].patch_side_px, METHOD.stored_side_px(PRESETS[preset])
+    assert f"{preset} sees {sees} and turns within {turns}" in said
 
 
 def test_fovs_manifest_and_report_change_their_own_part() -> None:

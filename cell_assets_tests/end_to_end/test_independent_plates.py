@@ -101,7 +101,7 @@ def lab(new_lab: Callable[[], Settings], tmp_path_factory: pytest.TempPathFactor
                 choose(session, asking(name))
             refused[name] = str(raised.value)
         assert session.ledger.choices("E1") == {}
-        choose(session, RunRequest(experiment="E2", choices={"fovs": FOVS}))
+        choose(session, RunRequest(experiment="E2", choices={**small_choices(), "fovs": FOVS}))
         positions = session.ledger.plate("P2").living_positions
         with session.executor() as executor:
             for position in positions:
