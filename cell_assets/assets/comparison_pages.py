@@ -7,6 +7,7 @@ from cell_assets.audit.counting import counted
 from cell_assets.errors import BadInputError
 from cell_assets.evaluation.studies.training_comparison import paired_gains, reported_trainings
 from cell_assets.ledger.records import NumberDraft
+from cell_assets.reporting.compared_track_figures import without_held_out_cells
 from cell_assets.reporting.comparison_page import ComparisonContent, comparison_figures, render_comparison
 from cell_assets.reporting.division_grid import without_trajectories
 from cell_assets.reporting.pixel_study_folder import write_pixel_study
@@ -45,7 +46,7 @@ def write_comparison(
     without = [one.label for one in trainings if not len(one.report.displacement)]
     if without:
         notes.append(f"No curves of {'; '.join(without)}: their reports are of an earlier version.")
-    notes += without_trajectories(trainings)
+    notes += [*without_held_out_cells(trainings), *without_trajectories(trainings)]
     content = ComparisonContent(
         title=f"{title.split(':')[0]}: trainings of {experiment} side by side",
         subtitle=counted(len(trainings), "training"),

@@ -15,6 +15,7 @@ from cell_assets.audit.counting import counted
 from cell_assets.evaluation.left_out import what_is_left_out
 from cell_assets.evaluation.manifest import read_manifest
 from cell_assets.evaluation.studies.embedding_study import EmbeddingStudy, joint_umap
+from cell_assets.evaluation.studies.held_out_cells import held_out_cells
 from cell_assets.evaluation.studies.published_study import StudiedFolders, study_published
 from cell_assets.evaluation.studies.study_parameters import StudyParameters
 from cell_assets.ledger.records import NumberDraft
@@ -90,6 +91,7 @@ def write_embedding_report(
             further_tasks=independent.tasks if independent else (),
             suspicious_steps=None if study.disruptions is None else study.disruptions.suspicious,
             trajectories=trajectories,
+            held_out_cells=held_out_cells(study),
             dynamics_page=dynamics_page(
                 study, pictures.projections, f"Cells of {experiment} over time", umap_of_both
             ),

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from cell_assets.evaluation.studies.training_comparison import ReportedTraining, shared_tasks
 from cell_assets.evaluation.units import SplitStatement
 from cell_assets.ledger.records import JsonValue, NumberDraft, ReadReceipt
+from cell_assets.reporting.compared_track_figures import compared_track_figures
 from cell_assets.reporting.division_grid import division_grid
 from cell_assets.reporting.html import ReportFigure, card, render_page
 from cell_assets.reporting.style import MUTED, PALETTE, Sheet, house_style
@@ -59,8 +60,8 @@ class Table:
 
 
 def comparison_figures(trainings: Sequence[ReportedTraining]) -> tuple[ReportFigure, ...]:
-    """Scores of every shared task; displacement over time; explained variance; one division. What no report holds is
-    not drawn."""
+    """Scores of every shared task; displacement over time; one cell, and all test cells; explained variance; one
+    division. What no report holds is not drawn."""
     figures = []
     if tasks := shared_tasks(trainings):
         figures.append(
@@ -83,6 +84,7 @@ def comparison_figures(trainings: Sequence[ReportedTraining]) -> tuple[ReportFig
                 _draw_displacement(trainings),
             )
         )
+    figures += compared_track_figures(trainings)
     if any(len(one.report.explained) for one in trainings):
         figures.append(
             ReportFigure(
@@ -217,6 +219,7 @@ def _tables(trainings: Sequence[ReportedTraining]) -> list[Table]:
             ],
         ),
         ("rank of features", [("feature_rank", "effective_rank"), ("feature_rank", "matrix_rank")]),
+        ("rank of projections", [("projection_rank", "effective_rank"), ("projection_rank", "matrix_rank")]),
         (
             "the same cell, and the state of cells in other FOVs",
             [

@@ -58,6 +58,8 @@ class ReportContent:
     """Through divisions, as `division_figure.trajectory_table` makes them; written beside the page."""
     dynamics_page: str | None = None
     """An animated page that is written beside this one."""
+    held_out_cells: pd.DataFrame | None = None
+    """Where the test cells lie, as `held_out_cells` makes it; written beside the page."""
 
 
 @dataclass(frozen=True)

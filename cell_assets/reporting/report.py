@@ -12,7 +12,9 @@ from cell_assets.evaluation.studies.evaluate import EmbeddingEvaluation
 from cell_assets.evaluation.studies.published_report import (
     DISPLACEMENT_FILE,
     EXPLAINED_FILE,
+    HELD_OUT_FILE,
     NUMBERS_FILE,
+    ONSETS,
     PREDICTIONS,
     TRAJECTORIES_FILE,
     file_stem,
@@ -28,8 +30,8 @@ def write_report(out: Path, report: ReportContent) -> None:
 
     And the curves of displacement over time and of explained variance, `displacement.parquet` and
     `explained_variance.parquet`; `division_trajectories.parquet` where divisions were looked for (without rows where
-    none was seen), `onsets/*.parquet` where tracks have onsets, `suspicious_steps.parquet` where steps were scored,
-    and `dynamics.html` where there is an animated page.
+    none was seen), `held_out_cells.parquet` where it was made, `onsets/*.parquet` where tracks have onsets,
+    `suspicious_steps.parquet` where steps were scored, and `dynamics.html` where there is an animated page.
 
     Nothing in the files depends on when, where or by which run they were written. Raises `BadInputError`
     before writing anything when two figures or tasks have one name.
@@ -55,11 +57,13 @@ def write_report(out: Path, report: ReportContent) -> None:
         (out / "dynamics.html").write_text(report.dynamics_page, encoding="utf-8")
     if report.trajectories is not None:
         _write_parquet(out / TRAJECTORIES_FILE, report.trajectories)
+    if report.held_out_cells is not None:
+        _write_parquet(out / HELD_OUT_FILE, report.held_out_cells)
     if report.suspicious_steps is not None:
         _write_parquet(out / "suspicious_steps.parquet", report.suspicious_steps)
     for name, frame in report.onsets.items():
-        (out / "onsets").mkdir(exist_ok=True)
-        _write_parquet(out / "onsets" / f"{file_stem(name)}.parquet", frame)
+        (out / ONSETS).mkdir(exist_ok=True)
+        _write_parquet(out / ONSETS / f"{file_stem(name)}.parquet", frame)
 
 
 def _numbers_document(report: ReportContent) -> str:

@@ -1,7 +1,8 @@
 """Reading a report folder back: what it states, and the predictions and curves behind it."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -13,7 +14,8 @@ from cell_assets.ledger.records import NumberDraft
 
 NUMBERS_FILE, PREDICTIONS = "numbers.json", "predictions"
 DISPLACEMENT_FILE, EXPLAINED_FILE = "displacement.parquet", "explained_variance.parquet"
-TRAJECTORIES_FILE = "division_trajectories.parquet"
+TRAJECTORIES_FILE, HELD_OUT_FILE = "division_trajectories.parquet", "held_out_cells.parquet"
+ONSETS = "onsets"
 
 
 def file_stem(name: str) -> str:
@@ -37,6 +39,10 @@ class PublishedReport:
     trajectories: pd.DataFrame | None = None
     """Every point that the figure of divisions draws, as `reporting.division_figure.trajectory_table` makes them; None
     in reports of an earlier version."""
+    held_out_cells: pd.DataFrame | None = None
+    """Where the test cells lie, see `held_out_cells.held_out_cells`; None in reports of an earlier version."""
+    onsets: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    """Of every track, by annotation column, or column of independent plates."""
 
 
 def read_report(folder: Path) -> PublishedReport:
@@ -50,7 +56,13 @@ def read_report(folder: Path) -> PublishedReport:
         pd.read_parquet(folder / name) if (folder / name).exists() else pd.DataFrame()
         for name in (DISPLACEMENT_FILE, EXPLAINED_FILE)
     )
-    trajectories = folder / TRAJECTORIES_FILE
+    onsets = {
+        unquote(path.stem): pd.read_parquet(path) for path in sorted((folder / ONSETS).glob("*.parquet"))
+    }
+    trajectories, held_out = (
+        pd.read_parquet(folder / name) if (folder / name).exists() else None
+        for name in (TRAJECTORIES_FILE, HELD_OUT_FILE)
+    )
     return PublishedReport(
         document["simulated"],
         SplitStatement(
@@ -60,5 +72,7 @@ def read_report(folder: Path) -> PublishedReport:
         predictions,
         displacement,
         explained,
-        pd.read_parquet(trajectories) if trajectories.exists() else None,
+        trajectories,
+        held_out,
+        onsets,
     )
