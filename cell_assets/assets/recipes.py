@@ -179,7 +179,7 @@ _SHARED: tuple[Recipe, ...] = (
     ),
     Recipe(
         AssetName.ANNOTATIONS,
-        FormatName("cell_assets.annotations", "1"),
+        FormatName("cell_assets.annotations", "2"),
         (
             f"{_IMAGING}.annotations",
             f"{_IMAGING}.annotation_files",

@@ -1,5 +1,8 @@
 """`cell-assets annotate`: states that people saw in cells come in."""
 
+from collections.abc import Sequence
+
+import pandas as pd
 from pydantic import BaseModel
 
 from cell_assets.assets.annotations import AnnotationRequest, annotate_cells
@@ -8,10 +11,19 @@ from cell_assets.assets.partitions import PARTITION_SAYS, fov_key
 from cell_assets.assets.recipes import AssetName
 from cell_assets.automation.session import Session
 from cell_assets.errors import CellAssetsError
-from cell_assets.imaging.annotations import JOIN, PLACE, REASON
+from cell_assets.imaging.annotation_history import (
+    AFTER,
+    BEFORE,
+    BEFORE_FILE,
+    COLUMN,
+    AnnotationHistory,
+    read_annotation_history,
+)
+from cell_assets.imaging.annotations import FILE, JOIN, PLACE, REASON, rows_of
+from cell_assets.imaging.track_tables import Column
 
 _NAMED = 5
-"""So many rows without a cell stand in what a person is told; the artifact lists all."""
+"""So many rows without a cell, and so many replaced states, stand in what a person is told; the artifact lists all."""
 
 
 class UnjoinedRow(BaseModel):
@@ -26,6 +38,36 @@ class UnjoinedRow(BaseModel):
         """For a person."""
         said = ", ".join(f"{column} {state}" for column, state in self.states.items())
         return f"{self.place} ({said}): {self.reason}"
+
+
+class EarlierFile(BaseModel):
+    """The file that said what another one replaced."""
+
+    name: str
+    digest: str
+    by: str
+
+
+class ReplacedState(BaseModel):
+    """What an earlier file said of a cell, and this one says otherwise."""
+
+    fov_name: str
+    track_id: int
+    t: int
+    column: str
+    before: str
+    after: str
+    earlier: EarlierFile | None
+    """None where annotations were published before they kept it."""
+
+    def sentence(self) -> str:
+        """For a person."""
+        file = self.earlier
+        said = "one of the earlier files" if file is None else f"{file.name} by {file.by}"
+        return (
+            f"{self.fov_name} track {self.track_id} t={self.t}: {self.column} {self.before} → {self.after} "
+            f"(before: {said})"
+        )
 
 
 class AnnotationResult(BaseModel):
@@ -48,6 +90,8 @@ class AnnotationResult(BaseModel):
     repeated: int
     other_fovs: int
     replaced: int
+    replaced_states: tuple[ReplacedState, ...]
+    """Each of them."""
     unjoined: tuple[UnjoinedRow, ...]
     cells_in_all: int
     """With those of earlier files."""
@@ -65,12 +109,19 @@ class AnnotationResult(BaseModel):
             lines.append(f"said more than once, and kept once: {self.repeated}")
         if self.other_fovs:
             lines.append(f"about other plates or positions, and left aside: {self.other_fovs} rows")
-        if self.unjoined:
-            lines.append(f"without a cell, listed in the artifact: {len(self.unjoined)}")
-            lines += [f"  {row.sentence()}" for row in self.unjoined[:_NAMED]]
-            if len(self.unjoined) > _NAMED:
-                lines.append(f"  … and {len(self.unjoined) - _NAMED} more (--json lists them)")
+        lines += _listed("replaced, listed in replaced.parquet of the artifact", self.replaced_states)
+        lines += _listed("without a cell, listed in unjoined.parquet of the artifact", self.unjoined)
         return "\n".join(lines)
+
+
+def _listed(title: str, rows: Sequence[ReplacedState | UnjoinedRow]) -> list[str]:
+    """Lines that name the first few; none without rows."""
+    if not rows:
+        return []
+    lines = [f"{title}: {len(rows)}", *(f"  {row.sentence()}" for row in rows[:_NAMED])]
+    if len(rows) > _NAMED:
+        lines.append(f"  … and {len(rows) - _NAMED} more (--json lists them)")
+    return lines
 
 
 def annotate_position(session: Session, request: AnnotationRequest) -> AnnotationResult:
@@ -94,7 +145,11 @@ def annotate_position(session: Session, request: AnnotationRequest) -> Annotatio
         raise CellAssetsError(outcome.error)
     latest = session.ledger.latest(AssetName.ANNOTATIONS, request.key)
     assert latest is not None
-    joined, file = annotated.joined, annotated.history.record.files[-1]
+    # What was published and not what was foreseen: another person's file may have come in between.
+    published = read_annotation_history(session.store.fetch(latest.artifact))
+    digests = [file.digest for file in published.record.files]
+    number = len(digests) - 1 - digests[::-1].index(request.digest)
+    joined = annotated.joined
     return AnnotationResult(
         plate=request.plate,
         position=request.position,
@@ -107,8 +162,9 @@ def annotate_position(session: Session, request: AnnotationRequest) -> Annotatio
         cells=len(joined.cells),
         joins={str(join): int(n) for join, n in joined.cells[JOIN].value_counts().sort_index().items()},
         repeated=joined.n_repeated,
-        other_fovs=file.n_other_fovs,
-        replaced=file.n_replaced,
+        other_fovs=published.record.files[number].n_other_fovs,
+        replaced=published.record.files[number].n_replaced,
+        replaced_states=replaced_states(published, number),
         unjoined=tuple(
             UnjoinedRow(
                 place=row[PLACE],
@@ -117,5 +173,28 @@ def annotate_position(session: Session, request: AnnotationRequest) -> Annotatio
             )
             for row in joined.unjoined.to_dict("records")
         ),
-        cells_in_all=len(annotated.history.cells),
+        cells_in_all=len(published.cells),
     )
+
+
+def replaced_states(history: AnnotationHistory, number: int) -> tuple[ReplacedState, ...]:
+    """What file `number` of `history` says otherwise than files before it, by track, time and column."""
+    return tuple(
+        ReplacedState(
+            fov_name=history.record.position,
+            track_id=row[Column.TRACK_ID],
+            t=row[Column.T],
+            column=row[COLUMN],
+            before=row[BEFORE],
+            after=row[AFTER],
+            earlier=_earlier(history, row[BEFORE_FILE]),
+        )
+        for row in rows_of(history.replaced[history.replaced[FILE] == number])
+    )
+
+
+def _earlier(history: AnnotationHistory, number: int | pd.api.typing.NAType) -> EarlierFile | None:
+    if pd.isna(number):
+        return None
+    file = history.record.files[number]
+    return EarlierFile(name=file.name, digest=file.digest, by=file.by)

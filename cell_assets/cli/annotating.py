@@ -42,7 +42,8 @@ def annotate(
     a points layer that napari saved as CSV; or a label image (TIFF, as napari saves labels), with --column and
     --state. A place stands for the cell whose centroid is nearest, at most 4 px away at the same time. A track that
     divided before stands for its descendants. A later file adds to earlier ones and replaces what they say of the
-    same cell and column; a blank says nothing. Two states for one cell are refused; rows without a cell are listed.
+    same cell and column; each state so replaced is named, with the file and the person who said it. A blank says
+    nothing. Two states for one cell in one file are refused; rows without a cell are listed.
 
     \b
       track_id,t,infection

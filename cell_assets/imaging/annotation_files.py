@@ -21,8 +21,8 @@ from cell_assets.imaging.annotations import (
     PLACE,
     PLATE,
     REASON,
-    RESERVED,
     GivenAnnotations,
+    is_reserved,
 )
 from cell_assets.imaging.track_files import plain_number, read_text_table, whole_number
 from cell_assets.imaging.track_tables import Column
@@ -44,7 +44,7 @@ _AXES: Mapping[int, tuple[str | None, ...]] = {
 """By number of axes, what napari's axes are; the second of five is the channel."""
 _CHANNEL = "index of the channel"
 _NO_STATES = frozenset({"index", "lineage_root", "area", "length_um"})
-"""Columns of track tables and of napari's points that are no states, beside those that are `RESERVED`."""
+"""Columns of track tables and of napari's points that are no states, beside those that are reserved."""
 _BLANK = frozenset({"", "nan"})
 _CLOSE_TO_WHOLE = 1e-3
 """A frame is a whole number; what a viewer makes of it by a scale may miss it by rounding."""
@@ -55,7 +55,7 @@ class ReadingChoices:
     """What a person says of a file beside the file."""
 
     columns: tuple[str, ...] = ()
-    """The columns that are states; empty: all but `RESERVED`, projections and what else track tables have."""
+    """The columns that are states; empty: all but reserved ones, projections and what else track tables have."""
     names: Mapping[str, str] = field(default_factory=dict)
     """Names of states by value, such as `1` to `uninfected`; empty: values are names."""
 
@@ -143,14 +143,16 @@ def _refuse_unfindable(text: pd.DataFrame, path: Path) -> None:
 
 
 def _state_columns(text: pd.DataFrame, path: Path, choices: ReadingChoices) -> tuple[str, ...]:
-    aside = {*_NO_STATES, *RESERVED, *PROJECTIONS, _CHANNEL}
-    found = choices.columns or tuple(name for name in text.columns if name not in aside)
+    aside = {*_NO_STATES, *PROJECTIONS, _CHANNEL}
+    found = choices.columns or tuple(
+        name for name in text.columns if name not in aside and not is_reserved(name)
+    )
     for name in found:
         if name not in text.columns:
             raise BadInputError(
                 f"{path}, line 1: there is no column {name!r}; it has {', '.join(text.columns)}"
             )
-        if name in RESERVED:
+        if is_reserved(name):
             raise BadInputError(f"{path}, line 1: a column of states cannot be named {name!r}; rename it")
     if not found:
         raise BadInputError(

@@ -18,10 +18,10 @@ from cell_assets.imaging.annotations import (
     JOIN,
     PLACE,
     REASON,
-    RESERVED,
     GivenAnnotations,
     Join,
     Row,
+    is_reserved,
     rows_of,
 )
 from cell_assets.imaging.label_store import LabelImage
@@ -57,7 +57,7 @@ def read_annotation_image(
             "--state 1=uninfected --state 2=infected"
         )
     (column,) = choices.columns
-    if column in RESERVED:
+    if is_reserved(column):
         raise BadInputError(f"{path}: a column of states cannot be named {column!r}; take another --column")
     image, n_alike = _image(path, labels)
     _refuse_unnamed(image, path, choices)

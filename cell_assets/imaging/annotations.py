@@ -43,6 +43,18 @@ RESERVED: frozenset[str] = frozenset(
 )
 """Names that a column of states cannot have: they mean something else beside it."""
 
+_FILE_OF = "file:"
+
+
+def file_of(state: str) -> str:
+    """The column of `annotations.parquet` that numbers the file which said what stands in column `state`."""
+    return _FILE_OF + state
+
+
+def is_reserved(name: str) -> bool:
+    """Whether a column of this name means something else than states."""
+    return name in RESERVED or name.startswith(_FILE_OF)
+
 
 class Join(StrEnum):
     """How a row found its cell."""

@@ -124,6 +124,14 @@ def test_what_cannot_be_read_costs_one_sentence(tmp_path: Path, text: str, messa
     assert "\n" not in str(caught.value)
 
 
+def test_the_number_of_the_file_that_said_a_state_is_no_state(tmp_path: Path) -> None:
+    """Such columns come with an artifact's table that somebody edits and hands in."""
+    text = "track_id,t,infection,file:infection\n3,1,yes,0\n"
+    assert read(tmp_path, text).states == ("infection",)
+    with pytest.raises(BadInputError, match="a column of states cannot be named 'file:infection'"):
+        read(tmp_path, text, ReadingChoices(("file:infection",)))
+
+
 @pytest.mark.parametrize(
     ("choices", "message"),
     [

@@ -166,7 +166,12 @@ def test_the_order_of_rows_decides_no_byte(tmp_path: Path, data: st.DataObject) 
         folders.append({file.name: file.read_bytes() for file in sorted(folder.iterdir())})
     assert len(refusals) in (0, 2)
     if folders:
-        assert set(folders[0]) == {"annotations.json", "annotations.parquet", "unjoined.parquet"}
+        assert set(folders[0]) == {
+            "annotations.json",
+            "annotations.parquet",
+            "replaced.parquet",
+            "unjoined.parquet",
+        }
         assert folders[0] == folders[1]
 
 
