@@ -13,13 +13,21 @@ from blake3 import blake3
 from napari.components import ViewerModel
 from napari.layers import Layer
 
+from cell_assets.assets.annotations import (
+    AnnotatedPosition,
+    AnnotationRequest,
+    annotate_cells,
+    file_digest,
+)
 from cell_assets.assets.partitions import fov_key
 from cell_assets.audit.recompute import recompute
+from cell_assets.automation.annotating import annotate_position
 from cell_assets.automation.session import Session
 from cell_assets.automation.viewing import fov_view
 from cell_assets.imaging.annotation_history import AnnotationHistory, read_annotation_history
 from cell_assets.imaging.tracking import read_tracks
 from cell_assets.settings import Settings
+from cell_assets.store.store import Store
 from cell_assets_tests.end_to_end.lab import (
     assert_dagster_agrees,
     assert_nothing_left,
@@ -132,7 +140,10 @@ def test_an_annotation_holds_over_what_came_with_the_plate(lab: Settings, tmp_pa
         # What was said of them before in another column stays.
         assert {"cycle", "infection_state"} == set(annotations_of(session, SECOND).record.states)
         assert run(session, small_run("E1")).failed == ()
-        assert "3 of these hold in place of another state that was given at ingest" in notes_of(session)
+        assert "3 of these hold in place of another state that was given at ingest: " in notes_of(session)
+        for row in here.head(3).to_dict("records"):
+            cell = f"P1 {SECOND} track {row['track_id']} t={row['t']} {row['infection_state']} → seen (seen.csv by "
+            assert cell in notes_of(session)
         assert_dagster_agrees(session)
 
 
@@ -327,3 +338,74 @@ def test_napari_without_a_window_says_what_is_missing(lab: Settings, monkeypatch
     assert said.code == 1
     (line,) = said.error_lines
     assert "pip install '.[lab,napari]'" in line or "there is no display here" in line
+
+
+def test_a_state_that_a_later_file_replaces_is_named_and_kept(lab: Settings, tmp_path: Path) -> None:
+    with opened(lab) as session:
+        two = tracks_of(session, UNTOUCHED).sort_values(["track_id", "t"]).head(2)[["track_id", "t"]]
+        two.assign(mitosis="no").to_csv(tmp_path / "anna.csv", index=False)
+        two.assign(mitosis=["no", "yes"]).to_csv(tmp_path / "ben.csv", index=False)
+        two.assign(mitosis=["yes", "yes"]).to_csv(tmp_path / "eve.csv", index=False)
+        for name, *form in (("anna",), ("ben",), ("eve", "--json")):
+            file = str(tmp_path / f"{name}.csv")
+            said = cell_assets(lab, "annotate", "P1", UNTOUCHED, file, "--why", "a look", "--by", name, *form)
+            assert said.code == 0, said.err
+            if name == "ben":
+                track, t = two.iloc[1]
+                assert "1 states of earlier files are replaced" in said.out
+                line = f"  {UNTOUCHED} track {track} t={t}: mitosis no → yes (before: anna.csv by anna)"
+                assert line in said.out.splitlines()
+        result = json.loads(said.out)
+        track, t = two.iloc[0].tolist()
+        cell = {"fov_name": UNTOUCHED, "track_id": track, "t": t, "column": "mitosis"}
+        earlier = {
+            "name": "ben.csv",
+            "digest": blake3((tmp_path / "ben.csv").read_bytes()).hexdigest(),
+            "by": "ben",
+        }
+        assert result["replaced"] == 1
+        assert result["replaced_states"] == [cell | {"before": "no", "after": "yes", "earlier": earlier}]
+
+        folder = session.store.read("annotations", key_of(UNTOUCHED)).path
+        kept = pd.read_parquet(folder / "replaced.parquet")
+        kept = kept[kept["column"] == "mitosis"]
+        assert kept[["track_id", "t", "before", "after"]].to_numpy().tolist() == [
+            [*two.iloc[1], "no", "yes"],
+            [*two.iloc[0], "no", "yes"],
+        ]
+        files = annotations_of(session, UNTOUCHED).record.files
+        assert [(files[row["file"]].by, files[row["before_file"]].by) for _, row in kept.iterrows()] == [
+            ("ben", "anna"),
+            ("eve", "ben"),
+        ]
+
+
+def test_what_is_told_is_what_was_published_after_somebody_else_came_first(
+    lab: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(lab) as session:
+        one = tracks_of(session, UNTOUCHED).head(1)[["track_id", "t"]]
+
+        def request(by: str, state: str) -> AnnotationRequest:
+            file = tmp_path / f"{by}.csv"
+            one.assign(shape=state).to_csv(file, index=False)
+            return AnnotationRequest(
+                plate="P1",
+                position=UNTOUCHED,
+                file=str(file),
+                digest=file_digest(file),
+                by=by,
+                why="a look",
+            )
+
+        def foresee(store: Store, asked: AnnotationRequest) -> AnnotatedPosition:
+            foreseen = annotate_cells(store, asked)
+            monkeypatch.undo()
+            assert annotate_position(session, request("anna", "round")).replaced == 0
+            return foreseen
+
+        monkeypatch.setattr("cell_assets.automation.annotating.annotate_cells", foresee)
+        told = annotate_position(session, request("ben", "long"))
+        (change,) = told.replaced_states
+        assert (told.replaced, change.before, change.after) == (1, "round", "long")
+        assert change.earlier is not None and change.earlier.by == "anna"

@@ -11,6 +11,9 @@ from cell_assets.imaging.annotation_history import AnnotationHistory, read_annot
 
 KEYS = ["plate", "fov_name", "track_id", "t"]
 
+_NAMED = 3
+"""So many cells, of each column, whose given state an annotation replaces stand in a note."""
+
 
 @dataclass(frozen=True)
 class AnnotatedStates:
@@ -31,7 +34,8 @@ def annotated_states(
 ) -> AnnotatedStates:
     """Join what was given at ingest with annotations; where both name a state of one cell, the annotation holds.
 
-    It is the later word, of a named person with a reason, and notes say how often it took the place of another.
+    It is the later word, of a named person with a reason. Notes say how often it took the place of another, and
+    name the first few cells with both states, the file and the person.
 
     Args:
         given: `fov_name, track_id, t` and one column per kind of state, by plate.
@@ -56,7 +60,8 @@ def annotated_states(
         states[name] = pd.to_numeric(states[name])
     embedded = both.merge(cells[KEYS].drop_duplicates(), on=KEYS)
     return AnnotatedStates(
-        without_states(states, unused_states), (*_source_notes(both, embedded), *_unjoined_notes(histories))
+        without_states(states, unused_states),
+        (*_source_notes(both, embedded, histories), *_unjoined_notes(histories)),
     )
 
 
@@ -98,7 +103,9 @@ def _numeric_columns(frames: Iterable[pd.DataFrame]) -> set[str]:
     return numeric - other
 
 
-def _source_notes(both: pd.DataFrame, embedded: pd.DataFrame) -> list[str]:
+def _source_notes(
+    both: pd.DataFrame, embedded: pd.DataFrame, histories: Mapping[tuple[str, str], AnnotationHistory]
+) -> list[str]:
     notes = []
     for column, rows in both.groupby("column", sort=True):
         used = embedded[embedded["column"] == column]
@@ -110,12 +117,32 @@ def _source_notes(both: pd.DataFrame, embedded: pd.DataFrame) -> list[str]:
             note += f" of {n_fovs} FOV{'s' if n_fovs > 1 else ''}"
         if replaced.any():
             note += (
-                f"; {int(replaced.sum())} of these hold in place of another state that was given at ingest"
+                f"; {int(replaced.sum())} of these hold in place of another state that was given at ingest: "
+                + _named_replacements(used[replaced], histories)
             )
         if len(used) < len(rows):
             note += f"; {len(rows) - len(used)} more are of cells that are not embedded"
         notes.append(f"{note}.")
     return notes
+
+
+def _named_replacements(
+    replaced: pd.DataFrame, histories: Mapping[tuple[str, str], AnnotationHistory]
+) -> str:
+    """The first few cells of `replaced` (`KEYS, column, state_given, state_said`), and how many more there are."""
+    named = []
+    for row in replaced.head(_NAMED).to_dict("records"):
+        file = histories[row["plate"], row["fov_name"]].file_behind(row["track_id"], row["t"], row["column"])
+        said = "one of the annotations' files" if file is None else f"{file.name} by {file.by}"
+        named.append(
+            f"{row['plate']} {row['fov_name']} track {row['track_id']} t={row['t']} {row['state_given']} → "
+            f"{row['state_said']} ({said})"
+        )
+    if len(replaced) > _NAMED:
+        named.append(
+            f"and {len(replaced) - _NAMED} more, where states.parquet of raw_acquisition and annotations.parquet differ"
+        )
+    return ", ".join(named)
 
 
 def _unjoined_notes(histories: Mapping[tuple[str, str], AnnotationHistory]) -> tuple[str, ...]:

@@ -50,9 +50,24 @@ def test_an_annotation_holds_over_what_was_given_and_is_counted(tmp_path: Path) 
     }
     assert found.notes == (
         "infection: 2 labels were given at ingest and 2 come from annotations of 1 FOV; 1 of these hold in place of "
-        "another state that was given at ingest; 1 more are of cells that are not embedded.",
+        "another state that was given at ingest: P1 A/1/000 track 3 t=1 uninfected → infected (a.csv by me); 1 more "
+        "are of cells that are not embedded.",
         f"Annotations of P1 {POSITION}: 1 could not be joined to a cell and say nothing here; unjoined.parquet of "
         "the artifact lists them.",
+    )
+
+
+def test_the_first_replaced_cells_are_named_in_order_and_the_rest_counted(tmp_path: Path) -> None:
+    lines = "".join(f"5,{t},infected\n" for t in range(5))
+    folder = annotated(tmp_path, "track_id,t,infection\n" + lines)
+    cells = pd.DataFrame({"plate": "P1", "fov_name": POSITION, "track_id": 5, "t": [4, 3, 2, 1, 0]})
+    at_ingest = cells.drop(columns="plate").assign(infection=["no"] * 4 + ["infected"])
+    found = annotated_states({"P1": at_ingest}, {("P1", POSITION): folder}, cells)
+    named = ", ".join(f"P1 A/1/000 track 5 t={t} no → infected (a.csv by me)" for t in (1, 2, 3))
+    assert found.notes == (
+        "infection: 0 labels were given at ingest and 5 come from annotations of 1 FOV; 4 of these hold in place of "
+        f"another state that was given at ingest: {named}, and 1 more, where states.parquet of raw_acquisition and "
+        "annotations.parquet differ.",
     )
 
 
