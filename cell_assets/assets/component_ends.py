@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cell_assets.errors import BadInputError
 from cell_assets.evaluation.features.feature_correlation import FeatureCorrelations, extreme_rows
 from cell_assets.evaluation.splits import SplitUnit
 from cell_assets.evaluation.units import FloatArray, IntArray, unit_ids
@@ -28,6 +29,9 @@ def component_ends(
         cells: the rows that `found` is about, each with the `row` of its patch.
         tables: patch table by plate and position.
         acquisitions: raw acquisition by plate, from which patches are cut where a table stores none.
+
+    Raises:
+        BadInputError: the patch table of a position with embedded cells is missing or not readable.
     """
     if found is None:
         return ()
@@ -36,6 +40,11 @@ def component_ends(
     opened: dict[tuple[str, str], PatchTable] = {}
     used = cells.iloc[rows]
     for key in {(str(plate), str(fov)) for plate, fov in zip(used["plate"], used["fov_name"], strict=True)}:
+        if key not in tables:
+            raise BadInputError(
+                f"plate {key[0]}, position {key[1]}: has embedded cells and no patch table; materialise patch_table "
+                "and then the embeddings again"
+            )
         opened[key] = open_patch_table(tables[key], acquisition=acquisitions[key[0]])
     if len({table.info.channel_names for table in opened.values()}) > 1:
         return ()  # channels of plates differ, and a row of the picture is of one channel
