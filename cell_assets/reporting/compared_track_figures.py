@@ -97,9 +97,7 @@ def _draw_course(drawn: Sequence[_Embedding], track: ComparedTrack) -> bytes:
         axes.set_xlabel("hours since its first time point")
         axes.set_ylabel("distance from the first, 0 to 2")
         axes.set_ylim(bottom=0)
-    sheet.figure.legend(
-        *sheet.axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=_PER_ROW
-    )
+    sheet.legend_below(*sheet.axes[0][0].get_legend_handles_labels())
     return sheet.png()
 
 
@@ -177,5 +175,5 @@ def _draw_projections(
         axes.set_title(fill(one.label, _TITLE_CHARACTERS))
     for axes in panels[len(drawn) :]:
         axes.set_visible(False)
-    sheet.figure.legend(list(legend.values()), list(legend), loc="outside lower center", ncols=2 * columns)
+    sheet.legend_below(list(legend.values()), list(legend))
     return sheet.png()

@@ -146,9 +146,7 @@ def _draw_displacement(trainings: Sequence[ReportedTraining]) -> bytes:
             axes.set_xlabel("minutes apart" if curve == "displacement" else "minutes since the first")
             axes.set_ylabel("distance, 0 to 2")
             axes.set_ylim(bottom=0)
-    sheet.figure.legend(
-        *sheet.axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=_PER_ROW
-    )
+    sheet.legend_below(*sheet.axes[0][0].get_legend_handles_labels())
     return sheet.png()
 
 

@@ -92,5 +92,5 @@ def _draw_grid(drawn: dict[str, pd.DataFrame], numbers: Sequence[int]) -> bytes:
         legend |= {text: handle for handle, text in zip(*axes.get_legend_handles_labels(), strict=True)}
     for axes in panels[len(drawn) :]:
         axes.set_visible(False)
-    sheet.figure.legend(list(legend.values()), list(legend), loc="outside lower center", ncols=3 * columns)
+    sheet.legend_below(list(legend.values()), list(legend))
     return sheet.png()

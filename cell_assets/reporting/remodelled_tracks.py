@@ -83,7 +83,7 @@ def _draw(tracks: Sequence[RemodelledTrack], projection: Projection) -> bytes:
     left, right = sheet.axes[0]
     _draw_places(left, tracks, projection)
     _draw_cells(right, tracks, n_frames)
-    sheet.figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=len(tracks))
+    sheet.legend_below(*left.get_legend_handles_labels())
     return sheet.png()
 
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -75,6 +76,14 @@ class Sheet:
         FigureCanvasAgg(self.figure)
         axes = self.figure.subplots(rows, columns, squeeze=False, gridspec_kw=grid or None)
         self.axes: tuple[tuple[Axes, ...], ...] = tuple(tuple(row) for row in axes)
+
+    def legend_below(self, handles: Sequence[Artist], labels: Sequence[str]) -> None:
+        """One legend for all axes, below them, in as many columns as are no wider than the figure together."""
+        for columns in range(max(len(labels), 1), 0, -1):
+            legend = self.figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+            if columns == 1 or legend.get_window_extent().width <= self.figure.bbox.width:
+                return
+            legend.remove()
 
     def png(self) -> bytes:
         """The figure as PNG without software or date entries."""

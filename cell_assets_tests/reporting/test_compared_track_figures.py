@@ -112,3 +112,16 @@ def test_reports_of_an_earlier_version_are_left_out_by_name() -> None:
     (said,) = without_held_out_cells([old, with_cells("A", 0.1)])
     assert said.startswith("No places of single cells of old: the reports are of an earlier version")
     assert without_held_out_cells([with_cells("A", 0.1)]) == ()
+
+
+def test_long_names_of_trainings_stay_inside_the_figure() -> None:
+    trainings = [
+        with_cells(f"learning rate 0.000{n}, nt-xent, time-and-cell-aware", 0.1 * n) for n in (1, 2, 3, 4)
+    ]
+    with drawn_figures() as drawn:
+        compared_track_figures(trainings)
+    for figure in drawn:
+        (legend,) = figure.legends
+        extent = legend.get_window_extent()
+        assert 0 <= extent.x0 < extent.x1 <= figure.bbox.x1
+    assert len(legend_of(drawn[0])) == 4
